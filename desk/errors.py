@@ -1,0 +1,108 @@
+"""Every error Candledesk raises on purpose, in one tree.
+
+An error answers three questions: what is wrong, what was found instead, and which
+command or setting repairs it. The command line prints it as one line and exits with 2.
+
+    DeskError
+    ├── ConfigError             a setting is missing or contradicts another
+    ├── UnknownProductError     the exchange does not offer the product
+    ├── SpanError               an empty, reversed or unaligned span of time
+    ├── ProviderError           the market could not be asked
+    │   ├── MissingExtraError   an optional package is not installed
+    │   ├── CredentialsError    the key is malformed or was refused
+    │   ├── ClockSkewError      this machine's clock disagrees with the exchange's
+    │   └── ExchangeUnavailableError  retries are used up
+    ├── StoreError              the database could not be opened, read or written
+    │   ├── NotADatabaseError   the file is something else, damaged or newer than this code
+    │   ├── StoreBusyError      another process kept the write lock too long
+    │   └── GapError            minutes are missing where they are needed
+    ├── DatasetError            a data set is missing, damaged or cannot be built
+    ├── TrainingError           a training process failed
+    ├── ModelError              a model cannot be used
+    │   ├── NoPromotedModelError
+    │   └── ModelMismatchError  columns, order, hash or opset differ from the manifest
+    ├── PreflightError          the runtime refuses to start
+    └── AlertError              an alert target is missing or refuses
+"""
+
+from __future__ import annotations
+
+
+class DeskError(Exception):
+    """Base of every error raised on purpose; its text is safe to print (no secrets)."""
+
+
+class ConfigError(DeskError):
+    """A setting is missing, malformed or contradicts another one."""
+
+
+class UnknownProductError(DeskError):
+    """The exchange, or the store, does not know the product."""
+
+
+class SpanError(DeskError):
+    """A span of time is empty, reversed or not on the minute grid."""
+
+
+class ProviderError(DeskError):
+    """The market could not be asked."""
+
+
+class MissingExtraError(ProviderError):
+    """An optional package is not installed; the text names the install command."""
+
+
+class CredentialsError(ProviderError):
+    """The API key is malformed or was refused; the text never contains it."""
+
+
+class ClockSkewError(ProviderError):
+    """This machine's clock disagrees with the exchange's by more than is tolerated."""
+
+
+class ExchangeUnavailableError(ProviderError):
+    """The exchange did not answer usefully within the retries allowed."""
+
+
+class StoreError(DeskError):
+    """The database could not be opened, read or written."""
+
+
+class NotADatabaseError(StoreError):
+    """The file is not a DuckDB database, is damaged, or was written by newer code."""
+
+
+class StoreBusyError(StoreError):
+    """Another process held the write lock for longer than the time-out."""
+
+
+class GapError(StoreError):
+    """Minutes are missing where a computation needs them."""
+
+
+class DatasetError(DeskError):
+    """A data set is missing, damaged or cannot be built."""
+
+
+class TrainingError(DeskError):
+    """A training process failed, ran out of its budget or was killed."""
+
+
+class ModelError(DeskError):
+    """A model cannot be used."""
+
+
+class NoPromotedModelError(ModelError):
+    """No model is promoted for a product."""
+
+
+class ModelMismatchError(ModelError):
+    """A model's columns, order, hash or opset differ from its manifest."""
+
+
+class PreflightError(DeskError):
+    """The runtime refuses to start; the text names the command that repairs it."""
+
+
+class AlertError(DeskError):
+    """An alert target is missing or refuses."""

@@ -1,0 +1,1 @@
+"""A local Coinbase on loopback."""

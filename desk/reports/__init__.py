@@ -1,0 +1,1 @@
+"""Reports and the verdict, computed from what was recorded."""

@@ -1,0 +1,1 @@
+"""Guardrails, rate limiter, kill switch, paper account."""

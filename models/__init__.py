@@ -1,0 +1,1 @@
+"""Networks, training, judging, export, registry, scoring."""
