@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from desk.errors import ConfigError
+from desk.errors import ConfigError, UnknownProductError
 from desk.market import require_product
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Settings(BaseSettings):
@@ -139,6 +142,26 @@ class Settings(BaseSettings):
     def paths(self) -> Paths:
         """Return where things lie."""
         return Paths(self.desk_home.expanduser().absolute())
+
+    def resolve_products(self, names: str | Sequence[str] | None) -> tuple[str, ...]:
+        """Return product ids for what a person typed: nothing (all), ``BTC``, ``BTC-USD,ETH`` or a list.
+
+        Raises:
+            UnknownProductError: a short name fits no configured product.
+        """
+        if names is None or not names:
+            return self.products
+        parts = names.split(",") if isinstance(names, str) else names
+        return tuple(dict.fromkeys(self._resolve(part.strip()) for part in parts))
+
+    def _resolve(self, name: str) -> str:
+        if "-" in name:
+            return require_product(name)
+        for product in self.products:
+            if product.partition("-")[0] == name.upper():
+                return product
+        msg = f"no configured product starts with {name!r}; PRODUCTS is {','.join(self.products)}: name one of them, or add {name.upper()}-USD"
+        raise UnknownProductError(msg)
 
     @property
     def has_key(self) -> bool:

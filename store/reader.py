@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
@@ -11,6 +12,7 @@ from store.database import connect
 from store.queries import load_sql
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from desk.config import Paths
@@ -36,6 +38,7 @@ class Reader:
         if not present:
             msg = f"nothing is published under {paths.home} yet; run: make backfill"
             raise StoreError(msg)
+        self._copies = [copy for _, copy in present]
         self.connection = connect(":memory:")
         for name, copy in present:
             self.connection.execute(f"attach '{str(copy).replace(chr(39), chr(39) * 2)}' as {name} (read_only)")
@@ -66,6 +69,21 @@ class Reader:
             StoreError: DuckDB's own first line of what is wrong with it.
         """
         return self._fetch(text, {})
+
+    def write_parquet(self, text: str, target: Path) -> None:
+        """Run one SELECT and write its rows to ``target`` as Parquet (zstd).
+
+        Raises:
+            StoreError: the SQL is wrong or the file cannot be written.
+        """
+        try:
+            self.connection.sql(text).write_parquet(str(target), compression="zstd")
+        except duckdb.Error as error:
+            raise StoreError(str(error)) from error
+
+    def published_at(self) -> datetime:
+        """Return when the older of the attached copies was published."""
+        return datetime.fromtimestamp(min(copy.stat().st_mtime for copy in self._copies), UTC)
 
     def _fetch(self, text: str, parameters: dict[str, object]) -> list[dict[str, Any]]:
         try:

@@ -1,0 +1,50 @@
+"""Fetch every minute that is missing, write it once, show what is there."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from desk.config import load_settings
+from tasks.command_line import run_from_shell
+from tasks.market_data import backfill_product, check_provider, export_raw, plan_span, publish_market, report_coverage
+
+
+@flow(name="backfill", task_runner=ThreadPoolTaskRunner(max_workers=8))
+def backfill(
+    products: str | list[str] | None = None,
+    days: int | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    export: bool = False,
+) -> list[str]:
+    """Fetch what the ledger says is missing of every product; a second run asks only for the rest.
+
+    Args:
+        products: Product ids or short names; all configured ones when left out.
+        days: How far back from the last closed minute; BACKFILL_DAYS when left out.
+        start: First minute instead of ``days``, UTC.
+        end: The minute after the last; the last closed one when left out.
+        export: Also write each product as an immutable Parquet file.
+    """
+    settings = load_settings()
+    names = settings.resolve_products(products)
+    check_provider()
+    first, last = plan_span(days or settings.backfill_days, start, end)
+    runs = [backfill_product.submit(product, first, last) for product in names]
+    states = [run.result(raise_on_failure=False) for run in runs]
+    report_coverage()
+    if export:
+        for run in [export_raw.submit(product) for product in names]:
+            run.result()
+    publish_market()
+    for state in states:
+        if isinstance(state, BaseException):
+            raise state
+    return [state.product for state in states if state.state == "complete"]
+
+
+if __name__ == "__main__":
+    run_from_shell(backfill)

@@ -1,0 +1,62 @@
+"""Run one flow from the shell without a deployment: ``python flows/backfill.py -p days=30``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from prefect import Flow
+
+from desk.errors import DeskError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def run_from_shell(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> None:
+    """Parse ``-p name=value`` pairs (values as JSON, or plain text) and run ``flow``.
+
+    A `DeskError` ends the process with status 2 and one line that names the repair.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(help=_help(flow))(_command(flow))
+    # an ephemeral server needs 20-35 s on a busy machine; Prefect's default of 20 s is too short
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
+    app(args=list(arguments) if arguments is not None else None, standalone_mode=True)
+
+
+def _help(flow: Flow[..., Any]) -> str:
+    known = ", ".join(flow.parameters.properties)
+    return f"{(flow.description or flow.name).strip()}\n\nParameters: {known}"
+
+
+def _command(flow: Flow[..., Any]) -> Any:  # noqa: ANN401 - a typer callback has no type worth naming
+    def command(
+        parameter: Annotated[
+            list[str] | None, typer.Option("--param", "-p", help="name=value, as often as needed")
+        ] = None,
+    ) -> None:
+        try:
+            flow(**_parameters(flow, parameter or []))
+        except DeskError as error:
+            print(f"{flow.name}: {error}", file=sys.stderr)  # noqa: T201 - the last word of a command belongs on the screen
+            raise typer.Exit(2) from None
+
+    return command
+
+
+def _parameters(flow: Flow[..., Any], pairs: Sequence[str]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or name not in flow.parameters.properties:
+            msg = f"{pair!r} is no name=value of {flow.name}; it takes {', '.join(flow.parameters.properties)}"
+            raise typer.BadParameter(msg)
+        try:
+            found[name] = json.loads(text)
+        except json.JSONDecodeError:
+            found[name] = text
+    return found

@@ -1,0 +1,253 @@
+"""Tasks of steps 1 and 2: is the market there, and have we got all of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.tasks import exponential_backoff
+
+from desk.config import Settings, load_settings
+from desk.errors import ExchangeUnavailableError, UnknownProductError
+from desk.market import Page, Span, floor_minute
+from desk.providers import PAGE_MINUTES, Provider, open_provider
+from store.feature_store import FeatureStore
+from tasks.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_PAGES_PER_WRITE = 20
+"""Pages per transaction: 6,000 rows, so that the write lock is taken seldom and held for some 50 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillResult:
+    """What one product's backfill did; ``state`` is complete, partial or not_offered."""
+
+    product: str
+    state: str
+    pages: int = 0
+    stored: int = 0
+    revised: int = 0
+    quarantined: int = 0
+    empty_minutes: int = 0
+    failed_windows: int = 0
+
+
+def open_store(settings: Settings) -> FeatureStore:
+    """Return the market store with its schema in place."""
+    store = FeatureStore(settings.paths.make().market_db)
+    store.migrate()
+    return store
+
+
+@task(name="check-provider", retries=2, retry_delay_seconds=2)
+def check_provider() -> str:
+    """Step 1: prove that the market answers, the key is taken and the clocks agree.
+
+    Retried twice: a market that hiccups at the start would otherwise end the whole flow.
+    """
+    settings = load_settings()
+    settings.paths.make()
+    line = asyncio.run(_check(settings))
+    get_run_logger().info("provider ready: %s", line)
+    return line
+
+
+async def _check(settings: Settings) -> str:
+    provider = open_provider(settings)
+    try:
+        return await provider.check()
+    finally:
+        await provider.aclose()
+
+
+@task(name="plan-span")
+def plan_span(days: int, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
+    """Fix the span to backfill: ``days`` back from the last minute the market has closed."""
+    settings = load_settings()
+    newest = floor_minute(asyncio.run(_server_time(settings)))
+    last = min(floor_minute(end), newest) if end else newest
+    span = Span(floor_minute(start) if start else last - timedelta(days=days), last)
+    get_run_logger().info("asking for %s, %d minutes a product", span, span.minutes)
+    return span.start, span.end
+
+
+async def _server_time(settings: Settings) -> datetime:
+    provider = open_provider(settings)
+    try:
+        return await provider.server_time()
+    finally:
+        await provider.aclose()
+
+
+@task(
+    name="backfill-product",
+    task_run_name="backfill {product}",
+    tags=["market"],
+    retries=2,
+    retry_delay_seconds=exponential_backoff(backoff_factor=2),
+    retry_jitter_factor=0.5,
+)
+def backfill_product(product: str, start: datetime, end: datetime) -> BackfillResult:
+    """Step 2: fetch what the ledger says is missing and commit it, twenty pages at a time.
+
+    Retried: the ledger makes a second try ask only for what is still missing.
+    """
+    settings = load_settings()
+    result = asyncio.run(_backfill(settings, product, Span(start, end)))
+    get_run_logger().info(
+        "%s: %s; %d pages, %d candles stored, %d minutes proved empty, %d revised, %d quarantined",
+        product,
+        result.state,
+        result.pages,
+        result.stored,
+        result.empty_minutes,
+        result.revised,
+        result.quarantined,
+    )
+    if result.state == "partial":
+        msg = f"{product}: {result.failed_windows} windows failed after all retries; run the same command again, it asks only for those"
+        raise ExchangeUnavailableError(msg)
+    return result
+
+
+async def _backfill(settings: Settings, product: str, span: Span) -> BackfillResult:
+    store = open_store(settings)
+    provider = open_provider(settings)
+    try:
+        wanted = await _listed_part(store, provider, product, span)
+        if wanted is None:
+            return BackfillResult(product, "not_offered")
+        windows = [page for gap in store.missing_windows(product, wanted) for page in gap.pages(PAGE_MINUTES)]
+        return await _fetch(store, provider, product, windows)
+    finally:
+        await provider.aclose()
+        store.close()
+
+
+async def _listed_part(store: FeatureStore, provider: Provider, product: str, span: Span) -> Span | None:
+    """Cut ``span`` to the time since the product's first candle, found once and stored."""
+    known = store.listing(product)
+    if known is not None and known.state == "offered" and known.first_open_time and known.first_open_time > span.start:
+        return Span(known.first_open_time, span.end) if known.first_open_time < span.end else None
+    if store.span_stored(product) is not None:
+        return span
+    try:
+        first = await provider.first_candle(product, span)
+    except UnknownProductError as error:
+        store.record_listing(product, "not_offered", None, str(error))
+        get_run_logger().warning("%s is not offered: %s", product, error)
+        return None
+    if first is None:
+        store.record_listing(product, "not_offered", None, f"no candle within {span}")
+        return None
+    store.record_listing(product, "offered", first, "")
+    return Span(first, span.end)
+
+
+async def _fetch(store: FeatureStore, provider: Provider, product: str, windows: Sequence[Span]) -> BackfillResult:
+    progress = Progress(f"candles {product}")
+    totals = {"pages": 0, "stored": 0, "revised": 0, "quarantined": 0, "empty_minutes": 0}
+    answered: set[Span] = set()
+    batch: list[Page] = []
+
+    def commit() -> None:
+        count = store.record_pages(batch)
+        for name, value in asdict(count).items():
+            totals[name] += value
+        answered.update(page.window for page in batch)
+        batch.clear()
+        progress(len(answered) / len(windows), f"{totals['stored']} candles")
+
+    state = "complete"
+    try:
+        async for page in provider.pages(product, windows):
+            totals["pages"] += 1
+            batch.append(page)
+            if len(batch) >= _PAGES_PER_WRITE:
+                commit()
+    except ExchangeUnavailableError as error:
+        state = "partial"
+        for window in windows:
+            if window not in answered and all(window != page.window for page in batch):
+                store.record_failure(product, window, str(error), provider.name)
+    if batch:
+        commit()
+    progress(1.0 if state == "complete" else len(answered) / max(len(windows), 1))
+    return BackfillResult(product, state, failed_windows=len(windows) - len(answered), **totals)
+
+
+def require_products(results: Sequence[BackfillResult | BaseException]) -> list[str]:
+    """Return the products whose candles are complete; one that is not offered is reported, not failed on.
+
+    Raises:
+        ExchangeUnavailableError: a product is incomplete.
+        UnknownProductError: no product is offered.
+    """
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    complete = [
+        result.product for result in results if isinstance(result, BackfillResult) and result.state == "complete"
+    ]
+    if not complete:
+        msg = "the exchange offers none of the products asked for; correct PRODUCTS, or ask for a span after their listing"
+        raise UnknownProductError(msg)
+    return complete
+
+
+@task(name="report-coverage")
+def report_coverage() -> list[dict[str, object]]:
+    """Show what is stored, proved empty and missing, per product, as a table in the UI."""
+    store = open_store(load_settings())
+    try:
+        rows = store.coverage()
+    finally:
+        store.close()
+    create_table_artifact(
+        plain_rows(rows), key="coverage", description="Minutes asked for, stored and proved empty, per product"
+    )
+    return plain_rows(rows)
+
+
+def plain_rows(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    """Turn times and decimals into text, as artifacts are stored as JSON."""
+    return [
+        {name: value if isinstance(value, int | float | str) else str(value) for name, value in row.items()}
+        for row in rows
+    ]
+
+
+@task(name="export-raw", task_run_name="export {product}")
+def export_raw(product: str) -> str | None:
+    """Write the stored candles of one product as an immutable Parquet file with its manifest."""
+    settings = load_settings()
+    store = open_store(settings)
+    try:
+        span = store.span_stored(product)
+        if span is None:
+            return None
+        path: Path = store.export_raw(product, span, settings.paths.raw)
+    finally:
+        store.close()
+    get_run_logger().info("%s: %s", product, path.name)
+    return str(path)
+
+
+@task(name="publish-market")
+def publish_market() -> str:
+    """Refresh the read copy that `desk sql` and every other reader opens."""
+    settings = load_settings()
+    store = open_store(settings)
+    try:
+        copy = store.publish(settings.paths.market_copy)
+    finally:
+        store.close()
+    return str(copy)

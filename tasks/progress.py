@@ -1,0 +1,47 @@
+"""Progress of long work: an artifact in the Prefect UI and a log line now and then."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from prefect import get_run_logger
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+_ARTIFACT_SECONDS = 3.0
+_LOG_SECONDS = 8.0
+
+
+def artifact_key(*parts: str) -> str:
+    """Join ``parts`` into a key as Prefect wants it: lower case letters, digits, dashes."""
+    text = "-".join(parts).lower()
+    return "".join(letter if letter.isalnum() else "-" for letter in text)
+
+
+class Progress:
+    """One bar: call it with the share done, 0 to 1, as often as you like; it throttles itself."""
+
+    def __init__(self, what: str) -> None:
+        """Show an empty bar for ``what`` in the task run this is called from."""
+        self.what = what
+        self.logger = get_run_logger()
+        self._artifact: UUID = create_progress_artifact(0.0, key=artifact_key("progress", what), description=what)
+        self._started = time.monotonic()
+        self._shown = self._logged = self._started
+
+    def __call__(self, share: float, note: str = "") -> None:
+        """Show ``share`` of the work as done, with the time left at the pace so far."""
+        now = time.monotonic()
+        share = min(max(share, 0.0), 1.0)
+        if share < 1.0 and now - self._shown < _ARTIFACT_SECONDS:
+            return
+        self._shown = now
+        left = (now - self._started) * (1 - share) / share if share > 0 else 0.0
+        text = f"{self.what}: {100 * share:.0f} %, about {left:.0f} s left{'; ' if note else ''}{note}"
+        update_progress_artifact(self._artifact, progress=100 * share, description=text)
+        if share < 1.0 and now - self._logged >= _LOG_SECONDS:
+            self._logged = now
+            self.logger.info("%s", text)

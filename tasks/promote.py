@@ -1,0 +1,146 @@
+"""Tasks of step 5: judge each candidate on its untouched test part, promote what passes every gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from desk.config import Settings, load_settings
+from desk.errors import ModelError
+from desk.market import CandidateRef, DatasetRef
+from desk.reports.model_report import write_model_report
+from desk.runtime.backtest import backtest
+from desk.runtime.models import load_models
+from models.gates import gate_profile
+from models.process import judge_in_process
+from models.registry import Registry
+from tasks.market_data import open_store
+from tasks.progress import artifact_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models.judge import Judgement
+
+
+@task(name="judge-model", task_run_name="judge {candidate.candidate_id}", tags=["train"])
+def judge_model(
+    candidate: CandidateRef,
+    dataset: DatasetRef,
+    min_accuracy: float | None = None,
+    max_calibration_error: float | None = None,
+) -> Judgement:
+    """Export, check parity, calibrate, evaluate, compare with the baselines, apply the gates."""
+    settings = load_settings()
+    profile = gate_profile(
+        settings.gate_profile,
+        min_accuracy or settings.min_accuracy,
+        max_calibration_error or settings.max_calibration_error,
+    )
+    cost_bps = settings.spread_bps + 2 * (settings.slippage_bps + settings.fee_bps)
+    trials = Registry(settings.paths.registry).trial_count()
+    judgement = judge_in_process(candidate, dataset, profile, cost_bps=cost_bps, trials=trials)
+    _show_gates(judgement)
+    write_model_report(settings, Path(candidate.path))
+    return judgement
+
+
+def _show_gates(judgement: Judgement) -> None:
+    logger = get_run_logger()
+    for verdict in judgement.verdicts:
+        rows = [
+            {
+                "gate": gate.name,
+                "passed": "yes" if gate.passed else "NO",
+                "figure": _number(gate.figure),
+                "bound": _number(gate.bound),
+                "low 95 %": _number(gate.low),
+                "high 95 %": _number(gate.high),
+                "what would change it": gate.sentence,
+            }
+            for gate in verdict.gates
+        ]
+        create_table_artifact(
+            rows, key=artifact_key("gates", verdict.slot), description=f"Gates of {verdict.slot}, {judgement.model_id}"
+        )
+        failed = [gate.name for gate in verdict.gates if not gate.passed]
+        logger.info(
+            "%s: %s", verdict.slot, "passes every gate" if verdict.accepted else f"refused by {', '.join(failed)}"
+        )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+@task(name="promote-models")
+def promote_models(judgements: Sequence[Judgement]) -> list[str]:
+    """Switch every accepted slot to its new model, atomically, and keep the whole history in the store.
+
+    Returns the promoted slots; an empty list is an honest answer.
+    """
+    settings = load_settings()
+    registry = Registry(settings.paths.registry)
+    promoted: list[str] = []
+    for judgement in judgements:
+        for verdict in judgement.verdicts:
+            failed = [gate.name for gate in verdict.gates if not gate.passed]
+            registry.register(
+                verdict.slot, judgement.model_id, Path(judgement.path), accepted=verdict.accepted, why=", ".join(failed)
+            )
+            if verdict.accepted:
+                registry.promote(
+                    verdict.slot,
+                    judgement.model_id,
+                    Path(judgement.path),
+                    why=f"passed every gate of {settings.gate_profile}",
+                )
+                promoted.append(verdict.slot)
+    _keep_history(settings, registry, judgements)
+    create_markdown_artifact(
+        _verdict_lines(judgements), key="promotion", description="What was promoted, what was refused and why"
+    )
+    return promoted
+
+
+def _keep_history(settings: Settings, registry: Registry, judgements: Sequence[Judgement]) -> None:
+    store = open_store(settings)
+    try:
+        store.record_registry_events(registry.events())
+        for judgement in judgements:
+            store.record_metrics(judgement.metrics)
+    finally:
+        store.close()
+
+
+def _verdict_lines(judgements: Sequence[Judgement]) -> str:
+    lines = ["| slot | model | verdict | refused by |", "|---|---|---|---|"]
+    for judgement in judgements:
+        for verdict in judgement.verdicts:
+            failed = ", ".join(gate.name for gate in verdict.gates if not gate.passed)
+            lines.append(
+                f"| {verdict.slot} | {judgement.model_id} | {'promoted' if verdict.accepted else 'refused'} | {failed} |"
+            )
+    return "\n".join(lines)
+
+
+@task(name="record-baseline")
+def record_baseline(dataset: DatasetRef, mode: str) -> str:
+    """Replay the test part through the runtime's own decision code; its tier mix is what observation is held to."""
+    settings = load_settings()
+    try:
+        loaded = load_models(settings, settings.products, mode)
+    except ModelError as error:
+        get_run_logger().warning("no baseline: %s", error)
+        return str(error)
+    baseline = backtest(dataset.path, loaded, settings)
+    line = (
+        f"{baseline.signals} signals in the test part, win rate {baseline.win_rate:.3f}"
+        if baseline.signals
+        else "no signal in the test part"
+    )
+    get_run_logger().info("baseline: %s", line)
+    return line
