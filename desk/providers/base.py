@@ -1,0 +1,143 @@
+"""What every provider of candles can do, and a convenience for the newest minutes of several products."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from desk.errors import ExchangeUnavailableError, ProviderError, SpanError, UnknownProductError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
+
+    from desk.market import Page, Span
+
+PAGE_MINUTES = 300
+"""Minutes of one request; Coinbase refuses more than 350, and where exactly the edge lies is told differently."""
+
+IN_FLIGHT = 8
+"""Requests of one caller that wait for an answer at the same time."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedWindow:
+    """A window that was asked for, more than once, and not answered."""
+
+    window: Span
+    reason: str
+
+
+class WindowsFailedError(ExchangeUnavailableError):
+    """Some windows of one product got no useful answer; every other page was yielded before."""
+
+    def __init__(self, product: str, failed: Sequence[FailedWindow], *, gave_up: bool) -> None:
+        """Keep the failed windows, so that a ledger can tell them from those never asked."""
+        self.product = product
+        self.failed = tuple(failed)
+        self.gave_up = gave_up
+        rest = "; gave up on the windows after them" if gave_up else ""
+        super().__init__(
+            f"{product}: {len(self.failed)} windows without a useful answer, the first {self.failed[0].window} "
+            f"({self.failed[0].reason}){rest}. Run the same command again: it asks only for what is missing"
+        )
+
+
+class Provider(Protocol):
+    """A source of closed one-minute candles."""
+
+    @property
+    def name(self) -> str:
+        """Name as in the setting PROVIDER."""
+        ...
+
+    def pages(self, product: str, windows: Sequence[Span]) -> AsyncIterator[Page]:
+        """Ask for each window with one request, several at a time; yield pages as they are answered.
+
+        A window that reaches into the present is answered for its closed part only: the page's own window says how
+        far. A window with no closed minute gives no page.
+
+        Raises:
+            SpanError: a window of more than ``PAGE_MINUTES``.
+            UnknownProductError: the exchange does not offer the product.
+            CredentialsError: the key was refused.
+            WindowsFailedError: after all other pages were yielded, if some windows got no useful answer.
+        """
+        ...
+
+    async def server_time(self) -> datetime:
+        """Return the exchange's present."""
+        ...
+
+    async def check(self) -> str:
+        """Try clock and key; return one line for a person.
+
+        Raises:
+            ClockSkewError: this machine's clock is too far from the exchange's.
+            CredentialsError: the key was refused or may not read.
+            ExchangeUnavailableError: no useful answer.
+        """
+        ...
+
+    async def first_candle(self, product: str, span: Span) -> datetime | None:
+        """Return the open time of the first candle in ``span``, or None if there is none.
+
+        Raises:
+            UnknownProductError: the exchange does not offer the product.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections and files."""
+        ...
+
+
+def require_page_sizes(windows: Sequence[Span]) -> None:
+    """Refuse a window that no single request can answer.
+
+    Raises:
+        SpanError: naming the window and the repair.
+    """
+    for window in windows:
+        if window.minutes > PAGE_MINUTES:
+            msg = (
+                f"the window {window} has {window.minutes} minutes, a request answers at most {PAGE_MINUTES}; "
+                f"cut it with span.pages({PAGE_MINUTES})"
+            )
+            raise SpanError(msg)
+
+
+async def latest(provider: Provider, products: Sequence[str], span: Span) -> list[Page]:
+    """Return the pages of ``span`` for all products, asked for at the same time.
+
+    One product's failure is logged and leaves the others standing; it is raised when no product answered.
+
+    Raises:
+        ProviderError: no product was answered; the first one's error.
+        UnknownProductError: the same.
+    """
+    windows = list(span.pages(PAGE_MINUTES))
+    answers = await asyncio.gather(*(_collected(provider, product, windows) for product in products))
+    for product, (_, error) in zip(products, answers, strict=True):
+        if error is not None:
+            logger.warning("%s: no candles of %s: %s", product, span, error)
+    pages = [page for found, _ in answers for page in found]
+    first_error = next((error for _, error in answers if error is not None), None)
+    if first_error is not None and not pages:
+        raise first_error
+    return pages
+
+
+async def _collected(
+    provider: Provider, product: str, windows: Sequence[Span]
+) -> tuple[list[Page], ProviderError | UnknownProductError | None]:
+    pages: list[Page] = []
+    try:
+        pages.extend([page async for page in provider.pages(product, windows)])
+    except (ProviderError, UnknownProductError) as error:
+        return pages, error
+    return pages, None

@@ -1,0 +1,140 @@
+"""The tables of judged models: gates with what would change them, and the model beside its baselines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from desk.reports.document import Cell, Table
+from desk.reports.wording import NOT_COMPUTED, count
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from desk.reports.passports import Metric, ModelCard
+    from desk.reports.verdict import Standing
+
+BASELINE_METRICS = ("accuracy", "auc", "log_loss", "brier_skill", "ece_mass", "net_bps")
+_TITLES = {
+    "accuracy": "accuracy",
+    "auc": "AUC",
+    "log_loss": "log-loss",
+    "brier_skill": "Brier skill",
+    "ece_mass": "calibration error",
+    "net_bps": "net bps",
+}
+
+
+def overview_table(cards: Sequence[ModelCard], standings: Sequence[Standing]) -> Table:
+    """Return one row per model and product: state and the figures that matter most."""
+    serving = {(item.product, model) for item in standings for model in item.promoted}
+    rows = []
+    for model in cards:
+        for card in model.cards:
+            state = (
+                Cell("promoted", "good") if (card.product, model.model_id) in serving else _refusal(card.is_accepted)
+            )
+            failed = ", ".join(card.failed) or ("none" if card.gates else NOT_COMPUTED)
+            rows.append(
+                (
+                    card.product,
+                    Cell(model.model_id, "code"),
+                    state,
+                    Cell(interval(card.metric("accuracy"), 100, 1, " %"), "number"),
+                    Cell(interval(card.metric("ece_mass"), 1, 3), "number"),
+                    Cell(interval(card.metric("brier_skill"), 1, 3), "number"),
+                    failed,
+                )
+            )
+    columns = (
+        "product",
+        "model",
+        "state",
+        "accuracy (95 %)",
+        "calibration error",
+        "Brier skill (95 %)",
+        "failing gates",
+    )
+    return Table(
+        columns,
+        tuple(sorted(rows, key=lambda row: str(row[0]))),
+        "no model was judged; run: make train, then make evaluate",
+    )
+
+
+def _refusal(is_accepted: bool) -> Cell:
+    return Cell("passed, not in use", "wait") if is_accepted else Cell("refused", "bad")
+
+
+def gates_table(cards: Sequence[ModelCard], product: str) -> Table:
+    """Return every gate of every model of a product, the failing ones first."""
+    rows = []
+    for model in cards:
+        for card in model.cards:
+            if card.product != product:
+                continue
+            for gate in sorted(card.gates, key=lambda gate: gate.is_passed):
+                state = Cell("pass", "good") if gate.is_passed else Cell("fail", "bad")
+                rows.append(
+                    (
+                        model.architecture,
+                        gate.name,
+                        state,
+                        Cell(figure(gate.figure), "number"),
+                        Cell(figure(gate.bound), "number"),
+                        Cell(_range(gate.low, gate.high), "number"),
+                        gate.sentence,
+                    )
+                )
+    columns = ("model", "gate", "state", "figure", "bound", "95 % interval", "what it means, and what would change it")
+    return Table(columns, tuple(rows), "no gate was computed for it")
+
+
+def baseline_table(cards: Sequence[ModelCard], product: str) -> Table:
+    """Return each model of a product with its baselines beside it, on the same test rows."""
+    rows: list[tuple[Cell | str, ...]] = []
+    for model in cards:
+        for card in model.cards:
+            if card.product != product:
+                continue
+            for part, label in (
+                ("all", model.architecture),
+                *((f"baseline={name}", f"baseline: {name.replace('_', ' ')}") for name in card.slices("baseline")),
+            ):
+                figures = [card.metric(name, part) for name in BASELINE_METRICS]
+                tested = next((item.rows for item in figures if item.rows is not None), None)
+                rows.append(
+                    (
+                        label,
+                        *(_figure_cell(item) for item in figures),
+                        count(tested) if tested is not None else Cell("", "number"),
+                    )
+                )
+    columns = ("on the test part", *(_TITLES[name] for name in BASELINE_METRICS), "rows")
+    return Table(columns, tuple(rows), "no figure was computed for it")
+
+
+def _figure_cell(item: Metric) -> Cell:
+    return Cell("–" if item.value is None else figure(item.value), "number")
+
+
+def figure(value: float | None) -> str:
+    """Return a gate's figure, with as many digits as its size deserves."""
+    if value is None:
+        return NOT_COMPUTED
+    if value != 0 and abs(value) < 1e-3:
+        return f"{value:.1e}"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{figure(low)} to {figure(high)}"
+
+
+def interval(metric: Metric, scale: float, digits: int, unit: str = "") -> str:
+    """Return ``56.2 % (55.0 to 57.4)``."""
+    if metric.value is None:
+        return NOT_COMPUTED
+    text = f"{scale * metric.value:.{digits}f}{unit}"
+    if metric.low is None or metric.high is None:
+        return text
+    return f"{text} ({scale * metric.low:.{digits}f} to {scale * metric.high:.{digits}f})"
