@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from importlib import import_module
-from typing import Any
 
-import click
 import typer
 
 from desk.errors import DeskError
@@ -33,40 +30,37 @@ _COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """A command group that imports a command's module only when that command is called."""
+def build(wanted: str | None) -> typer.Typer:
+    """Return the command line with ``wanted`` imported; of the others only the name and the sentence are known."""
+    app = typer.Typer(
+        name="desk",
+        help="Candledesk: from exchange candles to trading signals that can be trusted.",
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    for name, (where, sentence) in _COMMANDS.items():
+        if name != wanted:
+            app.command(name, help=sentence)(_not_loaded)
+            continue
+        module, _, attribute = where.partition(":")
+        target = getattr(import_module(module), attribute)
+        if isinstance(target, typer.Typer):
+            app.add_typer(target, name=name, help=sentence)
+        else:
+            app.command(name)(target)
+    return app
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names in the order of the pipeline."""
-        return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        """Import and return one command."""
-        if cmd_name not in _COMMANDS:
-            return None
-        where, _ = _COMMANDS[cmd_name]
-        module, _, name = where.partition(":")
-        return _as_click(getattr(import_module(module), name), cmd_name)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
-        """List the commands without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, sentence) for name, (_, sentence) in _COMMANDS.items()])
-
-
-def _as_click(target: typer.Typer | Callable[..., Any], name: str) -> click.Command:
-    if isinstance(target, typer.Typer):
-        return typer.main.get_command(target)
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name)(target)
-    return typer.main.get_command(app)
+def _not_loaded() -> None:
+    """Stand in for a command in the list of `desk --help`."""
 
 
 def main() -> None:
     """Run one command; an error made on purpose is one line and status 2."""
-    group = LazyGroup(name="desk", help="Candledesk: from exchange candles to trading signals that can be trusted.")
+    wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
-        group(prog_name="desk")
+        build(wanted)(prog_name="desk")
     except DeskError as error:
         print(f"desk: {error}", file=sys.stderr)
         sys.exit(2)

@@ -196,7 +196,7 @@ class Paths:
         self.observation = home / "reports" / "observation"
         self.logs = home / "logs"
         self.kill_switch = home / "kill_switch.json"
-        self.rate_limit = home / "rate_limit.sqlite"
+        self.rate_limit = home / "rate_limit"
 
     def make(self) -> Paths:
         """Create the folders.

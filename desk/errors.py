@@ -8,7 +8,6 @@ command or setting repairs it. The command line prints it as one line and exits 
     ├── UnknownProductError     the exchange does not offer the product
     ├── SpanError               an empty, reversed or unaligned span of time
     ├── ProviderError           the market could not be asked
-    │   ├── MissingExtraError   an optional package is not installed
     │   ├── CredentialsError    the key is malformed or was refused
     │   ├── ClockSkewError      this machine's clock disagrees with the exchange's
     │   └── ExchangeUnavailableError  retries are used up
@@ -46,10 +45,6 @@ class SpanError(DeskError):
 
 class ProviderError(DeskError):
     """The market could not be asked."""
-
-
-class MissingExtraError(ProviderError):
-    """An optional package is not installed; the text names the install command."""
 
 
 class CredentialsError(ProviderError):

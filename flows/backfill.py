@@ -5,14 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from desk.config import load_settings
 from tasks.command_line import run_from_shell
-from tasks.market_data import backfill_product, check_provider, export_raw, plan_span, publish_market, report_coverage
+from tasks.market_data import (
+    backfill_product,
+    check_provider,
+    export_raw,
+    plan_span,
+    publish_market,
+    report_coverage,
+    require_products,
+)
+from tasks.runner import threads
 
 
-@flow(name="backfill", task_runner=ThreadPoolTaskRunner(max_workers=8))
+@flow(name="backfill", task_runner=threads())
 def backfill(
     products: str | list[str] | None = None,
     days: int | None = None,
@@ -40,10 +48,7 @@ def backfill(
         for run in [export_raw.submit(product) for product in names]:
             run.result()
     publish_market()
-    for state in states:
-        if isinstance(state, BaseException):
-            raise state
-    return [state.product for state in states if state.state == "complete"]
+    return require_products(states)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from desk.config import load_settings
 from tasks.command_line import run_from_shell
@@ -20,11 +19,12 @@ from tasks.market_data import (
 )
 from tasks.promote import judge_model, promote_models, record_baseline
 from tasks.report import days_observed, write_day_report, write_verdict
+from tasks.runner import threads
 from tasks.signals import run_runtime
 from tasks.train import plan_trainings, require_candidates, train_model
 
 
-@flow(name="restart", task_runner=ThreadPoolTaskRunner(max_workers=32))
+@flow(name="restart", task_runner=threads())
 def restart(
     products: str | list[str] | None = None,
     days: int | None = None,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from desk.config import load_settings
 from tasks.command_line import run_from_shell
 from tasks.features import latest_dataset
+from tasks.runner import threads
 from tasks.train import plan_trainings, require_candidates, train_model
 
 
-@flow(name="train-all", task_runner=ThreadPoolTaskRunner(max_workers=32))
+@flow(name="train-all", task_runner=threads())
 def train_all(
     products: str | list[str] | None = None, epochs: int | None = None, lstm: bool = True, transformer: bool = True
 ) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,21 @@ from desk.errors import DeskError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+class OneLine(logging.Filter):
+    """Print an error made on purpose as its one line; only what nobody foresaw keeps its traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Drop the traceback of a `DeskError`; pass every record on."""
+        if record.exc_info and isinstance(record.exc_info[1], DeskError):
+            record.msg, record.args = "%s", (str(record.exc_info[1]),)
+            record.exc_info = record.exc_text = None
+        return True
+
+
+for _name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).addFilter(OneLine())
 
 
 def run_from_shell(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
 from prefect.tasks import exponential_backoff
 
 from desk.config import Settings, load_settings
 from desk.errors import ExchangeUnavailableError, UnknownProductError
 from desk.market import Page, Span, floor_minute
-from desk.providers import PAGE_MINUTES, Provider, open_provider
+from desk.providers import PAGE_MINUTES, FailedWindow, Provider, WindowsFailedError, open_provider
 from store.feature_store import FeatureStore
 from tasks.progress import Progress
 
@@ -47,11 +48,11 @@ def open_store(settings: Settings) -> FeatureStore:
     return store
 
 
-@task(name="check-provider", retries=2, retry_delay_seconds=2)
+@task(name="check-provider")
 def check_provider() -> str:
     """Step 1: prove that the market answers, the key is taken and the clocks agree.
 
-    Retried twice: a market that hiccups at the start would otherwise end the whole flow.
+    Not retried: the client itself has tried six times with growing pauses.
     """
     settings = load_settings()
     settings.paths.make()
@@ -87,6 +88,11 @@ async def _server_time(settings: Settings) -> datetime:
         await provider.aclose()
 
 
+def worth_another_try(_task: object, _run: object, state: State) -> bool:
+    """Retry only what a later try can mend: not a wrong key, an unknown product or a full disk."""
+    return isinstance(state.result(raise_on_failure=False), ExchangeUnavailableError)
+
+
 @task(
     name="backfill-product",
     task_run_name="backfill {product}",
@@ -94,6 +100,7 @@ async def _server_time(settings: Settings) -> datetime:
     retries=2,
     retry_delay_seconds=exponential_backoff(backoff_factor=2),
     retry_jitter_factor=0.5,
+    retry_condition_fn=worth_another_try,
 )
 def backfill_product(product: str, start: datetime, end: datetime) -> BackfillResult:
     """Step 2: fetch what the ledger says is missing and commit it, twenty pages at a time.
@@ -155,33 +162,31 @@ async def _listed_part(store: FeatureStore, provider: Provider, product: str, sp
 async def _fetch(store: FeatureStore, provider: Provider, product: str, windows: Sequence[Span]) -> BackfillResult:
     progress = Progress(f"candles {product}")
     totals = {"pages": 0, "stored": 0, "revised": 0, "quarantined": 0, "empty_minutes": 0}
-    answered: set[Span] = set()
     batch: list[Page] = []
 
     def commit() -> None:
         count = store.record_pages(batch)
         for name, value in asdict(count).items():
             totals[name] += value
-        answered.update(page.window for page in batch)
         batch.clear()
-        progress(len(answered) / len(windows), f"{totals['stored']} candles")
+        progress(totals["pages"] / len(windows), f"{totals['stored']} candles")
 
-    state = "complete"
+    failed: Sequence[FailedWindow] = ()
     try:
         async for page in provider.pages(product, windows):
             totals["pages"] += 1
             batch.append(page)
             if len(batch) >= _PAGES_PER_WRITE:
                 commit()
-    except ExchangeUnavailableError as error:
-        state = "partial"
-        for window in windows:
-            if window not in answered and all(window != page.window for page in batch):
-                store.record_failure(product, window, str(error), provider.name)
+    except WindowsFailedError as error:
+        failed = error.failed
+        for window in failed:
+            store.record_failure(product, window.window, window.reason, provider.name)
     if batch:
         commit()
-    progress(1.0 if state == "complete" else len(answered) / max(len(windows), 1))
-    return BackfillResult(product, state, failed_windows=len(windows) - len(answered), **totals)
+    if not failed:
+        progress(1.0)
+    return BackfillResult(product, "partial" if failed else "complete", failed_windows=len(failed), **totals)
 
 
 def require_products(results: Sequence[BackfillResult | BaseException]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -28,7 +28,10 @@ class Progress:
         """Show an empty bar for ``what`` in the task run this is called from."""
         self.what = what
         self.logger = get_run_logger()
-        self._artifact: UUID = create_progress_artifact(0.0, key=artifact_key("progress", what), description=what)
+        # in a task that is not async the call returns the id itself
+        self._artifact = cast(
+            "UUID", create_progress_artifact(0.0, key=artifact_key("progress", what), description=what)
+        )
         self._started = time.monotonic()
         self._shown = self._logged = self._started
 

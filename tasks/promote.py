@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -14,16 +15,36 @@ from desk.market import CandidateRef, DatasetRef
 from desk.reports.model_report import write_model_report
 from desk.runtime.backtest import backtest
 from desk.runtime.models import load_models
+from models.artefacts import read_json
+from models.candidate import finished
 from models.gates import gate_profile
+from models.judgement import Judgement
 from models.process import judge_in_process
 from models.registry import Registry
 from tasks.market_data import open_store
 from tasks.progress import artifact_key
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
-    from models.judge import Judgement
+@task(name="candidates-of-dataset")
+def candidates_of(dataset: DatasetRef) -> list[CandidateRef]:
+    """Return every finished training on this data set, by name.
+
+    Raises:
+        ModelError: there is none.
+    """
+    folders = sorted(path.parent for path in load_settings().paths.checkpoints.glob("*/candidate.json"))
+    found = [
+        candidate
+        for folder in folders
+        if read_json(folder / "candidate.json")["dataset_digest"] == dataset.digest
+        and (candidate := finished(folder)) is not None
+    ]
+    if not found:
+        msg = (
+            f"no model was trained on data set {dataset.digest[:16]} yet; run: make train COIN=BTC, or make transformer"
+        )
+        raise ModelError(msg)
+    return found
 
 
 @task(name="judge-model", task_run_name="judge {candidate.candidate_id}", tags=["train"])
@@ -37,11 +58,13 @@ def judge_model(
     settings = load_settings()
     profile = gate_profile(
         settings.gate_profile,
-        min_accuracy or settings.min_accuracy,
-        max_calibration_error or settings.max_calibration_error,
+        min_accuracy=min_accuracy or settings.min_accuracy,
+        max_calibration_error=max_calibration_error or settings.max_calibration_error,
     )
     cost_bps = settings.spread_bps + 2 * (settings.slippage_bps + settings.fee_bps)
-    trials = Registry(settings.paths.registry).trial_count()
+    # every training so far was a chance to be lucky; a candidate whose folder was removed still counts
+    trained = len(list(settings.paths.checkpoints.glob("*/candidate.json")))
+    trials = max(trained, Registry(settings.paths.registry).trials())
     judgement = judge_in_process(candidate, dataset, profile, cost_bps=cost_bps, trials=trials)
     _show_gates(judgement)
     write_model_report(settings, Path(candidate.path))
@@ -66,10 +89,8 @@ def _show_gates(judgement: Judgement) -> None:
         create_table_artifact(
             rows, key=artifact_key("gates", verdict.slot), description=f"Gates of {verdict.slot}, {judgement.model_id}"
         )
-        failed = [gate.name for gate in verdict.gates if not gate.passed]
-        logger.info(
-            "%s: %s", verdict.slot, "passes every gate" if verdict.accepted else f"refused by {', '.join(failed)}"
-        )
+        outcome = "passes every gate" if verdict.accepted else f"refused by {', '.join(verdict.refused_by)}"
+        logger.info("%s: %s", verdict.slot, outcome)
 
 
 def _number(value: float | None) -> str:
@@ -86,19 +107,11 @@ def promote_models(judgements: Sequence[Judgement]) -> list[str]:
     registry = Registry(settings.paths.registry)
     promoted: list[str] = []
     for judgement in judgements:
-        for verdict in judgement.verdicts:
-            failed = [gate.name for gate in verdict.gates if not gate.passed]
-            registry.register(
-                verdict.slot, judgement.model_id, Path(judgement.path), accepted=verdict.accepted, why=", ".join(failed)
-            )
-            if verdict.accepted:
-                registry.promote(
-                    verdict.slot,
-                    judgement.model_id,
-                    Path(judgement.path),
-                    why=f"passed every gate of {settings.gate_profile}",
-                )
-                promoted.append(verdict.slot)
+        registry.record_judgement(judgement)
+        accepted = [verdict.slot for verdict in judgement.verdicts if verdict.accepted]
+        if accepted:
+            registry.promote(Path(judgement.path), accepted, why=f"passed every gate of {judgement.profile}")
+            promoted.extend(accepted)
     _keep_history(settings, registry, judgements)
     create_markdown_artifact(
         _verdict_lines(judgements), key="promotion", description="What was promoted, what was refused and why"
@@ -109,9 +122,9 @@ def promote_models(judgements: Sequence[Judgement]) -> list[str]:
 def _keep_history(settings: Settings, registry: Registry, judgements: Sequence[Judgement]) -> None:
     store = open_store(settings)
     try:
-        store.record_registry_events(registry.events())
+        store.record_registry_events([asdict(event) for event in registry.events()])
         for judgement in judgements:
-            store.record_metrics(judgement.metrics)
+            store.record_metrics([asdict(row) for row in judgement.metrics])
     finally:
         store.close()
 
@@ -120,7 +133,7 @@ def _verdict_lines(judgements: Sequence[Judgement]) -> str:
     lines = ["| slot | model | verdict | refused by |", "|---|---|---|---|"]
     for judgement in judgements:
         for verdict in judgement.verdicts:
-            failed = ", ".join(gate.name for gate in verdict.gates if not gate.passed)
+            failed = ", ".join(verdict.refused_by)
             lines.append(
                 f"| {verdict.slot} | {judgement.model_id} | {'promoted' if verdict.accepted else 'refused'} | {failed} |"
             )

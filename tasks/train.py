@@ -15,7 +15,8 @@ from prefect.artifacts import create_markdown_artifact
 from desk.config import Settings, load_settings
 from desk.errors import TrainingError
 from desk.market import CandidateRef, DatasetRef, TrainSpec
-from models.process import TrainProgress, train_in_process
+from models.process import train_in_process
+from models.progress import TrainProgress
 from tasks.progress import Progress, artifact_key
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def train_model(spec: TrainSpec, dataset: DatasetRef) -> CandidateRef:
     progress = Progress(f"train {spec.name}")
 
     def show(step: TrainProgress) -> None:
-        progress(step.share, step.note)
+        done = (step.epoch - 1 + step.step / max(step.steps, 1)) / max(step.epochs, 1)
+        progress(done, f"epoch {step.epoch} of {step.epochs}, training loss {step.train_loss:.4f}")
 
     with _slots():
         candidate = train_in_process(
@@ -79,17 +81,17 @@ def _show_curve(spec: TrainSpec, candidate: CandidateRef) -> None:
     history = report["history"]
     lines = ["| epoch | training loss | early-stopping log loss | seconds |", "|---|---|---|---|"]
     lines += [
-        f"| {row['epoch']} | {row['train_loss']:.5f} | {row['early_stop_log_loss']:.5f} | {row['seconds']:.1f} |"
+        f"| {row['epoch']} | {row['train_loss']:.5f} | {row['early_stop_loss']:.5f} | {row['seconds']:.1f} |"
         for row in history
     ]
     create_markdown_artifact(
         "\n".join(lines), key=artifact_key("curve", spec.name), description=f"Training curve of {spec.name}"
     )
-    best = min(history, key=lambda row: row["early_stop_log_loss"])
+    best = min(history, key=lambda row: row["early_stop_loss"])
     get_run_logger().info(
         "%s: best log loss %.4f after epoch %d of %d, candidate %s",
         spec.name,
-        best["early_stop_log_loss"],
+        best["early_stop_loss"],
         best["epoch"],
         len(history),
         candidate.candidate_id,

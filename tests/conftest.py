@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import random
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from desk.config import Settings, load_settings
+from desk.market import MINUTE, Candle, Page, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,6 +44,62 @@ def recorded_candles() -> Path:
     if not (folder / "coinbase_BTC-USD_1m.parquet").exists():
         pytest.skip(f"no recorded candles at {folder}; set CANDLEDESK_DATA to their folder")
     return folder
+
+
+def _walk(product: str, minutes: int, *, start: datetime, seed: int = 0, missing: float = 0.0) -> list[Candle]:
+    dice = random.Random(f"{product} {seed}")
+    price = Decimal("100.00")
+    candles = []
+    for number in range(minutes):
+        opened = price
+        price = max(price + Decimal(dice.randint(-9, 9)) / 100, Decimal("1.00"))
+        high, low = max(opened, price) + Decimal(dice.randint(0, 3)) / 100, min(opened, price)
+        volume = Decimal(dice.randint(1, 10**9)).scaleb(-8)
+        if dice.random() >= missing:
+            candles.append(Candle(product, start + number * MINUTE, opened, high, low, price, volume))
+    return candles
+
+
+@pytest.fixture(scope="session")
+def walk() -> Callable[..., list[Candle]]:
+    """A seeded random walk: walk(product, minutes, start=..., seed=..., missing=share of minutes left out)."""
+    return _walk
+
+
+@pytest.fixture(scope="session")
+def as_pages() -> Callable[..., list[Page]]:
+    """Cut candles into answered pages, as a provider would: as_pages(candles, span, page_minutes=300)."""
+
+    def cut(candles: Sequence[Candle], span: Span, page_minutes: int = 300, source: str = "synthetic") -> list[Page]:
+        known_at = span.end + timedelta(days=1)
+        return [
+            Page(
+                candles[0].product if candles else "BTC-USD",
+                window,
+                tuple(candle for candle in candles if window.start <= candle.open_time < window.end),
+                known_at,
+                source,
+            )
+            for window in span.pages(page_minutes)
+        ]
+
+    return cut
+
+
+@pytest.fixture(scope="session")
+def recorded(recorded_candles: Path) -> Callable[..., list[Candle]]:
+    """Real minutes: recorded(product, rows, skip=0)."""
+    import pyarrow.parquet as pq
+
+    def read(product: str, rows: int, skip: int = 0) -> list[Candle]:
+        table = pq.read_table(recorded_candles / f"coinbase_{product}_1m.parquet").slice(skip, rows).to_pylist()
+        prices = ("open", "high", "low", "close", "volume")
+        return [
+            Candle(product, row["time"].replace(tzinfo=UTC), *(Decimal(repr(row[name])) for name in prices))
+            for row in table
+        ]
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,8 @@ def test_each_deployment_is_named_as_its_flow_function_and_file() -> None:
     for deployment in PREFECT_YAML["deployments"]:
         path, _, function = deployment["entrypoint"].partition(":")
         spec = importlib.util.spec_from_file_location(f"entry_{function}", ROOT / path)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         flow = getattr(module, function)

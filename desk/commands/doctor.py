@@ -25,9 +25,9 @@ class Finding:
     """One line of the examination."""
 
     what: str
-    is_good: bool
     detail: str
     repair: str = ""
+    """The command that mends it; empty when nothing needs mending."""
 
 
 def doctor() -> None:
@@ -40,22 +40,21 @@ def doctor() -> None:
         table.add_column(name, overflow="fold")
     for finding in findings:
         table.add_row(
-            "[green]ok[/green]" if finding.is_good else "[yellow]--[/yellow]",
+            "[green]ok[/green]" if not finding.repair else "[yellow]--[/yellow]",
             finding.what,
             finding.detail,
             finding.repair,
         )
     console.print(table)
-    wanting = [finding for finding in findings if not finding.is_good and finding.repair]
+    wanting = [finding for finding in findings if finding.repair]
     console.print(f"next: [bold]{wanting[0].repair}[/bold]" if wanting else "nothing is missing: make run-dry")
 
 
 def _key(settings: Settings) -> Finding:
     if settings.has_key:
-        return Finding("market", True, f"{settings.provider} with a key at {settings.coinbase_base_url}")
+        return Finding("market", f"{settings.provider} with a key at {settings.coinbase_base_url}")
     return Finding(
         "market",
-        True,
         f"{settings.provider} at {settings.coinbase_base_url}, public data (no key: 10 requests a second instead of 30)",
     )
 
@@ -69,17 +68,17 @@ def _store(settings: Settings) -> list[Finding]:
             sets = reader.sql("select digest, created_at from datasets order by created_at desc limit 1")
     except StoreError:
         return [
-            Finding("candles", False, "none are published", "make backfill"),
-            Finding("data set", False, "none", "make features"),
+            Finding("candles", "none are published", "make backfill"),
+            Finding("data set", "none", "make features"),
         ]
     text = "; ".join(f"{row['product']} {row['candles']} to {row['newest']:%Y-%m-%d %H:%M}" for row in candles)
-    found = [Finding("candles", bool(candles), text or "none", "" if candles else "make backfill")]
+    found = [Finding("candles", text or "none", "" if candles else "make backfill")]
     if sets:
         return [
             *found,
-            Finding("data set", True, f"{sets[0]['digest'][:16]} of {sets[0]['created_at']:%Y-%m-%d %H:%M}"),
+            Finding("data set", f"{sets[0]['digest'][:16]} of {sets[0]['created_at']:%Y-%m-%d %H:%M}"),
         ]
-    return [*found, Finding("data set", False, "none", "make features")]
+    return [*found, Finding("data set", "none", "make features")]
 
 
 def _registry(settings: Settings) -> Finding:
@@ -87,29 +86,28 @@ def _registry(settings: Settings) -> Finding:
     if not path.exists():
         return Finding(
             "models",
-            False,
             "none was ever trained: the runtime would signal nothing",
             "make train COIN=BTC && make evaluate",
         )
     slots = json.loads(path.read_text(encoding="utf-8")).get("current", {})
     if not slots:
-        return Finding("models", False, "none is promoted; the gates' reasons: desk models list", "desk models list")
-    return Finding("models", True, ", ".join(f"{slot}" for slot in sorted(slots)))
+        return Finding("models", "none is promoted; the gates' reasons: desk models list", "desk models list")
+    return Finding("models", ", ".join(f"{slot}" for slot in sorted(slots)))
 
 
 def _alerts(settings: Settings) -> Finding:
     if settings.alert_targets:
-        return Finding("alerts", True, f"{len(settings.alert_targets)} target(s); try: desk alerts test")
-    return Finding("alerts", False, "no target: nobody would hear a signal", "set ALERT_URLS in .env")
+        return Finding("alerts", f"{len(settings.alert_targets)} target(s); try: desk alerts test")
+    return Finding("alerts", "no target: nobody would hear a signal", "set ALERT_URLS in .env")
 
 
 def _services() -> Finding:
     states = services.status()
     if not states:
-        return Finding("Prefect", True, "not up (optional): make up")
+        return Finding("Prefect", "not up (optional): make up")
+    is_good = all(state == "RUNNING" for state in states.values())
     return Finding(
         "Prefect",
-        all(state == "RUNNING" for state in states.values()),
         ", ".join(f"{name} {state}" for name, state in states.items()),
-        "make down && make up",
+        "" if is_good else "make down && make up",
     )

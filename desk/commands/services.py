@@ -85,7 +85,7 @@ stdout_logfile={logs}/prefect-worker.log
 
 def _healthy(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=2) as answer:  # noqa: S310 - loopback, fixed scheme
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=2) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

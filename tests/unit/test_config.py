@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def test_env_example_shows_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_env_example_has_one_comment_line_before_each_setting() -> None:
     lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
-    for above, line in zip(lines, lines[1:], strict=False):
+    for above, line in itertools.pairwise(lines):
         if "=" in line and not line.startswith("#"):
             assert above.startswith("# ") and not above.startswith("# --"), line
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -33,8 +34,9 @@ def test_span_pages_cover_it_exactly_once(minutes: int, page: int) -> None:
     pages = list(span.pages(page))
     assert sum(part.minutes for part in pages) == minutes
     assert all(part.minutes <= page for part in pages)
-    assert pages[0].start == span.start and pages[-1].end == span.end
-    assert all(left.end == right.start for left, right in zip(pages, pages[1:], strict=False))
+    assert pages[0].start == span.start
+    assert pages[-1].end == span.end
+    assert all(left.end == right.start for left, right in itertools.pairwise(pages))
 
 
 def test_floor_minute_turns_any_zone_into_utc() -> None:
