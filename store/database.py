@@ -32,15 +32,20 @@ _POLL_SECONDS = 0.02
 _SESSION = "set enable_progress_bar = false; set asof_loop_join_threshold = 0; set timezone = 'UTC'"
 
 
-def connect(path: Path | str, *, read_only: bool = False, threads: int = 2) -> duckdb.DuckDBPyConnection:
-    """Open a database with Candledesk's session settings.
+def connect(
+    path: Path | str, *, read_only: bool = False, threads: int = 2, memory_mb: int | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Open a database with Candledesk's session settings; ``memory_mb`` bounds what a small process may use.
 
     Raises:
         NotADatabaseError: the file is something else, damaged, or written by a newer DuckDB.
         StoreError: it cannot be opened for another reason.
     """
     try:
-        connection = duckdb.connect(str(path), read_only=read_only, config={"threads": threads})
+        limits: dict[str, str | bool | int | float | list[str]] = {"threads": threads}
+        if memory_mb is not None:
+            limits["memory_limit"] = f"{memory_mb}MB"
+        connection = duckdb.connect(str(path), read_only=read_only, config=limits)
         connection.execute(_SESSION)
     except duckdb.Error as error:
         raise _translated(error, path) from error

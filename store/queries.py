@@ -9,7 +9,7 @@ from pathlib import Path
 
 SQL_ROOT = Path(__file__).resolve().parent.parent / "sql"
 
-_KEYS = ("database", "grain", "reads", "known", "causal", "warm-up", "result", "parameters")
+_KEYS = ("database", "grain", "carries", "reads", "known", "causal", "warm-up", "result", "parameters")
 _ENTRY = re.compile(r"^--\s{1,2}(?P<key>[a-z][\w-]*)\s{2,}(?P<text>\S.*)$")
 
 
@@ -27,6 +27,11 @@ class Header:
         """Names of the tables and views it is built on."""
         text = self.facts.get("reads", "nothing")
         return () if text == "nothing" else tuple(part.strip() for part in text.split(","))
+
+    @property
+    def carries(self) -> str | None:
+        """The view whose columns all stand before this one's own, None if every column is its own."""
+        return self.facts.get("carries")
 
     @property
     def database(self) -> str:
@@ -48,6 +53,12 @@ def load_sql(name: str) -> str:
         FileNotFoundError: there is no such file; a mistake in the code, not of the user.
     """
     return (SQL_ROOT / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def statement(text: str) -> str:
+    """Return SQL without its comments and line breaks: what it does, whatever its layout and words."""
+    lines = (line.partition("--")[0] for line in text.splitlines())
+    return " ".join(" ".join(lines).split())
 
 
 def parse_header(text: str) -> Header:
@@ -74,6 +85,7 @@ def parse_header(text: str) -> Header:
     return Header(first["name"], first["sentence"], facts, columns)
 
 
+@cache
 def headers(folder: str) -> dict[str, Header]:
     """Return the headers of every file in ``sql/<folder>``, by object name."""
     found = (parse_header(path.read_text(encoding="utf-8")) for path in sorted((SQL_ROOT / folder).glob("*.sql")))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from functools import cache
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 from desk.errors import NotADatabaseError
-from store.queries import SQL_ROOT, Header, headers, load_sql
+from store.queries import SQL_ROOT, Header, headers, load_sql, parse_header
 
 if TYPE_CHECKING:
     import duckdb
@@ -17,6 +18,7 @@ SCHEMA_VERSION = 1
 _FOLDERS = ("tables", "views", "labels", "macros")
 
 
+@cache
 def objects(database: str) -> dict[str, tuple[str, Header]]:
     """Return every object of ``market`` or ``signals`` as name -> (folder, header), parents first."""
     found = {
@@ -29,6 +31,7 @@ def objects(database: str) -> dict[str, tuple[str, Header]]:
     return {name: found[name] for name in TopologicalSorter(graph).static_order()}
 
 
+@cache
 def schema_hash() -> str:
     """Return the sha256 over every file that makes an object."""
     digest = hashlib.sha256()
@@ -58,17 +61,19 @@ def applied_hash(connection: duckdb.DuckDBPyConnection) -> str | None:
     return str(rows[0][1])
 
 
-def apply_schema(connection: duckdb.DuckDBPyConnection, database: str) -> bool:
+def apply_schema(connection: duckdb.DuckDBPyConnection, database: str, *, with_comments: bool = True) -> bool:
     """Create or refresh every object of ``database``; return whether anything was done.
 
-    Call it inside a write transaction: a database is built whole or not at all.
+    Call it inside a write transaction: a database is built whole or not at all. In-memory stores that nobody
+    browses leave out the comments, some 400 statements.
     """
     wanted = schema_hash()
     if applied_hash(connection) == wanted:
         return False
     for name, (folder, header) in objects(database).items():
         connection.execute(load_sql(f"{folder}/{name}")).fetchall()
-        _comment(connection, folder, header)
+        if with_comments:
+            _comment(connection, folder, header)
     connection.execute("insert into schema_version values ($1, $2, $3)", [SCHEMA_VERSION, wanted, datetime.now(UTC)])
     return True
 
@@ -78,8 +83,16 @@ def _comment(connection: duckdb.DuckDBPyConnection, folder: str, header: Header)
     connection.execute(f"comment on {kind} {header.name} is {_literal(header.sentence)}")
     if folder == "macros":
         return
-    for column, text in header.columns.items():
+    for column, text in all_columns(folder, header.name).items():
         connection.execute(f"comment on column {header.name}.{column} is {_literal(text)}")
+
+
+@cache
+def all_columns(folder: str, name: str) -> dict[str, str]:
+    """Return every column of an object with its text: first those it carries from another view, then its own."""
+    header = parse_header(load_sql(f"{folder}/{name}"))
+    carried = all_columns(folder, header.carries) if header.carries else {}
+    return carried | header.columns
 
 
 def _literal(text: str) -> str:

@@ -14,7 +14,7 @@
 -- volume      amount as told, base currency
 -- source      who said so
 -- known_at    when the row came in
--- reason      the rule it broke: off_grid, non_positive_price, negative_volume, ohlc_order, still_open
+-- reason      the rule it broke: not_finite, off_grid, outside_window, still_open, non_positive_price, negative_volume, out_of_range, ohlc_order
 create table if not exists candle_quarantine (
     product varchar not null,
     open_time timestamptz not null,

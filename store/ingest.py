@@ -1,0 +1,225 @@
+"""Pages into tables: candles, revisions, quarantine and ledger, all inside the caller's transaction.
+
+Plain Python and numpy, no Arrow: the runtime imports this too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from desk.market import MINUTE
+from store.ledger import FAILED, Window, answered_window, recorded
+from store.quality import fault
+from store.queries import load_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import duckdb
+
+    from desk.market import Candle, Page, Span
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCount:
+    """What one call of `FeatureStore.record_pages` changed."""
+
+    stored: int = 0
+    """Candles of minutes that had none."""
+    revised: int = 0
+    """Candles that came back different; both versions are kept."""
+    quarantined: int = 0
+    """Rows that broke a rule of `store.quality`."""
+    empty_minutes: int = 0
+    """Minutes of the pages for which the exchange has nothing."""
+
+
+class Version(NamedTuple):
+    """One candle as it was told at one time."""
+
+    known_at: datetime
+    candle: Candle
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """Rows of some pages, the good apart from the bad."""
+
+    good: dict[tuple[str, datetime], list[Version]]
+    bad: list[tuple[Candle, Page, str]]
+
+
+def record_pages(connection: duckdb.DuckDBPyConnection, pages: Sequence[Page]) -> WriteCount:
+    """Store pages; doing it twice, or in another order, or overlapping, ends in the same candles."""
+    rows = sort_rows(pages)
+    stored = revised = 0
+    # nearly always one round: more only where one batch holds several versions of a minute
+    for depth in range(max((len(versions) for versions in rows.good.values()), default=0)):
+        told = [versions[depth] for versions in rows.good.values() if len(versions) > depth]
+        counts = _apply(connection, told)
+        stored += counts.get("new", 0)
+        revised += counts.get("newer", 0) + counts.get("older", 0)
+    quarantined = _quarantine(connection, rows.bad)
+    _record_windows(connection, pages)
+    return WriteCount(stored, revised, quarantined, _empty_minutes(pages))
+
+
+def sort_rows(pages: Sequence[Page]) -> Sorted:
+    """Part good rows from bad ones; of a minute told several times keep each different version, oldest first."""
+    rows = Sorted({}, [])
+    for page in sorted(pages, key=lambda one: one.known_at):
+        for candle in page.candles:
+            reason = fault(candle, page.window, page.known_at)
+            if reason is not None:
+                rows.bad.append((candle, page, reason))
+                continue
+            versions = rows.good.setdefault((candle.product, candle.open_time), [])
+            if not versions or versions[-1].candle != candle:
+                versions.append(Version(page.known_at, candle, page.source))
+    return rows
+
+
+def _empty_minutes(pages: Sequence[Page]) -> int:
+    empty = 0
+    for page in pages:
+        window = answered_window(page)
+        if window is not None:
+            told = {candle.open_time for candle in page.candles if window.start <= candle.open_time < window.end}
+            empty += (window.end - window.start) // MINUTE - len(told)
+    return empty
+
+
+def stage(connection: duckdb.DuckDBPyConnection, told: Sequence[Version]) -> None:
+    """Lay candles into the temporary table ``incoming``; numbers travel as text, so that no decimal is lost."""
+    columns = {
+        "product": _texts(version.candle.product for version in told),
+        "open_us": _micros(version.candle.open_time for version in told),
+        "open": _texts(version.candle.open for version in told),
+        "high": _texts(version.candle.high for version in told),
+        "low": _texts(version.candle.low for version in told),
+        "close": _texts(version.candle.close for version in told),
+        "volume": _texts(version.candle.volume for version in told),
+        "source": _texts(version.source for version in told),
+        "known_us": _micros(version.known_at for version in told),
+    }
+    connection.register("incoming_arrays", columns)
+    connection.execute(load_sql("queries/ingest_stage"))
+    connection.unregister("incoming_arrays")
+
+
+def _texts(values: Iterable[object]) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
+    return np.array([str(value) for value in values], dtype=object)
+
+
+def _micros(values: Iterable[datetime]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    # through whole seconds: a float of microseconds since 1970 would lose the last digit
+    return np.array([int(value.timestamp()) * 1_000_000 + value.microsecond for value in values], dtype=np.int64)
+
+
+def _apply(connection: duckdb.DuckDBPyConnection, told: Sequence[Version]) -> dict[str, int]:
+    stage(connection, told)
+    connection.execute(load_sql("queries/ingest_compare"))
+    counts = dict(connection.execute(load_sql("queries/ingest_count")).fetchall())
+    if counts.get("newer") or counts.get("older"):
+        connection.execute(load_sql("queries/ingest_keep_replaced"))
+        connection.execute(load_sql("queries/ingest_keep_late"))
+    if counts.get("newer") or counts.get("earlier"):
+        connection.execute(load_sql("queries/ingest_replace"))
+    if counts.get("new"):
+        connection.execute(load_sql("queries/ingest_insert"))
+    return counts
+
+
+def replace_candles(connection: duckdb.DuckDBPyConnection, candles: Sequence[Candle]) -> None:
+    """Store candles without revisions or ledger, the newest word winning; for the runtime's in-memory store."""
+    told = {(candle.product, candle.open_time): Version(candle.open_time, candle, "runtime") for candle in candles}
+    if not told:
+        return
+    stage(connection, list(told.values()))
+    connection.execute(load_sql("queries/ingest_forget"))
+    connection.execute(load_sql("queries/ingest_append"))
+
+
+def _quarantine(connection: duckdb.DuckDBPyConnection, bad: Sequence[tuple[Candle, Page, str]]) -> int:
+    rows = [
+        (
+            candle.product,
+            candle.open_time,
+            *map(float, (candle.open, candle.high, candle.low, candle.close, candle.volume)),
+            page.source,
+            page.known_at,
+            reason,
+        )
+        for candle, page, reason in bad
+    ]
+    columns = ("product", "open_time", "open", "high", "low", "close", "volume", "source", "known_at", "reason")
+    before = _count(connection, "candle_quarantine")
+    insert_rows(connection, "candle_quarantine", columns, rows)
+    return _count(connection, "candle_quarantine") - before
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    return int(connection.execute(f"select count(*) from {table}").fetchall()[0][0])  # noqa: S608  # our own names
+
+
+def insert_rows(
+    connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
+) -> None:
+    """Insert rows that are not there yet; a row there already, equal in every column, is left alone."""
+    if not rows:
+        return
+    lists = ", ".join(f"unnest(${place}) as {name}" for place, name in enumerate(columns, 1))
+    names = ", ".join(columns)
+    connection.execute(
+        f"insert into {table} ({names}) select {names} from (select {lists}) except select {names} from {table}",  # noqa: S608  # our own names
+        [list(values) for values in zip(*rows, strict=True)],
+    )
+
+
+def _record_windows(connection: duckdb.DuckDBPyConnection, pages: Sequence[Page]) -> None:
+    news: dict[str, list[Window]] = {}
+    for page in pages:
+        window = answered_window(page)
+        if window is not None:
+            news.setdefault(page.product, []).append(window)
+    for product, windows in news.items():
+        record_windows(connection, product, windows)
+
+
+def record_failure(
+    connection: duckdb.DuckDBPyConnection, product: str, span: Span, reason: str, source: str, at: datetime
+) -> None:
+    """Note that a window could not be fetched; it stays missing."""
+    record_windows(connection, product, [Window(span.start, span.end, FAILED, at, 1, reason, source)])
+
+
+def record_windows(connection: duckdb.DuckDBPyConnection, product: str, news: Sequence[Window]) -> None:
+    """Write windows into the ledger, cut and merged with those they touch."""
+    low, high = min(window.start for window in news), max(window.end for window in news)
+    touched = [product, high, low]
+    windows = ledger_windows(connection, product, low, high)
+    for window in sorted(news, key=lambda one: one.asked_at):
+        windows = recorded(windows, window)
+    connection.execute("delete from ledger where product = $1 and start_time <= $2 and end_time >= $3", touched)
+    rows = [(product, w.start, w.end, w.state, w.asked_at, w.tries, w.reason, w.source) for w in windows]
+    columns = ("product", "start_time", "end_time", "state", "asked_at", "tries", "reason", "source")
+    insert_rows(connection, "ledger", columns, rows)
+
+
+def ledger_windows(connection: duckdb.DuckDBPyConnection, product: str, low: datetime, high: datetime) -> list[Window]:
+    """Return the ledger's windows of ``product`` that overlap or touch ``low .. high``."""
+    rows = connection.execute(load_sql("queries/ledger_windows"), {"product": product, "low": low, "high": high})
+    return [
+        Window(utc(start), utc(end), state, utc(asked_at), tries, reason, source)
+        for start, end, state, asked_at, tries, reason, source in rows.fetchall()
+    ]
+
+
+def utc(moment: datetime) -> datetime:
+    """Return the same moment in the standard library's UTC; DuckDB hands out another library's."""
+    return moment.astimezone(UTC)

@@ -1,0 +1,82 @@
+"""Opening, locking, writing and publishing a database file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from duckdb import ConversionException
+
+from desk.config import Paths
+from desk.errors import NotADatabaseError, StoreBusyError, StoreError
+from store.database import connect, publish, write_lock, write_transaction
+from store.reader import Reader
+from store.schema import apply_schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_write_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "market.duckdb"
+    with write_transaction(path) as connection:
+        connection.execute("create table t (n integer)")
+    with pytest.raises(ConversionException), write_transaction(path) as connection:
+        connection.execute("insert into t values (1); insert into t values ('one')")
+    with write_transaction(path) as connection:
+        assert connection.execute("select count(*) from t").fetchall() == [(0,)]
+
+
+def test_write_lock_held_by_another_process_times_out(tmp_path: Path) -> None:
+    path = tmp_path / "market.duckdb"
+    code = f"import fcntl, time; f = open({str(path) + '.lock'!r}, 'a'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(StoreBusyError, match="another process"), write_lock(path, timeout_seconds=0.1):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+    with write_lock(path, timeout_seconds=5):
+        pass
+
+
+def test_connect_something_else_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "market.duckdb"
+    path.write_bytes(b"not a database, but long enough to be read as a header" * 500)
+    with pytest.raises(NotADatabaseError, match=r"market\.duckdb"):
+        connect(path)
+
+
+def test_publish_without_a_database_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="make backfill"):
+        publish(tmp_path / "market.duckdb", tmp_path / "copy.duckdb")
+
+
+def test_newer_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "market.duckdb"
+    with write_transaction(path) as connection:
+        apply_schema(connection, "market")
+        connection.execute("update schema_version set version = 99, sql_sha256 = 'other'")
+    with pytest.raises(NotADatabaseError, match="update Candledesk"), write_transaction(path) as connection:
+        apply_schema(connection, "market")
+
+
+def test_schema_change_is_applied_and_keeps_the_rows(tmp_path: Path) -> None:
+    path = tmp_path / "market.duckdb"
+    with write_transaction(path) as connection:
+        apply_schema(connection, "market")
+        connection.execute("insert into listings values ('BTC-USD', 'offered', null, now(), '')")
+        connection.execute("update schema_version set sql_sha256 = 'of an older build'")
+    with write_transaction(path) as connection:
+        assert apply_schema(connection, "market")
+        assert connection.execute("select product from listings").fetchall() == [("BTC-USD",)]
+
+
+def test_reader_without_any_copy_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="make backfill"):
+        Reader(Paths(tmp_path))

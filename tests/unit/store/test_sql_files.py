@@ -1,0 +1,122 @@
+"""Every SQL file under sql/ says of itself what is true."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from store.database import connect
+from store.features import FEATURE_SETS
+from store.queries import SQL_ROOT, headers, load_sql, parse_header, statement
+from store.schema import all_columns, apply_schema, objects
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import duckdb
+
+OBJECTS = [
+    (database, folder, name) for database in ("market", "signals") for name, (folder, _) in objects(database).items()
+]
+FOLDERS = ("tables", "views", "labels", "macros", "checks", "queries", "adhoc")
+FILES = sorted(path.relative_to(SQL_ROOT).with_suffix("").as_posix() for path in SQL_ROOT.rglob("*.sql"))
+
+
+@pytest.fixture(scope="module", params=["market", "signals"])
+def built(request: pytest.FixtureRequest) -> Iterator[tuple[str, duckdb.DuckDBPyConnection]]:
+    connection = connect(":memory:")
+    apply_schema(connection, request.param)
+    yield request.param, connection
+    connection.close()
+
+
+def references(text: str) -> set[str]:
+    """Names after from and join that are neither functions nor named in a with clause."""
+    words = re.sub(r"'[^']*'", "''", statement(text))
+    named = set(re.findall(r"(?:with|,) (\w+) as \(", words))
+    found = set(re.findall(r"(?:\bfrom|\bjoin|\binto|\bupdate) (\w+)(?!\w|\()", words))
+    return found - named - {"where", "set", "select"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_is_named_as_its_header_and_lies_in_a_known_folder(name: str) -> None:
+    folder, _, stem = name.partition("/")
+    header = parse_header(load_sql(name))
+    assert folder in FOLDERS
+    assert header.name == stem
+    assert header.sentence.endswith((".", "?"))
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith(("tables", "views", "labels", "macros"))])
+def test_object_header_states_the_contract(name: str) -> None:
+    header = parse_header(load_sql(name))
+    wanted = {"grain", "reads", "known"} | ({"causal", "warm-up"} if name.startswith(("views", "labels")) else set())
+    assert wanted <= set(header.facts)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FILES if name.startswith(("views", "labels", "macros", "checks", "adhoc"))]
+)
+def test_reads_are_the_real_references(name: str) -> None:
+    header = parse_header(load_sql(name))
+    assert references(load_sql(name)) - {"duckdb_tables", "duckdb_views", "duckdb_functions"} == set(header.reads)
+
+
+def test_header_columns_are_those_of_the_object(built: tuple[str, duckdb.DuckDBPyConnection]) -> None:
+    database, connection = built
+    for name, (folder, _) in objects(database).items():
+        if folder != "macros":
+            described = [row[0] for row in connection.execute(f"describe {name}").fetchall()]
+            assert list(all_columns(folder, name)) == described, name
+
+
+def test_macro_columns_are_those_of_its_header(built: tuple[str, duckdb.DuckDBPyConnection]) -> None:
+    calls = {"candles": "candles('BTC-USD')", "features_at": "features_at('BTC-USD', now())"}
+    database, connection = built
+    for name in (name for name, (folder, _) in objects(database).items() if folder == "macros"):
+        described = [row[0] for row in connection.execute(f"describe from {calls[name]}").fetchall()]
+        header = headers("macros")[name]
+        assert described == list(header.columns or all_columns("views", header.reads[0])), name
+
+
+def test_everything_a_person_can_see_has_a_comment(built: tuple[str, duckdb.DuckDBPyConnection]) -> None:
+    _, connection = built
+    columns = connection.execute(
+        "select table_name, column_name from duckdb_columns() where not internal and comment is null"
+    ).fetchall()
+    assert columns == []
+    for listing in ("duckdb_tables()", "duckdb_views()"):
+        assert connection.execute(f"select * from {listing} where not internal and comment is null").fetchall() == []
+
+
+def test_no_view_but_a_label_looks_forward() -> None:
+    # candles_dense, gaps and dq_spikes look at the next candle to see where a hole ends, which their headers say
+    forward = {
+        name for name in FILES if name.startswith("views/features") and re.search(r"\blead\(|following", load_sql(name))
+    }
+    assert forward == set()
+
+
+@pytest.mark.parametrize("name", FEATURE_SETS)
+def test_feature_set_lists_what_its_view_has_in_order(name: str) -> None:
+    chosen = FEATURE_SETS[name]
+    assert [column for column in all_columns("views", chosen.view) if column in chosen.columns] == list(chosen.columns)
+    assert chosen.view in chosen.views
+    assert "candles_dense" in chosen.views
+    assert re.fullmatch(r"[0-9a-f]{64}", chosen.sha256)
+
+
+def test_seed39_has_its_39_columns_after_the_product() -> None:
+    columns = list(all_columns("views", "seed39"))
+    assert columns[0] == "product"
+    assert len(columns[1:]) == 39
+    assert columns[1:8] == ["open_time", "open", "high", "low", "close", "volume", "session"]
+    assert columns[-4:] == ["volatility_regime", "volatility_low", "volatility_medium", "volatility_high"]
+    assert len(FEATURE_SETS["seed39"].columns) == 31
+    assert FEATURE_SETS["seed39"].warm_up_minutes == 256
+
+
+def test_statement_ignores_layout_and_words() -> None:
+    assert statement("-- a: b.\nselect   1 -- one\nfrom t;") == statement("select 1\n    from t;")
