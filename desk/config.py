@@ -46,6 +46,7 @@ class Settings(BaseSettings):
 
     # features, data sets, training
     feature_set: str = "seed39"
+    train_preset: Literal["market", "demo"] = "market"
     epochs: int = Field(15, ge=1)
     train_stride: int = Field(5, ge=1)
     transformer_stride: int = Field(15, ge=1)

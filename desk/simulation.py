@@ -4,13 +4,15 @@ Both are made of numbers only, minute by minute from a fixed epoch, and are repr
 and seed give the same candle for a minute, whatever span it is asked in. Blocks of minutes are generated on their
 own random stream; only the few numbers at a block's border are carried into the next.
 
-``planted``: a hidden state z (AR(1), standard deviation 1, decorrelation 60 minutes) drives the next minute's
-return and shows in the volume, log volume = base + 0.6 z + noise, and in the momentum it leaves behind. ``null``:
+``planted``: a hidden state z (AR(1), standard deviation 1, decorrelation 30 minutes) shows at once in the volume, log
+volume = base + 0.6 z + noise, and drives the return of the minute that follows LAG_MINUTES later. So the edge lies in
+the order of things: a model that reads the last hour as a sequence can see all of it, one that is shown the averages
+of a single row only a part. That is what lets a network beat the baselines here, and be promoted. ``null``:
 a martingale with clustered volatility, in which nothing known tells the direction of anything that follows (all
 that is left is the tick: an unchanged close counts as "not up", and that is likelier in a quiet hour).
 
-How good can a forecast of the planted market be? Log price p and state z follow a linear system, so the return
-over the next h minutes is, given both, normal with mean d and standard deviation s. Whoever calls the sign of d is
+How good can a forecast of the planted market be? Log price p and the last LAG_MINUTES + 1 values of z follow a linear
+system, so the return over the next h minutes is, given them, normal with mean d and standard deviation s. Whoever calls the sign of d is
 right with probability E[Phi(|d| / s)] = 1/2 + arctan(k) / pi, where k is the standard deviation of d over s
 (d is normal around zero). The strength of the drift is solved for that figure, 0.80 by default; no model that
 sees candles only can do better, for it sees z through noise.
@@ -47,8 +49,10 @@ EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 """No simulated market has candles before this; every one is generated from here on."""
 
 BEST_ACCURACY = 0.80
-MEMORY_MINUTES = 60.0
+MEMORY_MINUTES = 30.0
 """Decorrelation time of the planted state."""
+LAG_MINUTES = 36
+"""How long after it shows in the volume the state moves the price; longer than the horizon, so nothing of d is unknown."""
 REVERSION_MINUTES = 4155.0
 """The planted log price forgets over this (half-life two days); without it the drift would carry it off."""
 VOLUME_LOADING = 0.6
@@ -147,14 +151,25 @@ def accuracy_of(strength: float, horizon: int = HORIZON_MINUTES) -> float:
         horizon: Minutes ahead.
     """
     keep_z, keep_p = math.exp(-1 / MEMORY_MINUTES), math.exp(-1 / REVERSION_MINUTES)
-    step = np.array([[keep_z, 0.0], [strength, keep_p]])
-    noise = np.diag([1 - keep_z**2, 1.0])
-    spread = np.linalg.solve(np.eye(4) - np.kron(step, step), noise.ravel()).reshape(2, 2)
+    # the state is (z now, z one minute ago, ..., z LAG_MINUTES ago, log price)
+    size = LAG_MINUTES + 2
+    step = np.diag(np.ones(size - 1), -1)
+    step[0, 0], step[-1, -2:] = keep_z, (strength, keep_p)
+    noise = np.zeros((size, size))
+    noise[0, 0], noise[-1, -1] = 1 - keep_z**2, 1.0
     powers = [np.linalg.matrix_power(step, power) for power in range(horizon + 1)]
-    reach = powers[horizon][1] - np.array([0.0, 1.0])
-    known = reach @ spread @ reach
-    unknown = sum((power @ noise @ power.T)[1, 1] for power in powers[:horizon])
+    reach = powers[horizon][-1] - np.eye(size)[-1]
+    known = reach @ _stationary(step, noise) @ reach
+    unknown = sum((power @ noise @ power.T)[-1, -1] for power in powers[:horizon])
     return 0.5 + math.atan(math.sqrt(known / unknown)) / math.pi
+
+
+def _stationary(step: Floats, noise: Floats) -> Floats:
+    """Return the covariance S with S = step S step' + noise, by doubling."""
+    spread, power = noise, step
+    while np.abs(power).max() > 1e-12:
+        spread, power = spread + power @ spread @ power.T, power @ power
+    return spread
 
 
 @lru_cache(maxsize=64)
@@ -178,7 +193,8 @@ def strength_for(accuracy: float) -> float:
 class _Border(NamedTuple):
     """All that one block must know of the one before it."""
 
-    z: float
+    earlier_z: tuple[float, ...]
+    """The last LAG_MINUTES + 1 values of z, oldest first."""
     fast: float
     slow: float
     price: float
@@ -256,8 +272,10 @@ class SimulatedMarket:
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, name, block + 1, part])))
 
     def _first_border(self) -> _Border:
-        z, fast, slow = self._stream(-1, 0).standard_normal(3).tolist()
-        return _Border(z, fast, slow, 0.0)
+        stream = self._stream(-1, 0)
+        first, fast, slow = stream.standard_normal(3).tolist()
+        z_N = _ar1(stream.standard_normal(LAG_MINUTES + 1), MEMORY_MINUTES, first)
+        return _Border(tuple(z_N.tolist()), fast, slow, 0.0)
 
     def _core(self, number: int) -> _Core:
         while len(self._borders) <= number:
@@ -268,7 +286,7 @@ class SimulatedMarket:
         """Generate block ``number`` from its border and note the border after it."""
         border = self._borders[number]
         surprise_N, z_noise_N, fast_noise_N, slow_noise_N = self._stream(number, 0).standard_normal((4, _BLOCK))
-        z_N = _ar1(z_noise_N, MEMORY_MINUTES, border.z)
+        z_N = _ar1(z_noise_N, MEMORY_MINUTES, border.earlier_z[-1])
         fast_N = _ar1(fast_noise_N, 90.0, border.fast)
         slow_N = _ar1(slow_noise_N, 2_880.0, border.slow)
         fast_sd, slow_sd = (0.12, 0.0) if self._planted else (0.30, 0.30)
@@ -276,15 +294,15 @@ class SimulatedMarket:
         if not self._planted:
             log_scale_N = log_scale_N + 0.25 * _season(number)
         scale_N = self._base_scale * np.exp(log_scale_N)
-        earlier_z_N = np.concatenate(([border.z], z_N[:-1]))
+        earlier_z_N = np.concatenate((border.earlier_z, z_N))[: z_N.size]
         shock_N = scale_N * (self._strength * earlier_z_N + surprise_N)
         if self._planted:
             price_N = _decayed_sum(shock_N, math.exp(-1 / REVERSION_MINUTES), border.price)
         else:
             price_N = border.price + np.cumsum(shock_N)
         if len(self._borders) == number + 1:
-            last = (z_N[-1], fast_N[-1], slow_N[-1], price_N[-1])
-            self._borders.append(_Border(*(float(value) for value in last)))
+            last_z = tuple(z_N[-LAG_MINUTES - 1 :].tolist())
+            self._borders.append(_Border(last_z, float(fast_N[-1]), float(slow_N[-1]), float(price_N[-1])))
         return _Core(z_N, log_scale_N, surprise_N, price_N, border.price)
 
     def _block(self, number: int) -> Rows:

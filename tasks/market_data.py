@@ -27,6 +27,9 @@ _PAGES_PER_WRITE = 20
 """Pages per transaction: 6,000 rows, so that the write lock is taken seldom and held for some 50 ms."""
 
 
+_LISTING_MARGIN = timedelta(days=1)
+
+
 @dataclass(frozen=True, slots=True)
 class BackfillResult:
     """What one product's backfill did; ``state`` is complete, partial or not_offered."""
@@ -140,23 +143,36 @@ async def _backfill(settings: Settings, product: str, span: Span) -> BackfillRes
 
 
 async def _listed_part(store: FeatureStore, provider: Provider, product: str, span: Span) -> Span | None:
-    """Cut ``span`` to the time since the product's first candle, found once and stored."""
+    """Cut ``span`` to the time since the product's listing, found by bisection once it is needed and then stored."""
     known = store.listing(product)
-    if known is not None and known.state == "offered" and known.first_open_time and known.first_open_time > span.start:
-        return Span(known.first_open_time, span.end) if known.first_open_time < span.end else None
-    if store.span_stored(product) is not None:
+    if known is not None and known.first_open_time is not None:
+        return _since(known.first_open_time, span)
+    stored = store.span_stored(product)
+    if stored is not None and stored.start <= span.start:
         return span
+    unsearched = Span(span.start, min(stored.start, span.end)) if stored is not None else span
     try:
-        first = await provider.first_candle(product, span)
+        first = await provider.first_candle(product, unsearched)
     except UnknownProductError as error:
         store.record_listing(product, "not_offered", None, str(error))
         get_run_logger().warning("%s is not offered: %s", product, error)
         return None
+    if first is None and stored is not None:
+        first = stored.start
     if first is None:
         store.record_listing(product, "not_offered", None, f"no candle within {span}")
+        get_run_logger().warning("%s has no candle within %s", product, span)
         return None
-    store.record_listing(product, "offered", first, "")
-    return Span(first, span.end)
+    # a first candle at the very start of what was searched says nothing about the listing
+    is_listing = first - span.start > _LISTING_MARGIN
+    store.record_listing(product, "offered", first if is_listing else None, "")
+    return _since(first, span) if is_listing else span
+
+
+def _since(listed: datetime, span: Span) -> Span | None:
+    if listed >= span.end:
+        return None
+    return Span(max(listed, span.start), span.end)
 
 
 async def _fetch(store: FeatureStore, provider: Provider, product: str, windows: Sequence[Span]) -> BackfillResult:

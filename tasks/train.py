@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from prefect.artifacts import create_markdown_artifact
 from desk.config import Settings, load_settings
 from desk.errors import TrainingError
 from desk.market import CandidateRef, DatasetRef, TrainSpec
+from models.presets import train_spec
 from models.process import train_in_process
 from models.progress import TrainProgress
 from tasks.progress import Progress, artifact_key
@@ -30,22 +30,29 @@ def _slots() -> BoundedSemaphore:
 
 
 def plan_trainings(
-    settings: Settings, products: Sequence[str], epochs: int | None, *, lstm: bool = True, transformer: bool = True
+    settings: Settings,
+    products: Sequence[str],
+    epochs: int | None,
+    *,
+    lstm: bool = True,
+    transformer: bool = True,
 ) -> list[TrainSpec]:
-    """Return one spec per coin and one for all coins together, longest first so that no core idles at the end."""
-    shared = TrainSpec(
-        architecture="transformer",
-        products=tuple(products),
-        epochs=epochs or settings.epochs,
-        seed=settings.train_seed,
-        stride=settings.transformer_stride,
-        budget_seconds=settings.train_budget_seconds,
+    """Return one spec for all coins together and one per coin, longest first so that no core idles at the end."""
+    wanted = [("transformer", products)] * transformer + [("lstm", [product]) for product in products] * lstm
+    return [_spec(settings, architecture, coins, epochs) for architecture, coins in wanted]
+
+
+def _spec(settings: Settings, architecture: str, products: Sequence[str], epochs: int | None) -> TrainSpec:
+    chosen: dict[str, int] = {}
+    if settings.train_preset == "market":
+        stride = settings.transformer_stride if architecture == "transformer" else settings.train_stride
+        chosen = {"epochs": settings.epochs, "stride": stride}
+    if epochs is not None:
+        chosen["epochs"] = epochs
+    budget = settings.train_budget_seconds
+    return train_spec(
+        architecture, products, preset=settings.train_preset, seed=settings.train_seed, budget_seconds=budget, **chosen
     )
-    coins = [
-        dataclasses.replace(shared, architecture="lstm", products=(product,), stride=settings.train_stride)
-        for product in products
-    ]
-    return [shared] * transformer + coins * lstm
 
 
 @task(name="train-model", task_run_name="train {spec.name}", tags=["train"])
@@ -81,17 +88,17 @@ def _show_curve(spec: TrainSpec, candidate: CandidateRef) -> None:
     history = report["history"]
     lines = ["| epoch | training loss | early-stopping log loss | seconds |", "|---|---|---|---|"]
     lines += [
-        f"| {row['epoch']} | {row['train_loss']:.5f} | {row['early_stop_loss']:.5f} | {row['seconds']:.1f} |"
+        f"| {row['epoch']} | {row['train_loss']:.5f} | {row['early_stop_log_loss']:.5f} | {row['seconds']:.1f} |"
         for row in history
     ]
     create_markdown_artifact(
         "\n".join(lines), key=artifact_key("curve", spec.name), description=f"Training curve of {spec.name}"
     )
-    best = min(history, key=lambda row: row["early_stop_loss"])
+    best = min(history, key=lambda row: row["early_stop_log_loss"])
     get_run_logger().info(
         "%s: best log loss %.4f after epoch %d of %d, candidate %s",
         spec.name,
-        best["early_stop_loss"],
+        best["early_stop_log_loss"],
         best["epoch"],
         len(history),
         candidate.candidate_id,

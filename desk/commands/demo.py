@@ -57,7 +57,6 @@ class Plan:
     data: Path | None
     days: int
     hours: int
-    epochs: int
     seed: int
 
     @property
@@ -78,12 +77,11 @@ def demo(
     ] = None,
     days: Annotated[int, typer.Option(help="Days of history", min=20)] = 60,
     hours: Annotated[int, typer.Option(help="Hours of observation", min=1)] = 72,
-    epochs: Annotated[int, typer.Option(help="Most epochs of training", min=1)] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the simulated market")] = 7,
     home: Annotated[Path | None, typer.Option(help="Folder to work in; var/demo-<market> when left out")] = None,
 ) -> None:
     """Carry an empty folder through all eight steps and end with the verdict; about five minutes on two cores."""
-    plan = Plan(home or Path("var") / f"demo-{market}", market.value, data, days, hours, epochs, seed)
+    plan = Plan(home or Path("var") / f"demo-{market}", market.value, data, days, hours, seed)
     if plan.market == "recorded":
         _require_candles(plan.data)
     paths = Paths(plan.home.absolute())
@@ -125,7 +123,7 @@ def _prepare(plan: Plan, paths: Paths) -> None:
 
 
 def _identity(plan: Plan) -> str:
-    return f"{plan.market} {plan.data} {plan.days} {plan.hours} {plan.epochs} {plan.seed}"
+    return f"{plan.market} {plan.data} {plan.days} {plan.hours} {plan.seed}"
 
 
 def _mark(paths: Paths, plan: Plan, *, finished: bool) -> None:
@@ -201,6 +199,7 @@ def _environ(paths: Paths, exchange_port: int, receiver_port: int, secret: str) 
         "COINBASE_API_SECRET": secret,
         "CLOCK": "exchange",
         "MODE": "dryrun",
+        "TRAIN_PRESET": "demo",
         "ALERT_URLS": f"json://127.0.0.1:{receiver_port}/",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -219,8 +218,6 @@ def _run_flow(plan: Plan, environ: dict[str, str]) -> int:
         f"hours={plan.hours}",
     ]
     command += [
-        "-p",
-        f"epochs={plan.epochs}",
         "-p",
         f"batch_minutes={BATCH_MINUTES}",
         "-p",

@@ -1,0 +1,204 @@
+"""Train, judge, promote, score and verify in processes of their own, on a data set with a planted relation."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from desk.errors import DatasetError, ModelError, TrainingError
+from desk.market import DatasetRef, TrainSpec
+from models import process
+from models.artefacts import sha256_of
+from models.dataset import load_dataset
+from models.gates import gate_profile
+from models.process import judge_in_process, train_in_process
+from models.registry import Registry
+from models.scorer import Scorer
+from models.verify import verify
+
+_PLACE = Path(__file__).resolve().parents[1] / "unit" / "models" / "conftest.py"
+_SPEC = importlib.util.spec_from_file_location("models_fixture", _PLACE)
+fixture = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(fixture)
+
+pytestmark = pytest.mark.slow
+QUICK = TrainSpec("lstm", ("BTC-USD",), epochs=3, stride=10, batch_size=32, learning_rate=3e-3, dropout=0.1)
+PROFILE = gate_profile("seed", min_accuracy=0.6, max_calibration_error=0.1)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> DatasetRef:
+    return fixture.write_dataset(
+        tmp_path_factory.mktemp("dataset"), products=("BTC-USD", "ETH-USD"), minutes=27_000, strength=0.5
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return train_in_process(QUICK, dataset, folder)
+
+
+@pytest.fixture(scope="module")
+def judgement(trained, dataset):
+    return judge_in_process(trained, dataset, PROFILE, cost_bps=15.0, trials=3)
+
+
+def test_train_in_process_leaves_a_whole_candidate(trained, dataset):
+    marker = json.loads((Path(trained.path) / "candidate.json").read_text())
+    assert trained.candidate_id.startswith("lstm-BTC-USD-")
+    assert marker["dataset_digest"] == dataset.digest
+    assert marker["weights_sha256"] == sha256_of(Path(trained.path) / "weights.pt")
+    assert len(marker["history"]) == 3
+    assert not (Path(trained.path) / "epoch.pt").exists()
+
+
+def test_train_in_process_again_reuses_the_candidate(trained, dataset, monkeypatch):
+    monkeypatch.setattr(process, "run_child", lambda *_, **__: pytest.fail("trained again"))
+    assert train_in_process(QUICK, dataset, Path(trained.path).parent) == trained
+
+
+def test_train_killed_half_way_goes_on_to_the_same_bytes(trained, dataset, tmp_path):
+    import psutil
+
+    def kill(progress):
+        if progress.epoch == 2:
+            child = next(part for part in psutil.Process().children() if "models.train_process" in part.cmdline())
+            child.send_signal(signal.SIGKILL)
+
+    with pytest.raises(TrainingError, match=r"lstm-BTC-USD.*SIGKILL"):
+        train_in_process(QUICK, dataset, tmp_path, on_progress=kill)
+    told = []
+    again = train_in_process(QUICK, dataset, tmp_path, on_progress=told.append)
+    assert told[0].epoch >= 2
+    assert sha256_of(Path(again.path) / "weights.pt") == sha256_of(Path(trained.path) / "weights.pt")
+
+
+def test_train_in_process_of_a_coin_the_data_set_lacks_is_a_named_refusal(dataset, tmp_path):
+    spec = TrainSpec("lstm", ("SOL-USD",), epochs=1)
+    with pytest.raises(TrainingError, match=r"lstm-SOL-USD.*holds BTC-USD, ETH-USD, not SOL-USD"):
+        train_in_process(spec, dataset, tmp_path)
+
+
+def test_judge_measures_every_product_and_leaves_the_files(judgement, trained):
+    assert [verdict.slot for verdict in judgement.verdicts] == ["lstm:BTC-USD"]
+    verdict = judgement.verdicts[0]
+    assert verdict.accepted or set(verdict.refused_by) == {"beats_baselines"}
+    assert {"model.onnx", "passport.json", "curves.json", "judgement.json"} <= {
+        path.name for path in Path(trained.path).iterdir()
+    }
+    rows = {(row.slice, row.metric): row for row in judgement.metrics}
+    accuracy = rows["all", "accuracy"]
+    assert accuracy.low_95 < accuracy.value < accuracy.high_95
+    assert ("baseline=gradient_boosting", "log_loss") in rows
+    assert ("coverage=0.1", "accuracy") in rows
+    assert ("month=2025-01", "accuracy") in rows
+    assert ("session=tokyo", "accuracy") in rows
+
+
+def test_passport_says_what_the_runtime_and_reports_need(judgement, trained, dataset):
+    passport = json.loads((Path(trained.path) / "passport.json").read_text())
+    assert passport["model_id"] == judgement.model_id
+    assert passport["dataset_digest"] == dataset.digest
+    assert passport["judged"]["trials"] == 3
+    assert passport["parity"]["windows"] == 1000
+    details = passport["verdicts"]["BTC-USD"]
+    assert details["calibration"]["kind"] == "platt"
+    assert details["coverage_cuts"]["high"]["confidence"] >= details["coverage_cuts"]["medium"]["confidence"]
+    assert len(details["controls"]["shuffled_auc"]) == 5
+
+
+def test_judge_again_reads_the_same_verdict_back(judgement, trained, dataset):
+    before = (Path(trained.path) / "judgement.json").stat().st_mtime_ns
+    assert judge_in_process(trained, dataset, PROFILE, cost_bps=15.0, trials=3) == judgement
+    assert (Path(trained.path) / "judgement.json").stat().st_mtime_ns == before
+
+
+def test_judge_on_another_data_set_is_refused(trained, tmp_path):
+    other = fixture.write_dataset(tmp_path, minutes=500)
+    with pytest.raises(TrainingError, match="was trained on data set"):
+        judge_in_process(trained, other, PROFILE, cost_bps=15.0, trials=1)
+
+
+def test_graph_scores_what_verify_recomputes(judgement, trained, dataset):
+    found = verify(Path(trained.path), dataset)
+    assert found.is_true, found.differences
+    assert found.figures > 5
+    data = load_dataset(dataset, ["BTC-USD"])
+    p_B = Scorer(Path(trained.path)).score(data.x_NF[None, 100:160], "BTC-USD")
+    assert 0 < p_B[0] < 1
+
+
+def test_verify_names_a_figure_that_was_embellished(judgement, trained, dataset, tmp_path):
+    for name in ("model.onnx", "passport.json"):
+        (tmp_path / name).write_bytes((Path(trained.path) / name).read_bytes())
+    passport = json.loads((tmp_path / "passport.json").read_text())
+    passport["verdicts"]["BTC-USD"]["metrics"]["accuracy"]["value"] += 0.01
+    (tmp_path / "passport.json").write_text(json.dumps(passport))
+    found = verify(tmp_path, dataset)
+    assert len(found.differences) == 1
+    assert "BTC-USD accuracy value" in found.differences[0]
+
+
+def test_verify_names_a_graph_that_was_exchanged(judgement, trained, dataset, tmp_path):
+    (tmp_path / "passport.json").write_bytes((Path(trained.path) / "passport.json").read_bytes())
+    (tmp_path / "model.onnx").write_bytes(b"another")
+    assert "sha256" in verify(tmp_path, dataset).differences[0]
+
+
+def test_verify_on_another_data_set_names_the_right_one(judgement, trained, tmp_path):
+    other = fixture.write_dataset(tmp_path, minutes=500)
+    with pytest.raises(DatasetError, match="was judged on data set"):
+        verify(Path(trained.path), other)
+
+
+def test_accepted_model_can_be_promoted_and_a_refused_one_not(judgement, trained, tmp_path):
+    registry = Registry(tmp_path / "registry.json")
+    registry.record_judgement(judgement)
+    if judgement.verdicts[0].accepted:
+        registry.promote(Path(trained.path), ["lstm:BTC-USD"], why="gates passed")
+        assert Scorer(registry.serving("lstm:BTC-USD").path).manifest.model_id == judgement.model_id
+    else:
+        with pytest.raises(ModelError, match="beats_baselines"):
+            registry.promote(Path(trained.path), ["lstm:BTC-USD"], why="gates passed")
+
+
+def test_transformer_gets_a_verdict_per_coin(dataset, tmp_path):
+    spec = TrainSpec(
+        "transformer", ("BTC-USD", "ETH-USD"), epochs=1, stride=120, batch_size=16, learning_rate=1e-3, dropout=0.0
+    )
+    candidate = train_in_process(spec, dataset, tmp_path)
+    found = judge_in_process(candidate, dataset, gate_profile("calibrated"), cost_bps=15.0, trials=1)
+    assert [verdict.slot for verdict in found.verdicts] == ["transformer:BTC-USD", "transformer:ETH-USD"]
+    assert found.profile == "calibrated"
+
+
+def test_judging_by_a_null_market_is_refused(tmp_path):
+    null = fixture.write_dataset(tmp_path, minutes=27_000, strength=0.0, source="local:null")
+    candidate = train_in_process(
+        TrainSpec("lstm", ("BTC-USD",), epochs=1, stride=30, batch_size=32), null, tmp_path / "checkpoints"
+    )
+    verdict = judge_in_process(candidate, null, gate_profile("calibrated"), cost_bps=15.0, trials=1).verdicts[0]
+    assert not verdict.accepted
+    assert {"accuracy_above_base_rate", "brier_skill"} & set(verdict.refused_by)
+
+
+def test_train_in_process_keeps_torch_out_of_the_caller():
+    import subprocess
+
+    code = "import models.process, models.verify, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_probabilities_come_true(judgement, trained):
+    curves = json.loads((Path(trained.path) / "curves.json").read_text())["BTC-USD"]
+    table = curves["reliability_equal_mass"]
+    gap = np.mean([abs(row["mean_probability"] - row["up_share"]) for row in table])
+    assert len(table) == 10
+    assert gap < 0.1

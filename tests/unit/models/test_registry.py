@@ -1,0 +1,211 @@
+"""The registry: one atomic switch, a history that only grows, and a crash anywhere leaves old or new."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from desk.errors import ModelError, NoPromotedModelError
+from models import artefacts
+from models.artefacts import sha256_of
+from models.gates import GateResult
+from models.judgement import Judgement, ProductVerdict
+from models.registry import Registry
+
+SLOT = "lstm:BTC-USD"
+
+
+def candidate(folder: Path, model_id: str, *, accepted: bool = True, slots: tuple[str, ...] = (SLOT,)) -> Path:
+    """Write what a judging leaves, as far as the registry looks at it."""
+    home = folder / "checkpoints" / model_id
+    home.mkdir(parents=True)
+    (home / "model.onnx").write_bytes(f"graph of {model_id}".encode())
+    (home / "weights.pt").write_bytes(b"weights")
+    gates = [{"name": "min_accuracy", "passed": accepted}]
+    passport = {
+        "model_id": model_id,
+        "sha256": sha256_of(home / "model.onnx"),
+        "verdicts": {slot.split(":")[1]: {"slot": slot, "accepted": accepted, "gates": gates} for slot in slots},
+    }
+    (home / "passport.json").write_text(json.dumps(passport))
+    return home
+
+
+@pytest.fixture
+def store(tmp_path) -> Registry:
+    return Registry(tmp_path / "models" / "registry.json")
+
+
+def test_registry_without_a_file_is_empty_and_says_what_to_do(store):
+    assert store.events() == ()
+    assert store.current() == {}
+    with pytest.raises(NoPromotedModelError, match="make train"):
+        store.serving(SLOT)
+
+
+def test_promote_copies_the_files_and_switches(store, tmp_path):
+    home = candidate(tmp_path, "first")
+    assert store.promote(home, [SLOT], why="gates passed", who="me") == "first"
+    serving = store.serving(SLOT)
+    assert serving.model_id == "first"
+    assert (serving.path / "model.onnx").read_bytes() == b"graph of first"
+    assert not (serving.path / "weights.pt").exists()
+    assert store.path.exists()
+    event = store.events()[-1]
+    assert (event.kind, event.slot, event.who, event.why) == ("promotion", SLOT, "me", "gates passed")
+    assert event.happened_at.tzinfo is not None
+
+
+def test_promote_twice_is_one_event(store, tmp_path):
+    home = candidate(tmp_path, "first")
+    store.promote(home, [SLOT], why="a")
+    store.promote(home, [SLOT], why="b")
+    assert [event.kind for event in store.events()] == ["promotion"]
+
+
+def test_promote_serves_only_the_slots_asked_for(store, tmp_path):
+    slots = ("transformer:BTC-USD", "transformer:ETH-USD")
+    store.promote(candidate(tmp_path, "all", slots=slots), [slots[1]], why="a")
+    assert list(store.current()) == [slots[1]]
+
+
+def test_promote_of_a_refused_model_names_the_gate(store, tmp_path):
+    with pytest.raises(ModelError, match="refused for lstm:BTC-USD by min_accuracy"):
+        store.promote(candidate(tmp_path, "bad", accepted=False), [SLOT], why="please")
+    assert store.events() == ()
+
+
+def test_promote_of_another_slot_is_refused(store, tmp_path):
+    with pytest.raises(ModelError, match="not judged for lstm:ETH-USD"):
+        store.promote(candidate(tmp_path, "first"), ["lstm:ETH-USD"], why="a")
+
+
+def test_promote_of_a_changed_graph_is_refused(store, tmp_path):
+    home = candidate(tmp_path, "first")
+    (home / "model.onnx").write_bytes(b"other")
+    with pytest.raises(ModelError, match="not the one that was judged"):
+        store.promote(home, [SLOT], why="a")
+
+
+def test_rollback_serves_what_was_served_before(store, tmp_path):
+    for name in ("first", "second", "third"):
+        store.promote(candidate(tmp_path, name), [SLOT], why="a")
+    assert store.rollback(SLOT, why="worse") == "second"
+    assert store.serving(SLOT).model_id == "second"
+    assert store.rollback(SLOT, why="worse still") == "first"
+    assert store.rollback(SLOT, why="all of it") is None
+    assert store.current() == {}
+    with pytest.raises(NoPromotedModelError, match="nothing to roll back"):
+        store.rollback(SLOT, why="again")
+    assert [event.kind for event in store.events()] == ["promotion"] * 3 + ["rollback"] * 3
+
+
+def test_rollback_to_files_that_are_gone_changes_nothing(store, tmp_path):
+    for name in ("first", "second"):
+        store.promote(candidate(tmp_path, name), [SLOT], why="a")
+    (store.promoted / "first" / "model.onnx").unlink()
+    with pytest.raises(ModelError, match="no longer in"):
+        store.rollback(SLOT, why="worse")
+    assert store.serving(SLOT).model_id == "second"
+
+
+def test_record_judgement_is_written_once(store):
+    gate = GateResult("min_accuracy", passed=False, figure=0.5, bound=0.68, low=None, high=None, sentence="No.")
+    verdicts = (ProductVerdict("BTC-USD", SLOT, accepted=False, gates=(gate,)),)
+    judgement = Judgement("m", "lstm", "path", "seed", verdicts, ())
+    assert len(store.record_judgement(judgement)) == 2
+    assert store.record_judgement(judgement) == ()
+    assert [event.kind for event in store.events()] == ["trial", "refusal"]
+    assert "refused by min_accuracy" in store.events()[1].why
+    assert list(store.candidates()) == ["m"]
+    assert store.trials() == 1
+
+
+def test_record_of_a_switch_is_refused(store):
+    with pytest.raises(ModelError, match="use promote or rollback"):
+        store.record("promotion", SLOT, "m", "sneaky")
+
+
+@pytest.mark.parametrize("content", ['{"version": 1}', '{"version": 1, "events": [{"kind": "promotion"}]}', "[]", "{"])
+def test_damaged_registry_is_refused_by_name(store, content):
+    store.path.parent.mkdir(parents=True)
+    store.path.write_text(content)
+    with pytest.raises(ModelError, match=r"registry\.json"):
+        store.events()
+
+
+def test_registry_of_newer_code_is_refused(store):
+    store.path.parent.mkdir(parents=True)
+    store.path.write_text('{"version": 99, "events": []}')
+    with pytest.raises(ModelError, match="update Candledesk"):
+        store.events()
+
+
+class Crash(BaseException):
+    """Stands for kill -9; the lock goes with the process there, and here when the block is left."""
+
+
+def crash_at(monkeypatch, number: int) -> None:
+    """Die at the ``number``-th step that touches the disk during a promotion."""
+    left = [number]
+
+    def dying(function):
+        def step(*arguments, **options):
+            left[0] -= 1
+            if left[0] == 0:
+                raise Crash
+            return function(*arguments, **options)
+
+        return step
+
+    monkeypatch.setattr(artefacts.os, "fsync", dying(artefacts.os.fsync))
+    monkeypatch.setattr(Path, "replace", dying(Path.replace))
+    monkeypatch.setattr(Path, "rename", dying(Path.rename))
+    monkeypatch.setattr(Path, "mkdir", dying(Path.mkdir))
+
+
+def test_crash_at_every_step_of_a_promotion_leaves_old_or_new(tmp_path):
+    seen = set()
+    for number in range(1, 40):
+        place = tmp_path / str(number)
+        place.mkdir()
+        store = Registry(place / "models" / "registry.json")
+        store.promote(candidate(place, "old"), [SLOT], why="a")
+        home = candidate(place, "new")
+        finished = False
+        with pytest.MonkeyPatch.context() as patch:
+            crash_at(patch, number)
+            try:
+                store.promote(home, [SLOT], why="b")
+                finished = True
+            except Crash:
+                pass
+        serving = Registry(store.path).serving(SLOT)
+        seen.add(serving.model_id)
+        assert serving.path.joinpath("model.onnx").read_bytes() == f"graph of {serving.model_id}".encode()
+        Registry(store.path).promote(home, [SLOT], why="again")
+        assert Registry(store.path).serving(SLOT).model_id == "new"
+        if finished:
+            break
+    assert finished
+    assert number > 8
+    assert seen == {"old", "new"}
+
+
+def _record_many(path: str, name: str) -> None:
+    for number in range(20):
+        Registry(Path(path)).record("trial", "lstm", f"{name}-{number}", "judged")
+
+
+def test_two_processes_lose_no_event(store):
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_record_many, args=(str(store.path), name)) for name in ("a", "b")]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert {event.model_id for event in store.events()} == {f"{name}-{n}" for name in "ab" for n in range(20)}
+    assert len({event.event_id for event in store.events()}) == 40

@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from desk.clock import ManualClock
+from desk.config import Settings, load_settings
+from desk.errors import ModelMismatchError, NoPromotedModelError, PreflightError, ProviderError
+from desk.risk.kill_switch import KillSwitch
+from desk.runtime.loop import LoopOptions, run_loop
+from desk.runtime.models import ProductModels
+from store.database import connect
+from store.features import feature_set
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import SimpleNamespace
+
+RSI = feature_set("seed39").columns.index("rsi")
+
+
+def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
+    connection = connect(settings.paths.signals_copy, read_only=True)
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def reasons(settings: Settings) -> Counter[str]:
+    return Counter(dict(rows(settings, "select reason, count(*) from decisions group by reason")))
+
+
+def test_loop_leaves_one_decision_a_minute_and_product(settings: Settings, desk_play: SimpleNamespace) -> None:
+    notifier = desk_play.FakeNotifier()
+    result = desk_play.play(settings, 8, notifier=notifier)
+    assert (result.minutes, result.decisions, result.reason) == (8, 16, "iterations")
+    assert rows(settings, "select count(*), count(distinct (product, open_time)) from decisions") == [(16, 16)]
+    assert reasons(settings) == {"emitted": 5, "rate_limited": 11}
+    assert notifier.kinds() == ["start", *["signal"] * 5, "stop"]
+    assert rows(settings, "select reason from session_ends") == [("iterations",)]
+    assert rows(settings, "select count(*) from equity") == [(8,)]
+    assert desk_play.FakeNotifier().messages == []
+
+
+@pytest.mark.parametrize("batch", [7])
+def test_replay_in_batches_decides_as_minute_by_minute(
+    settings: Settings, desk_play: SimpleNamespace, tmp_path: Path, batch: int
+) -> None:
+    def wavy(last_NF: np.ndarray) -> np.ndarray:
+        return np.clip(0.5 + 0.009 * (last_NF[:, RSI] - 50), 0, 1)
+
+    other = load_settings(desk_home=tmp_path / "other")
+    query = "select product, open_time, reason, probability, tier, close from decisions order by all"
+    desk_play.play(settings, 30, probability=wavy)
+    desk_play.play(other, 30, probability=wavy, batch=batch)
+    assert rows(settings, query) == rows(other, query)
+    money = "select marked_at, balance_usd, equity_usd from equity order by all"
+    assert rows(settings, money) == rows(other, money)
+    signals = "select signal_id, size_usd, tier from signals order by all"
+    assert rows(settings, signals) == rows(other, signals)
+
+
+def test_minute_without_candle_never_emits(settings: Settings, desk_play: SimpleNamespace) -> None:
+    provider = desk_play.FakeProvider(absent={("BTC-USD", desk_play.minute(2))})
+    desk_play.play(settings, 4, provider=provider)
+    found = rows(
+        settings, "select reason, close, probability from decisions where product = 'BTC-USD' order by open_time"
+    )
+    assert found[2] == ("no_candle", None, None)
+
+
+def test_missing_model_and_short_history_say_so(settings: Settings, desk_play: SimpleNamespace) -> None:
+    loaded = desk_play.scorers(["BTC-USD"], 0.9, kinds={"lstm": 6})
+    loaded["ETH-USD"] = ProductModels("ETH-USD")
+    hole = {("BTC-USD", desk_play.minute(-number)) for number in range(70, 200)}
+    desk_play.play(settings, 2, loaded=loaded, provider=desk_play.FakeProvider(absent=hole))
+    assert reasons(settings) == {"no_model": 2, "warming_up": 2}
+
+
+def test_candle_that_comes_too_late_is_stale(settings: Settings, desk_play: SimpleNamespace) -> None:
+    class Dozing(ManualClock):
+        def wait_until(self, moment: Any) -> None:
+            self.moment = max(self.moment, moment) + timedelta(minutes=4)
+
+    desk_play.play(settings, 5, clock=Dozing(desk_play.START))
+    found = rows(settings, "select reason from decisions where product = 'BTC-USD' order by open_time")
+    assert [reason for (reason,) in found] == ["stale_candle"] * 3 + ["emitted"] * 2
+
+
+def test_outage_of_one_product_leaves_the_other_and_is_made_up_for(
+    settings: Settings, desk_play: SimpleNamespace
+) -> None:
+    def down(product: str, span: Any) -> bool:
+        return product == "ETH-USD" and desk_play.minute(2) <= span.end - timedelta(minutes=1) < desk_play.minute(14)
+
+    notifier = desk_play.FakeNotifier()
+    provider = desk_play.FakeProvider(down=down)
+    desk_play.play(settings, 20, provider=provider, notifier=notifier, probability=0.5)
+    found = rows(settings, "select reason, count(*) from decisions where product = 'ETH-USD' group by 1 order by 1")
+    assert found == [("below_threshold", 8), ("stale_candle", 12)]
+    assert reasons(settings)["below_threshold"] == 28
+    (event,) = rows(settings, "select kind, detail from risk_events")
+    assert event[0] == "stale"
+    assert "ETH-USD" in event[1]
+    assert "stale" in notifier.kinds()
+
+
+def test_kill_switch_works_within_a_tick_and_survives_a_restart(settings: Settings, desk_play: SimpleNamespace) -> None:
+    switch = KillSwitch(settings.paths.kill_switch)
+
+    class Pressing(ManualClock):
+        def wait_until(self, moment: Any) -> None:
+            self.moment = max(self.moment, moment)
+            if self.moment >= desk_play.minute(3):
+                switch.press("odd market")
+
+    notifier = desk_play.FakeNotifier()
+    desk_play.play(settings, 4, clock=Pressing(desk_play.START), notifier=notifier, products=["BTC-USD"])
+    settings.paths.kill_switch.unlink()
+    desk_play.play(settings, 2, start=desk_play.START + timedelta(minutes=4), products=["BTC-USD"])
+    found = [reason for (reason,) in rows(settings, "select reason from decisions order by open_time")]
+    assert found == ["emitted", "emitted", "kill_switch", "kill_switch", "kill_switch", "kill_switch"]
+    assert notifier.kinds().count("kill_switch") == 1
+    assert rows(settings, "select kind from risk_events") == [("kill_switch_on",)]
+
+
+def test_restart_goes_on_where_it_stopped(settings: Settings, desk_play: SimpleNamespace) -> None:
+    desk_play.play(settings, 5, products=["BTC-USD"])
+    first = rows(settings, "select balance_usd from equity order by marked_at desc limit 1")
+    desk_play.play(settings, 25, start=desk_play.START + timedelta(minutes=5), products=["BTC-USD"], batch=25)
+    assert reasons(settings) == {"emitted": 5, "rate_limited": 25}
+    assert rows(settings, "select count(*) from outcomes") == [(5,)]
+    assert first == [(100_000.0,)]
+    (last,) = rows(settings, "select balance_usd, open_positions from equity order by marked_at desc limit 1")
+    (earned,) = rows(settings, "select sum(pnl_usd) from outcomes")
+    assert last == (pytest.approx(100_000 + earned[0]), 0)
+
+
+def test_gap_of_a_stopped_runtime_is_filled_with_stale_minutes(settings: Settings, desk_play: SimpleNamespace) -> None:
+    desk_play.play(settings, 3, products=["BTC-USD"])
+    desk_play.play(settings, 2, start=desk_play.START + timedelta(minutes=33), products=["BTC-USD"])
+    found = [reason for (reason,) in rows(settings, "select reason from decisions order by open_time")]
+    assert found[:3] == ["emitted"] * 3
+    assert found[3:31] == ["stale_candle"] * 28
+    assert len(found) == 35
+    # what was open when it stopped was settled with the candles of the gap, at its own minute
+    (first,) = rows(settings, "select min(closed_at) from outcomes")
+    assert first[0] == desk_play.minute(16)
+
+
+def test_runtime_off_for_long_starts_afresh(settings: Settings, desk_play: SimpleNamespace) -> None:
+    desk_play.play(settings, 1, products=["BTC-USD"])
+    desk_play.play(settings, 1, start=desk_play.START + timedelta(days=30), products=["BTC-USD"])
+    assert rows(settings, "select count(*) from decisions") == [(2,)]
+
+
+def test_clock_before_the_last_decision_is_refused(settings: Settings, desk_play: SimpleNamespace) -> None:
+    desk_play.play(settings, 3, products=["BTC-USD"])
+    with pytest.raises(PreflightError, match="set the clock right"):
+        desk_play.play(settings, 1, start=desk_play.START - timedelta(hours=1), products=["BTC-USD"])
+
+
+def test_second_runtime_is_refused_and_told_the_process(settings: Settings, desk_play: SimpleNamespace) -> None:
+    def second(_messages: object) -> None:
+        desk_play.play(settings, 1, products=["BTC-USD"])
+
+    with pytest.raises(PreflightError, match=f"process {os.getpid()}"):
+        desk_play.play(settings, 1, products=["BTC-USD"], notifier=desk_play.FakeNotifier(second))
+
+
+def test_signal_ends_the_session_cleanly(settings: Settings, desk_play: SimpleNamespace) -> None:
+    class Interrupted(ManualClock):
+        def wait_until(self, moment: Any) -> None:
+            self.moment = max(self.moment, moment)
+            if self.moment >= desk_play.minute(3):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    result = desk_play.play(settings, -1, clock=Interrupted(desk_play.START), products=["BTC-USD"])
+    assert (result.reason, result.minutes) == ("signal", 2)
+    assert rows(settings, "select reason from session_ends") == [("signal",)]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_error_is_recorded_and_raised_again(settings: Settings, desk_play: SimpleNamespace) -> None:
+    def broken(_last: object) -> object:
+        raise ArithmeticError("a fault of the model")
+
+    with pytest.raises(ArithmeticError):
+        desk_play.play(settings, 2, products=["BTC-USD"], probability=broken)
+    assert rows(settings, "select reason, detail from session_ends") == [
+        ("error", "ArithmeticError: a fault of the model")
+    ]
+
+
+def test_session_without_an_end_is_reported_as_a_crash_once(settings: Settings, desk_play: SimpleNamespace) -> None:
+    from desk.records import SessionRow
+    from store.signal_store import SignalStore
+
+    store = SignalStore(settings.paths.signals_db)
+    store.migrate()
+    store.open_session(SessionRow("lost", desk_play.START, "dryrun", "BTC-USD", "", "", "system"))
+    notifier = desk_play.FakeNotifier()
+    desk_play.play(settings, 1, products=["BTC-USD"], notifier=notifier)
+    desk_play.play(settings, 1, products=["BTC-USD"], start=desk_play.START + timedelta(minutes=1))
+    assert rows(settings, "select kind, severity from risk_events") == [("crash", 1)]
+    assert notifier.kinds()[:2] == ["risk", "start"]
+
+
+def test_shadow_alerts_are_marked_as_no_trade(settings: Settings, desk_play: SimpleNamespace) -> None:
+    notifier = desk_play.FakeNotifier()
+    loaded = desk_play.scorers(["BTC-USD"], 0.9, shadow=True)
+    desk_play.play(settings, 1, loaded=loaded, notifier=notifier, mode="shadow")
+    (alert,) = [message for message in notifier.messages if message.kind == "signal"]
+    assert alert.title.startswith("SHADOW")
+    assert "not tradeable, a model behind it did not pass the gates" in alert.body
+
+
+def test_medium_signals_wait_for_the_hour(settings: Settings, desk_play: SimpleNamespace) -> None:
+    low = settings.model_copy(update={"emit_threshold": 0.6})
+    notifier = desk_play.FakeNotifier()
+    desk_play.play(low, 62, probability=0.7, products=["BTC-USD"], notifier=notifier, batch=31)
+    digests = [message.title for message in notifier.messages if message.kind == "digest"]
+    assert digests[0] == "10 medium or low signals, 2024-03-04 12:00 UTC"
+    assert "signal" not in notifier.kinds()
+
+
+def test_day_without_signals_is_told_with_the_reasons(settings: Settings, desk_play: SimpleNamespace) -> None:
+    notifier = desk_play.FakeNotifier()
+    desk_play.play(settings, 1442, probability=0.55, products=["BTC-USD"], notifier=notifier, batch=721)
+    (quiet,) = [message for message in notifier.messages if message.kind == "no_signals"]
+    assert "below_threshold" in quiet.body
+
+
+def test_runtime_without_models_or_targets_or_candles_is_refused(
+    settings: Settings, desk_play: SimpleNamespace
+) -> None:
+    with pytest.raises(NoPromotedModelError, match="--mode shadow"):
+        desk_play.play(settings, 1, loaded={"BTC-USD": ProductModels("BTC-USD")})
+    with pytest.raises(PreflightError, match="ALERT_URLS"):
+        desk_play.play(settings, 1, mode="live")
+    silent = desk_play.FakeProvider(absent={("BTC-USD", desk_play.minute(-n)) for n in range(5000)})
+    with pytest.raises(PreflightError, match="no fresh candles"):
+        desk_play.play(settings, 1, provider=silent, products=["BTC-USD"])
+    assert silent.closed
+
+    class Skewed(desk_play.FakeProvider):
+        async def check(self) -> str:
+            raise ProviderError("clock is off")
+
+    with pytest.raises(ProviderError, match="clock is off"):
+        desk_play.play(settings, 1, provider=Skewed())
+
+
+def test_shadow_without_any_model_watches_and_says_so(settings: Settings, desk_play: SimpleNamespace) -> None:
+    desk_play.play(settings, 2, loaded={"BTC-USD": ProductModels("BTC-USD")}, mode="shadow")
+    assert reasons(settings) == {"no_model": 2}
+
+
+def test_promotion_takes_effect_in_the_next_tick_and_a_bad_one_does_not(
+    settings: Settings, desk_play: SimpleNamespace
+) -> None:
+    answers: list[Any] = [
+        desk_play.scorers(["BTC-USD"], 0.55, kinds={"transformer": 10}),
+        ModelMismatchError("wrong columns"),
+    ]
+
+    def reload() -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    class Promoting(ManualClock):
+        def wait_until(self, moment: Any) -> None:
+            self.moment = max(self.moment, moment)
+            if self.moment >= desk_play.minute(3):
+                settings.paths.registry.write_text(f"{self.moment}")
+
+    notifier = desk_play.FakeNotifier()
+    run_loop(
+        settings,
+        provider=desk_play.FakeProvider(),
+        clock=Promoting(desk_play.START),
+        scorers=desk_play.scorers(["BTC-USD"], 0.9, kinds={"lstm": 6}),
+        notifier=notifier,
+        options=LoopOptions(iterations=4, reload=reload),
+    )
+    found = rows(settings, "select p_lstm, p_transformer from decisions order by open_time")
+    assert found == [(0.9, None), (0.9, None), (None, 0.55), (None, 0.55)]
+    assert [kind for (kind,) in rows(settings, "select kind from risk_events order by happened_at")] == [
+        "model_switched",
+        "model_refused",
+    ]
+    assert "wrong columns" in notifier.messages[-2].body
