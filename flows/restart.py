@@ -20,7 +20,7 @@ from tasks.market_data import (
 from tasks.promote import judge_model, promote_models, record_baseline
 from tasks.report import days_observed, write_day_report, write_verdict
 from tasks.runner import threads
-from tasks.signals import run_runtime
+from tasks.signals import minutes_left, run_runtime
 from tasks.train import plan_trainings, require_candidates, train_model
 
 
@@ -71,8 +71,8 @@ def restart(
     publish_market()
 
     # 6 runtime smoke test, 7 observation
-    run_runtime("smoke test", mode, offered, batch_minutes, batch_minutes)
-    run_runtime("observe", mode, offered, 60 * hours - batch_minutes, batch_minutes)
+    run_runtime("smoke test", mode, offered, min(batch_minutes, minutes_left(hours)), batch_minutes)
+    run_runtime("observe", mode, offered, minutes_left(hours), batch_minutes)
 
     # 7 daily reports, 8 verdict
     for day in range(days_observed()):

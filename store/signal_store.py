@@ -180,6 +180,15 @@ class SignalStore:
             found: datetime | None = _rows(connection, "runtime_resume_moment")[0]["moment"]
         return found
 
+    def minutes_decided(self) -> int:
+        """Return how many different minutes have a decision of any product."""
+        if not self.path.exists():
+            return 0
+        with write_transaction(self.path) as connection:
+            if applied_hash(connection) is None:
+                return 0
+            return int(_rows(connection, "runtime_counts")[0]["minutes"])
+
     def restore(self, since: datetime) -> RestoredState:
         """Return what a starting runtime takes up again; ``since`` bounds the limiter's memory."""
         with write_transaction(self.path) as connection:

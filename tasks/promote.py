@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import get_run_logger, task
@@ -14,6 +15,7 @@ from desk.errors import ModelError
 from desk.market import CandidateRef, DatasetRef
 from desk.reports.model_report import write_model_report
 from desk.runtime.backtest import backtest
+from desk.runtime.cost_table import costs_lookup
 from desk.runtime.models import load_models
 from models.artefacts import read_json
 from models.candidate import finished
@@ -149,7 +151,8 @@ def record_baseline(dataset: DatasetRef, mode: str) -> str:
     except ModelError as error:
         get_run_logger().warning("no baseline: %s", error)
         return str(error)
-    baseline = backtest(dataset.path, loaded, settings)
+    store_costs = costs_lookup(settings, settings.products, datetime.now(UTC))
+    baseline = backtest(dataset.path, loaded, settings, costs_for=store_costs)
     line = (
         f"{baseline.signals} signals in the test part, win rate {baseline.win_rate:.3f}"
         if baseline.signals
