@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from store.schema_doc import schema_markdown
+
 ROOT = Path(__file__).resolve().parent.parent
 PREFECT_YAML = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
 FLOW_FILES = sorted(path for path in (ROOT / "flows").glob("*.py") if path.name != "__init__.py")
@@ -126,3 +128,8 @@ def test_constraints_pin_exact_versions_without_urls() -> None:
 def test_sources_leave_nothing_unfinished() -> None:
     marks = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|NotImpl" + r"ementedError)\b")
     assert [str(path) for path in PYTHON_FILES if marks.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_schema_page_is_what_the_headers_say() -> None:
+    page = (ROOT / "docs" / "schema.md").read_text(encoding="utf-8")
+    assert page == schema_markdown(), "write it again: .venv/bin/desk schema-doc"

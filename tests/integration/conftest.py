@@ -1,0 +1,115 @@
+"""One real Prefect server for all tests that run flows as their users do, and a local exchange beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from desk.commands.children import child, free_port, listens, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BIN = Path(sys.executable).parent
+PRESENT = datetime(2025, 3, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A supervised Prefect server with every deployment."""
+
+    port: int
+    environ: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if (ROOT / "prefect.toml").exists():
+        pytest.skip("a server of yours is up in this folder; `make down` first")
+    port = free_port()
+    environ = {**os.environ, "DESK_HOME": str(tmp_path_factory.mktemp("server"))}
+    done = subprocess.run(
+        [BIN / "desk", "up", "--port", str(port)], env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    yield Server(port, {**environ, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"})
+    done = subprocess.run([BIN / "desk", "down"], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not listens(port)
+    assert not (ROOT / "prefect.toml").exists()
+
+
+@dataclass(frozen=True)
+class LocalExchange:
+    """A local exchange on loopback."""
+
+    port: int
+    present: datetime = PRESENT
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"COINBASE_BASE_URL": f"http://127.0.0.1:{self.port}/api/v3/brokerage", "CLOCK": "exchange"}
+
+    def stats(self) -> dict[str, object]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/_control/stats", timeout=5) as answer:
+            return dict(json.load(answer))
+
+
+@pytest.fixture(scope="session")
+def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalExchange]:
+    port, log = free_port(), tmp_path_factory.mktemp("exchange") / "log"
+    command = [
+        sys.executable,
+        "-m",
+        "desk",
+        "exchange",
+        "--stepped",
+        "--start",
+        PRESENT.isoformat(),
+        "--port",
+        str(port),
+    ]
+    with child(command, log, os.environ) as process:
+        wait_for(process, lambda: listens(port), "the local exchange", log)
+        yield LocalExchange(port)
+
+
+@dataclass(frozen=True)
+class FlowRunner:
+    """Run `python flows/NAME.py` in a folder of its own, as a user would."""
+
+    environ: dict[str, str]
+
+    def command(self, flow: str, **parameters: object) -> list[str]:
+        pairs = [part for name, value in parameters.items() for part in ("-p", f"{name}={value}")]
+        return [sys.executable, str(ROOT / "flows" / f"{flow}.py"), *pairs]
+
+    def run(self, flow: str, **parameters: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(flow, **parameters), env=self.environ, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+
+    def start(self, flow: str, **parameters: object) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self.command(flow, **parameters),
+            env=self.environ,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+@pytest.fixture
+def flows(server: Server, tmp_path: Path) -> FlowRunner:
+    return FlowRunner({**server.environ, "DESK_HOME": str(tmp_path / "var")})
