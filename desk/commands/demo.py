@@ -37,6 +37,11 @@ KEY_NAME = "organizations/demo/apiKeys/demo"
 PRESENT = {"planted": datetime(2025, 11, 10, tzinfo=UTC), "recorded": datetime(2024, 1, 1, tzinfo=UTC)}
 """The exchange's own present when the demo starts; recorded: the last days on which all three coins have candles."""
 BATCH_MINUTES = 60
+_TRAINING = {
+    "planted": {"TRAIN_PRESET": "demo"},
+    # the settings for real candles, on fewer windows than one would take for more than a demonstration
+    "recorded": {"TRAIN_PRESET": "market", "EPOCHS": "3", "TRAIN_STRIDE": "10", "TRANSFORMER_STRIDE": "30"},
+}
 console = Console()
 
 
@@ -137,7 +142,7 @@ def _start_servers(stack: ExitStack, plan: Plan, paths: Paths) -> dict[str, str]
     secret, public = _key_pair()
     public_file = paths.home / "exchange_public_key.pem"
     public_file.write_text(public, encoding="utf-8")
-    environ = {**os.environ, **_environ(paths, exchange_port, receiver_port, secret)}
+    environ = {**os.environ, **_environ(plan, paths, exchange_port, receiver_port, secret)}
     exchange = _exchange_command(plan, paths, exchange_port, public_file)
     log = paths.logs / "exchange.log"
     process = stack.enter_context(child(exchange, log, environ))
@@ -189,7 +194,7 @@ def _key_pair() -> tuple[str, str]:
     return secret.decode(), public.decode()
 
 
-def _environ(paths: Paths, exchange_port: int, receiver_port: int, secret: str) -> dict[str, str]:
+def _environ(plan: Plan, paths: Paths, exchange_port: int, receiver_port: int, secret: str) -> dict[str, str]:
     return {
         "DESK_HOME": str(paths.home),
         "PROVIDER": "coinbase",
@@ -199,7 +204,7 @@ def _environ(paths: Paths, exchange_port: int, receiver_port: int, secret: str) 
         "COINBASE_API_SECRET": secret,
         "CLOCK": "exchange",
         "MODE": "dryrun",
-        "TRAIN_PRESET": "demo",
+        **_TRAINING.get(plan.market, _TRAINING["planted"]),
         "ALERT_URLS": f"json://127.0.0.1:{receiver_port}/",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

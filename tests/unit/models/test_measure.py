@@ -19,7 +19,7 @@ _SPEC.loader.exec_module(fixture)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return load_dataset(fixture.write_dataset(tmp_path_factory.mktemp("data"), minutes=27_000, strength=0.5))
+    return load_dataset(fixture.write_dataset(tmp_path_factory.mktemp("data"), minutes=27_000, strength=0.15))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_measure_says_every_slice_with_its_rows(data, ends):
 
 
 def test_net_bps_of_a_forecaster_at_its_break_even_is_near_nothing(data, ends):
-    cost = 5.0
+    cost = 1.0
     at = intervals(data, ends, np.full(len(ends), 0.6), cost_bps=cost)["break_even_accuracy"].value
     p_N = sure_and_right(data, ends, at)
     assert intervals(data, ends, p_N, cost_bps=cost)["net_bps"].value == pytest.approx(0.0, abs=1.0)

@@ -1,0 +1,147 @@
+"""Every figure a model is judged by: one function each, its formula beside it.
+
+Shapes: N rows, K bins, D days, R bootstrap replicates. ``p`` is the probability of up, ``y`` 1 for up, else 0; the
+direction called is long if ``p >= 0.5``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BINS = 10
+COVERAGES = (1.0, 0.5, 0.1, 0.01)
+# a model that is sure and wrong is punished hard, not infinitely
+_LEAST_PROBABILITY = 1e-7
+
+
+def accuracy(p_N: NDArray[np.float64], y_N: NDArray[np.int8]) -> float:
+    """Return the share of directions called right."""
+    return float(np.mean(hits(p_N, y_N)))
+
+
+def hits(p_N: NDArray[np.float64], y_N: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Return 1 for each direction called right, else 0."""
+    return np.asarray((p_N >= 0.5) == (y_N == 1), dtype=np.float64)
+
+
+def base_rate(y_N: NDArray[np.int8]) -> float:
+    """Return the accuracy of always calling the commoner direction."""
+    up = float(np.mean(y_N == 1))
+    return max(up, 1.0 - up)
+
+
+def auc(p_N: NDArray[np.float64], y_N: NDArray[np.int8], weight_N: NDArray[np.float64] | None = None) -> float:
+    """Return the area under the ROC curve: P(p of an up row > p of a down row), ties counting half.
+
+    Mann and Whitney (1947); Hanley and McNeil (1982). NaN if one class is missing.
+    """
+    weight_N = np.ones(len(p_N)) if weight_N is None else weight_N
+    return float(weighted_auc(p_N, y_N, weight_N[None, :])[0])
+
+
+def weighted_auc(
+    p_N: NDArray[np.float64], y_N: NDArray[np.int8], weight_RN: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the AUC under each row of weights."""
+    order = np.argsort(p_N, kind="stable")
+    group_N = np.concatenate([[0], np.cumsum(np.diff(p_N[order]) != 0)])
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(group_N) != 0]))
+    up_N = (y_N[order] == 1).astype(np.float64)
+    weight_RN = weight_RN[:, order]
+    up_RG = np.add.reduceat(weight_RN * up_N, starts, axis=1)
+    down_RG = np.add.reduceat(weight_RN * (1.0 - up_N), starts, axis=1)
+    below_RG = np.cumsum(down_RG, axis=1) - 0.5 * down_RG
+    pairs_R = up_RG.sum(axis=1) * down_RG.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((up_RG * below_RG).sum(axis=1) / np.where(pairs_R > 0, pairs_R, np.nan))
+
+
+def log_losses(p_N: NDArray[np.float64], y_N: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Return each row's ``-ln p(what happened)`` (Good 1952), p kept 1e-7 away from 0 and 1."""
+    kept_N = np.clip(p_N, _LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
+    return np.where(y_N == 1, -np.log(kept_N), -np.log1p(-kept_N))
+
+
+def log_loss(p_N: NDArray[np.float64], y_N: NDArray[np.int8]) -> float:
+    """Return the mean of `log_losses`."""
+    return float(np.mean(log_losses(p_N, y_N)))
+
+
+def brier(p_N: NDArray[np.float64], y_N: NDArray[np.int8]) -> float:
+    """Return the mean of ``(p - y)^2`` (Brier 1950)."""
+    return float(np.mean((p_N - y_N) ** 2))
+
+
+def brier_skill(p_N: NDArray[np.float64], y_N: NDArray[np.int8]) -> float:
+    """Return ``1 - Brier / Brier of always saying the share of ups`` (Murphy 1973); NaN if one class is missing."""
+    share = float(np.mean(y_N))
+    worst = share * (1.0 - share)
+    return 1.0 - brier(p_N, y_N) / worst if worst > 0 else float("nan")
+
+
+def equal_mass_bins(p_N: NDArray[np.float64], bins: int = BINS) -> NDArray[np.int64]:
+    """Return each row's bin, the bins holding equally many rows; equal probabilities share a bin."""
+    edges = np.quantile(p_N, np.linspace(0, 1, bins + 1)[1:-1])
+    return np.searchsorted(edges, p_N, side="right")
+
+
+def equal_width_bins(p_N: NDArray[np.float64], bins: int = BINS) -> NDArray[np.int64]:
+    """Return each row's bin, the bins cutting [0, 1] into equal pieces."""
+    return np.minimum((p_N * bins).astype(np.int64), bins - 1)
+
+
+def calibration_error(p_N: NDArray[np.float64], y_N: NDArray[np.int8], bin_N: NDArray[np.int64]) -> float:
+    """Return the expected calibration error: mean over rows of ``|mean p - mean y|`` of their bin.
+
+    Naeini, Cooper and Hauskrecht (2015); Guo et al. (2017).
+    """
+    gaps_K = np.bincount(bin_N, weights=p_N - y_N, minlength=BINS)
+    return float(np.abs(gaps_K).sum() / len(p_N))
+
+
+def reliability(p_N: NDArray[np.float64], y_N: NDArray[np.int8], bin_N: NDArray[np.int64]) -> list[dict[str, float]]:
+    """Return per bin: rows, mean probability, share of ups; empty bins are left out."""
+    rows_K = np.bincount(bin_N, minlength=BINS)
+    mean_K = np.bincount(bin_N, weights=p_N, minlength=BINS)
+    up_K = np.bincount(bin_N, weights=y_N, minlength=BINS)
+    return [
+        {
+            "bin": position,
+            "row_count": int(rows),
+            "mean_probability": float(mean_K[position] / rows),
+            "up_share": float(up_K[position] / rows),
+        }
+        for position, rows in enumerate(rows_K)
+        if rows
+    ]
+
+
+def confidence(p_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``max(p, 1 - p)``."""
+    return np.maximum(p_N, 1.0 - p_N)
+
+
+def confidence_cut(p_N: NDArray[np.float64], coverage: float) -> float:
+    """Return the confidence that the most confident share ``coverage`` of rows reaches."""
+    return float(np.quantile(confidence(p_N), 1.0 - coverage, method="higher")) if len(p_N) else float("nan")
+
+
+def covered(p_N: NDArray[np.float64], coverage: float) -> NDArray[np.bool_]:
+    """Return which rows are the most confident share ``coverage`` (El-Yaniv and Wiener 2010)."""
+    return confidence(p_N) >= confidence_cut(p_N, coverage)
+
+
+def net_bps(p_N: NDArray[np.float64], return_N: NDArray[np.float64], cost_bps: float) -> NDArray[np.float64]:
+    """Return what a position of each called direction earns over the horizon after the round-trip cost, bps."""
+    return np.where(p_N >= 0.5, 1.0, -1.0) * return_N * 1e4 - cost_bps
+
+
+def break_even_accuracy(return_N: NDArray[np.float64], cost_bps: float) -> float:
+    """Return ``0.5 + cost / (2 E|r|)``: the accuracy at which an average move pays the cost; above 1 never does."""
+    move_bps = float(np.mean(np.abs(return_N))) * 1e4
+    return 0.5 + cost_bps / (2.0 * move_bps) if move_bps > 0 else float("inf")

@@ -1,0 +1,219 @@
+"""Judge a candidate on its untouched test part: calibrate, export, measure, hold against the gates, write the passport.
+
+What is judged is the exported graph itself, through the scorer the runtime uses. Shapes: N rows, B windows, F inputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from desk.errors import ModelError
+from models.artefacts import commit, read_json, sha256_of, write_json
+from models.calibrate import Calibration, fit_calibration
+from models.canaries import lit_canaries
+from models.candidate import spec_from_json
+from models.dataset import Dataset, load_dataset
+from models.export import GRAPH, OPSET, export_graph, load_network, parity, served
+from models.gates import judge_gates
+from models.judgement import Judgement, MetricRow, ProductVerdict, judgement_from_json
+from models.measure import Measured, coverage_cuts, measure
+from models.scaler import Scaler
+from models.scorer import Scorer
+from models.train import forward
+from models.verify import score_rows
+from models.window import gather, part_ends, window_view
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from desk.market import CandidateRef, DatasetRef
+    from models.gates import GateProfile
+
+JUDGE_STRIDE = {"transformer": 5}
+"""Judged on every minute, or on every fifth where scoring is slow: labels overlap, so little is lost."""
+PARITY_WINDOWS = 1000
+_BATCH = 256
+# part of what makes a judgement reusable: raise it when a change here changes what a judging says
+JUDGING = 2
+
+
+def judge(
+    candidate: CandidateRef, dataset: DatasetRef, gates: GateProfile, *, cost_bps: float, trials: int
+) -> Judgement:
+    """Judge every product of ``candidate``; the same inputs judged before are read back.
+
+    Writes ``model.onnx``, ``passport.json``, ``curves.json`` (reliability, accuracy against coverage) and, last,
+    ``judgement.json`` into the candidate's folder.
+
+    Raises:
+        DatasetError: the data set is missing or is not the one the candidate was trained on.
+        ModelError: the candidate's files are missing or changed.
+    """
+    folder = Path(candidate.path)
+    marker = read_json(folder / "candidate.json")
+    if marker["dataset_digest"] != dataset.digest:
+        msg = (
+            f"{candidate.candidate_id} was trained on data set {marker['dataset_digest'][:16]}, not "
+            f"{dataset.digest[:16]}; its test part is another. Train on the new one: make train"
+        )
+        raise ModelError(msg)
+    key = _judging_key(marker, gates, cost_bps, trials)
+    if (known := _known(folder, key)) is not None:
+        return known
+
+    torch.set_num_threads(1)
+    data = load_dataset(dataset, marker["products"])
+    scaler = Scaler.from_json(marker["scaler"])
+    network = load_network(folder, marker)
+    minutes = int(marker["window_minutes"])
+    stride = JUDGE_STRIDE.get(marker["architecture"], 1)
+    fitted = [_calibrate(network, scaler, data, minutes, stride, product) for product in data.coins]
+    calibrations = [calibration for calibration, _ in fitted]
+    model = served(network, scaler, calibrations)
+    graph = export_graph(model, folder, minutes, len(data.columns))
+    model_id = f"{candidate.candidate_id}-{sha256_of(graph)[:8]}"
+    passport = _manifest(model_id, marker, graph, data)
+    write_json(folder / "passport.json", passport)  # the scorer needs it; completed below
+    scorer = Scorer(folder)
+
+    proof = _parity(model, scorer, data, minutes)
+    canaries = lit_canaries(data, scaler)
+    verdicts, rows, details, curves = [], [], {}, {}
+    for product, (calibration, cuts) in zip(data.coins, fitted, strict=True):
+        ends = part_ends(data, "test", minutes, stride=stride, product=product)
+        p_N = score_rows(data, scorer, product, ends, minutes)
+        found = measure(data, product, ends, p_N, cost_bps=cost_bps)
+        evidence = found.evidence(parity=_worst(proof), canaries=canaries, sources=data.sources)
+        results = judge_gates(evidence, gates)
+        slot = f"{marker['architecture'].removesuffix('_one_way')}:{product}"
+        verdicts.append(ProductVerdict(product, slot, all(gate.passed for gate in results), results))
+        rows += [MetricRow(model_id, product, *row) for row in found.rows]
+        details[product] = _details(found, calibration, cuts, verdicts[-1])
+        curves[product] = found.curves
+    passport |= {
+        "judged": {
+            "profile": asdict(gates),
+            "cost_bps": cost_bps,
+            "trials": trials,
+            "stride_minutes": stride,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": commit(),
+        },
+        "parity": proof,
+        "canaries": canaries,
+        "verdicts": details,
+    }
+    judgement = Judgement(model_id, marker["architecture"], str(folder), gates.name, tuple(verdicts), tuple(rows))
+    write_json(folder / "passport.json", passport)
+    write_json(folder / "curves.json", curves)
+    write_json(folder / "judgement.json", {"key": key} | _without_nan(judgement.as_json()))
+    return judgement
+
+
+def _judging_key(marker: dict[str, Any], gates: GateProfile, cost_bps: float, trials: int) -> str:
+    told = [JUDGING, marker["weights_sha256"], marker["dataset_digest"], asdict(gates), cost_bps, trials]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _known(folder: Path, key: str) -> Judgement | None:
+    path = folder / "judgement.json"
+    if not path.exists():
+        return None
+    content = read_json(path)
+    passport = read_json(folder / "passport.json")
+    whole = (folder / GRAPH).exists() and sha256_of(folder / GRAPH) == passport.get("sha256")
+    return judgement_from_json(content) if content.get("key") == key and whole else None
+
+
+def _calibrate(
+    network: nn.Module, scaler: Scaler, data: Dataset, minutes: int, stride: int, product: str
+) -> tuple[Calibration, dict[str, dict[str, float]]]:
+    """Fit on the calibration part alone, and cut the tiers there: no training saw it, the test part is still closed."""
+    ends = part_ends(data, "calibration", minutes, stride=stride, product=product)
+    view = window_view(data.x_NF, minutes)
+    logits = [np.empty(0)]
+    for start in range(0, len(ends), _BATCH):
+        chosen = ends[start : start + _BATCH]
+        x_BTF = gather(view, chosen)
+        scaler.scale_windows_in_place(x_BTF, data.coins.index(product))
+        with torch.inference_mode():
+            logit_B, _ = forward(network, torch.from_numpy(x_BTF), torch.from_numpy(data.coin_N[chosen]))
+        logits.append(logit_B.double().numpy())
+    logit_N, y_N = np.concatenate(logits), data.direction_N[ends]
+    calibration = fit_calibration(logit_N, y_N)
+    return calibration, coverage_cuts(calibration.apply(logit_N), y_N)
+
+
+def _parity(model: nn.Module, scorer: Scorer, data: Dataset, minutes: int) -> dict[str, float | int]:
+    ends = part_ends(data, "test", minutes)
+    chosen = ends[np.linspace(0, len(ends) - 1, min(len(ends), PARITY_WINDOWS)).astype(np.int64)]
+    x_BTF = gather(window_view(data.x_NF, minutes), chosen)
+    return parity(model, scorer, x_BTF, list(data.coins), data.coin_N[chosen])
+
+
+def _worst(proof: dict[str, float | int]) -> float:
+    return float(max(proof["largest_difference"], proof["largest_difference_one_by_one"]))
+
+
+def _manifest(model_id: str, marker: dict[str, Any], graph: Path, data: Dataset) -> dict[str, Any]:
+    spec = spec_from_json(marker["spec"])
+    return {
+        "model_id": model_id,
+        "candidate_id": marker["candidate_id"],
+        "architecture": marker["architecture"],
+        "products": list(data.coins),
+        "inputs": list(data.columns),
+        "feature_set": marker["feature_set"]["name"],
+        "feature_set_version": marker["feature_set"]["version"],
+        "feature_hash": marker["feature_set"]["sha256"],
+        "window_minutes": marker["window_minutes"],
+        "horizon_minutes": data.horizon_minutes,
+        "opset": OPSET,
+        "sha256": sha256_of(graph),
+        "dataset_digest": marker["dataset_digest"],
+        "borders": data.manifest["borders"],
+        "sources": list(data.sources),
+        "scaler": marker["scaler"],
+        "spec": marker["spec"],
+        "training": {
+            "name": spec.name,
+            "commit": marker["commit"],
+            "seconds": marker["seconds"],
+            "windows": marker["train_windows"],
+            "best_epoch": marker["best_epoch"],
+            "precision": marker["precision"],
+            "weights_sha256": marker["weights_sha256"],
+            "history": marker["history"],
+        },
+    }
+
+
+def _details(
+    found: Measured, calibration: Calibration, cuts: dict[str, dict[str, float]], verdict: ProductVerdict
+) -> dict[str, Any]:
+    return {
+        "accepted": verdict.accepted,
+        "slot": verdict.slot,
+        "gates": [asdict(gate) for gate in verdict.gates],
+        "calibration": calibration.as_json(),
+        "coverage_cuts": cuts,
+        "metrics": found.summary,
+        "baselines": found.baselines,
+        "controls": found.controls,
+    }
+
+
+def _without_nan(content: Any) -> Any:  # noqa: ANN401  # any JSON value
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and not np.isfinite(content) else content

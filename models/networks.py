@@ -1,0 +1,47 @@
+"""Networks by name, and what each one reads.
+
+Shapes: B windows, T minutes, F inputs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from desk.errors import TrainingError
+from models import lstm, transformer
+from models.lstm import DirectionLSTM
+from models.transformer import DirectionTransformer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_WINDOW_MINUTES = {
+    "lstm": lstm.WINDOW_MINUTES,
+    "lstm_one_way": lstm.WINDOW_MINUTES,
+    "transformer": transformer.WINDOW_MINUTES,
+}
+
+
+def window_minutes(architecture: str) -> int:
+    """Return how many minutes the architecture reads.
+
+    Raises:
+        TrainingError: there is no such architecture.
+    """
+    try:
+        return _WINDOW_MINUTES[architecture]
+    except KeyError:
+        msg = f"there is no architecture {architecture!r}; choose one of {', '.join(_WINDOW_MINUTES)}"
+        raise TrainingError(msg) from None
+
+
+def build_network(architecture: str, inputs: int, coins: int, dropout: float) -> nn.Module:
+    """Build a network with fresh weights from torch's current seed.
+
+    Raises:
+        TrainingError: there is no such architecture.
+    """
+    window_minutes(architecture)
+    if architecture == "transformer":
+        return DirectionTransformer(inputs, coins, dropout=dropout)
+    return DirectionLSTM(inputs, two_way=architecture == "lstm", dropout=dropout)

@@ -1,0 +1,112 @@
+"""The child process that trains one candidate: a job as JSON on standard input, progress as JSON lines on standard output."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from desk.errors import DeskError
+from desk.market import DatasetRef
+from models.artefacts import commit, sha256_of, write_bytes, write_json
+from models.candidate import RECIPE, finished, spec_as_json, spec_from_json
+from models.dataset import load_dataset
+from models.networks import window_minutes
+from models.train import Fitted, fit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from desk.market import TrainSpec
+    from models.dataset import Dataset
+    from models.progress import TrainProgress
+
+REFUSED = 2
+"""Exit status of a failure this program foresaw; its last line on standard output names it."""
+
+
+def main() -> int:
+    """Train what standard input describes; return 0, or 2 with the reason as a JSON line."""
+    job = json.load(sys.stdin)
+    folder = Path(job["folder"])
+    try:
+        with _alone(folder):
+            if finished(folder) is None:
+                train(spec_from_json(job["spec"]), DatasetRef(**job["dataset"]), folder)
+    except DeskError as error:
+        _tell({"error": str(error)})
+        return REFUSED
+    except MemoryError:
+        _tell({"error": "out of memory"})
+        return REFUSED
+    _tell({"done": True})
+    return 0
+
+
+def train(spec: TrainSpec, reference: DatasetRef, folder: Path) -> None:
+    """Fit, then write the weights, then the marker."""
+    began = time.monotonic()
+    data = load_dataset(reference, spec.products)
+    fitted = fit(spec, data, on_progress=_tell_progress, checkpoint=folder / "epoch.pt")
+    buffer = io.BytesIO()  # saved by path, the file's own name would be part of its bytes
+    torch.save(fitted.weights, buffer)
+    write_bytes(folder / "weights.pt", buffer.getvalue())
+    write_json(folder / "candidate.json", _marker(spec, data, fitted, folder, time.monotonic() - began))
+    (folder / "epoch.pt").unlink(missing_ok=True)
+
+
+def _marker(spec: TrainSpec, data: Dataset, fitted: Fitted, folder: Path, seconds: float) -> dict[str, object]:
+    return {
+        "candidate_id": folder.name,
+        "architecture": spec.architecture,
+        "products": list(data.coins),
+        "spec": spec_as_json(spec),
+        "recipe": RECIPE,
+        "dataset_digest": data.digest,
+        "feature_set": data.manifest["feature_set"],
+        "window_minutes": window_minutes(spec.architecture),
+        "scaler": fitted.scaler.as_json(),
+        "return_scale": fitted.return_scale,
+        "history": fitted.history,
+        "best_epoch": fitted.best_epoch,
+        "train_windows": fitted.train_windows,
+        "precision": fitted.precision,
+        "torch": torch.__version__,
+        "seconds": round(seconds, 2),
+        "commit": commit(),
+        "weights_sha256": sha256_of(folder / "weights.pt"),
+    }
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process trains this candidate; the kernel lets go when a process dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _tell_progress(progress: TrainProgress) -> None:
+    _tell({"progress": asdict(progress)})
+
+
+def _tell(line: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()  # a parent that died closes the pipe: this process then ends too
+
+
+if __name__ == "__main__":
+    sys.exit(main())
