@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -209,9 +210,9 @@ class Paths:
         try:
             for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
-            probe = self.home / ".write_probe"
-            probe.write_text("", encoding="utf-8")
-            probe.unlink()
+            # a nameless file: several threads and processes may ask at the same moment
+            with TemporaryFile(dir=self.home):
+                pass
         except OSError as error:
             msg = f"the folder {self.home} cannot be written ({error.strerror}); set DESK_HOME to one you own"
             raise ConfigError(msg) from error

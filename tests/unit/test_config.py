@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,9 @@ def test_unwritable_home_is_one_line_that_names_desk_home(tmp_path: Path) -> Non
     blocked.write_text("")
     with pytest.raises(ConfigError, match="DESK_HOME"):
         load_settings(desk_home=blocked / "var").paths.make()
+
+
+def test_folders_can_be_made_by_many_threads_at_once(tmp_path: Path) -> None:
+    paths = load_settings(desk_home=tmp_path / "var").paths
+    with ThreadPoolExecutor(16) as pool:
+        assert len(list(pool.map(lambda _: paths.make(), range(300)))) == 300
