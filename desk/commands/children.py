@@ -25,7 +25,7 @@ def free_port() -> int:
 @contextmanager
 def child(command: Sequence[str], log: Path, environ: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``command`` with its output in ``log`` while the block runs; then end it."""
-    with log.open("ab") as sink:
+    with log.open("wb") as sink:
         process = subprocess.Popen(list(command), stdout=sink, stderr=subprocess.STDOUT, env=dict(environ))
         try:
             yield process

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from desk.errors import ProviderError
+from desk.errors import ProviderError, UnknownProductError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -64,7 +64,7 @@ class Feed:
         try:
             async for page in self._provider.pages(product, list(span.pages(PAGE_MINUTES))):
                 answers.add(page)
-        except ProviderError as error:
+        except (ProviderError, UnknownProductError) as error:
             answers.failures[product] = str(error)
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:

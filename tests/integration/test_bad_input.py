@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 BIN = Path(sys.executable).parent
-pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("server")]
+pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def last_line(done):
