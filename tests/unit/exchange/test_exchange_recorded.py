@@ -86,7 +86,7 @@ def test_description_names_the_best_possible_accuracy():
         (["--start", "2020-01-01"], "before 2024-01-01"),
         (["--speed", "3", "--stepped"], "speed above 0"),
         (["--key-name", "k"], "needs both"),
-        (["--best-accuracy", "0.99"], "can be 0.514"),
+        (["--best-accuracy", "0.999"], "can be 0.514"),
         (["--listed-at", "BNB-USD=never"], "no ISO time"),
     ],
 )
