@@ -19,10 +19,10 @@ from desk.runtime.cost_table import costs_lookup
 from desk.runtime.models import load_models
 from models.artefacts import read_json
 from models.candidate import finished
-from models.gates import gate_profile
 from models.judgement import Judgement
 from models.process import judge_in_process
 from models.registry import Registry
+from models.terms import judging_terms
 from tasks.market_data import open_store
 from tasks.progress import artifact_key
 
@@ -58,16 +58,8 @@ def judge_model(
 ) -> Judgement:
     """Export, check parity, calibrate, evaluate, compare with the baselines, apply the gates."""
     settings = load_settings()
-    profile = gate_profile(
-        settings.gate_profile,
-        min_accuracy=min_accuracy or settings.min_accuracy,
-        max_calibration_error=max_calibration_error or settings.max_calibration_error,
-    )
-    cost_bps = settings.spread_bps + 2 * (settings.slippage_bps + settings.fee_bps)
-    # every training so far was a chance to be lucky; a candidate whose folder was removed still counts
-    trained = len(list(settings.paths.checkpoints.glob("*/candidate.json")))
-    trials = max(trained, Registry(settings.paths.registry).trials())
-    judgement = judge_in_process(candidate, dataset, profile, cost_bps=cost_bps, trials=trials)
+    terms = judging_terms(settings, min_accuracy, max_calibration_error)
+    judgement = judge_in_process(candidate, dataset, terms.profile, cost_bps=terms.cost_bps, trials=terms.trials)
     _show_gates(judgement)
     write_model_report(settings, Path(candidate.path))
     return judgement

@@ -14,10 +14,10 @@ from desk.errors import ModelError
 from desk.market import CandidateRef, DatasetRef
 from models.artefacts import read_json
 from models.candidate import finished
-from models.gates import gate_profile
 from models.judgement import Judgement
 from models.process import judge_in_process
 from models.registry import Registry
+from models.terms import judging_terms
 from models.verify import verify as verify_passport
 
 console = Console()
@@ -123,16 +123,12 @@ def evaluate(
 
 
 def _judge(settings: Settings, candidate: CandidateRef, accuracy: float | None, error: float | None) -> Judgement:
-    profile = gate_profile(
-        settings.gate_profile,
-        min_accuracy=accuracy or settings.min_accuracy,
-        max_calibration_error=error or settings.max_calibration_error,
-    )
+    terms = judging_terms(settings, accuracy, error)
     digest = read_json(Path(candidate.path) / "candidate.json")["dataset_digest"]
-    trials = len(list(settings.paths.checkpoints.glob("*/candidate.json")))
-    cost_bps = settings.spread_bps + 2 * (settings.slippage_bps + settings.fee_bps)
     with console.status(f"judging {candidate.candidate_id}"):
-        return judge_in_process(candidate, _dataset(settings, digest), profile, cost_bps=cost_bps, trials=trials)
+        return judge_in_process(
+            candidate, _dataset(settings, digest), terms.profile, cost_bps=terms.cost_bps, trials=terms.trials
+        )
 
 
 def _candidate(

@@ -19,8 +19,9 @@ from desk.records import OutboxRow, TickRows
 from desk.risk.drill import simulate_loss as drills
 from desk.risk.kill_switch import KillSwitch
 from desk.runtime.cost_table import costs_lookup
-from desk.runtime.loop import LoopOptions, run_loop
+from desk.runtime.loop import run_loop
 from desk.runtime.models import load_models
+from desk.runtime.options import LoopOptions
 from store.signal_store import SignalStore
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from desk.errors import ProviderError, UnknownProductError
+from desk.providers.base import PAGE_MINUTES
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from desk.providers.base import Provider
 
 _T = TypeVar("_T")
-PAGE_MINUTES = 300
 
 
 @dataclass(slots=True)

@@ -20,23 +20,22 @@ from desk.records import SessionEndRow, TickRows
 from desk.risk.guardrails import RiskEvent
 from desk.runtime.engine import MinuteInput
 from desk.runtime.lease import runtime_lease
+from desk.runtime.options import LoopOptions
 from desk.runtime.scoring import Scores, score_products
 from desk.runtime.session import Session, open_session
 from desk.runtime.stopping import Stopping, StopRequestedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from desk.clock import Clock
     from desk.config import Settings
     from desk.market import Candle
     from desk.providers.base import Provider
     from desk.records import OutboxRow
-    from desk.runtime.engine import CostsFor, Verdict
+    from desk.runtime.engine import Verdict
     from desk.runtime.feed import Answers
     from desk.runtime.models import ProductModels
-    from desk.runtime.session import Reload
-    from store.feature_store import FeatureStore
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _log = logging.getLogger(__name__)
@@ -70,24 +69,6 @@ class SessionResult:
     decisions: int
     signals: int
     undelivered: int
-
-
-@dataclass(slots=True)
-class LoopOptions:
-    """How a session runs; the defaults are what `desk run` means."""
-
-    iterations: int = -1
-    """Minutes to decide, -1 for ever."""
-    sleep_seconds: float = 0.0
-    """Extra pause after each tick."""
-    mode: str | None = None
-    """None: the one in the settings."""
-    costs_for: CostsFor | None = None
-    features: FeatureStore | None = None
-    reload: Reload | None = None
-    """Opens the models that serve now; asked when the registry has changed."""
-    drain_seconds: float = 20.0
-    on_progress: Callable[[int, int, str], None] | None = None
 
 
 def run_loop(

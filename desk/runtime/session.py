@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from store.features import feature_set
 from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from desk.clock import Clock
@@ -31,16 +30,14 @@ if TYPE_CHECKING:
     from desk.providers.base import Provider
     from desk.risk.guardrails import Headroom
     from desk.runtime.engine import Engine
-    from desk.runtime.loop import LoopOptions
     from desk.runtime.models import ProductModels
+    from desk.runtime.options import LoopOptions, Reload
     from store.features import FeatureBlock
     from store.signal_store import RestoredState
 
 LONGEST_WINDOW = 120
 LONGEST_GAP = timedelta(days=7)
 """A runtime that was off for longer starts afresh: the minutes before are not worth a row each."""
-Reload = Callable[[], Mapping[str, "ProductModels"]]
-"""Opens the models that serve now."""
 QUERY_MEMORY_MB, COIN_MEMORY_MB = 16, 4
 """What feature queries may use; three coins need 16 MB and take as long with it as with any amount."""
 UNSENT_FOR = timedelta(hours=24)

@@ -15,8 +15,9 @@ import pytest
 from desk.clock import ManualClock
 from desk.errors import ExchangeUnavailableError
 from desk.market import MINUTE, Candle, Page, Span
-from desk.runtime.loop import LoopOptions, SessionResult, run_loop
+from desk.runtime.loop import SessionResult, run_loop
 from desk.runtime.models import LoadedModel, ProductModels
+from desk.runtime.options import LoopOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

@@ -13,8 +13,9 @@ from desk.clock import ManualClock
 from desk.config import Settings, load_settings
 from desk.errors import ModelMismatchError, NoPromotedModelError, PreflightError, ProviderError
 from desk.risk.kill_switch import KillSwitch
-from desk.runtime.loop import LoopOptions, run_loop
+from desk.runtime.loop import run_loop
 from desk.runtime.models import ProductModels
+from desk.runtime.options import LoopOptions
 from store.database import connect
 from store.features import feature_set
 

@@ -92,7 +92,8 @@ from desk.alerts.notify import AppriseChild, Notifier
 from store.signal_store import SignalStore
 store = SignalStore(settings.paths.signals_db)
 notifier = Notifier(AppriseChild([{receiver.url!r}]), store.record_deliveries)
-from desk.runtime.loop import LoopOptions, run_loop
+from desk.runtime.loop import run_loop
+from desk.runtime.options import LoopOptions
 start = doubles.START + timedelta(minutes=1)
 products = ("BTC-USD", "ETH-USD")
 run_loop(settings, provider=doubles.FakeProvider(), clock=doubles.ManualClock(start), scorers=doubles.scorers(products),

@@ -1,0 +1,44 @@
+"""The terms a candidate is judged on: gates, costs, and how many trainings there were to be lucky in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models.gates import GateProfile, gate_profile
+from models.registry import Registry
+
+if TYPE_CHECKING:
+    from desk.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What `models.judge.judge` asks for beside candidate and data set."""
+
+    profile: GateProfile
+    cost_bps: float
+    """Round trip: the spread once, slippage and fee on both sides."""
+    trials: int
+
+
+def judging_terms(
+    settings: Settings, min_accuracy: float | None = None, max_calibration_error: float | None = None
+) -> Terms:
+    """Return the terms the settings give; the two figures win over MIN_ACCURACY and MAX_CALIBRATION_ERROR.
+
+    Raises:
+        ConfigError: there is no such gate profile.
+        ModelError: the registry is damaged.
+    """
+    profile = gate_profile(
+        settings.gate_profile,
+        min_accuracy=settings.min_accuracy if min_accuracy is None else min_accuracy,
+        max_calibration_error=settings.max_calibration_error
+        if max_calibration_error is None
+        else max_calibration_error,
+    )
+    # every training so far was a chance to be lucky; a candidate whose folder was removed still counts
+    trained = len(list(settings.paths.checkpoints.glob("*/candidate.json")))
+    trials = max(trained, Registry(settings.paths.registry).trials())
+    return Terms(profile, settings.spread_bps + 2 * (settings.slippage_bps + settings.fee_bps), trials)
