@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,7 +103,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> None:
         return
     table = Table(header_style="bold", box=None, pad_edge=False)
     for name, value in rows[0].items():
-        table.add_column(name, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
+        table.add_column(name, justify="right" if isinstance(value, int | float | Decimal) else "left", overflow="fold")
     for row in rows[:_MOST_ROWS]:
         table.add_row(*(_cell(value) for value in row.values()))
     console.print(table)
@@ -114,7 +115,10 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        moment = value.astimezone(UTC)
+        return f"{moment:%Y-%m-%d %H:%M}" if moment.second == 0 else f"{moment:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
