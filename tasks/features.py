@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@task(name="apply-schema")
+@task(name="apply-schema", task_run_name="apply schema")
 def apply_schema() -> None:
     """Create tables, views, labels and macros where the SQL files changed; nothing else does DDL."""
     open_store(load_settings()).close()
 
 
-@task(name="check-quality")
+@task(name="check-quality", task_run_name="check quality")
 def check_quality() -> list[dict[str, object]]:
     """Run every query in `sql/checks`: each returns the bad rows, so none is the only good answer."""
     store = open_store(load_settings())
@@ -40,7 +40,7 @@ def check_quality() -> list[dict[str, object]]:
     return rows
 
 
-@task(name="export-dataset")
+@task(name="export-dataset", task_run_name="export dataset")
 def export_dataset(products: Sequence[str]) -> DatasetRef:
     """Write features and labels of every stored minute as one Parquet file named by its hash."""
     settings = load_settings()
@@ -61,7 +61,7 @@ def export_dataset(products: Sequence[str]) -> DatasetRef:
     return dataset
 
 
-@task(name="latest-dataset")
+@task(name="latest-dataset", task_run_name="latest dataset")
 def latest_dataset() -> DatasetRef:
     """Return the data set exported last; training never builds one itself, so a re-run trains on the same."""
     store = open_store(load_settings())

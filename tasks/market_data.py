@@ -51,7 +51,7 @@ def open_store(settings: Settings) -> FeatureStore:
     return store
 
 
-@task(name="check-provider")
+@task(name="check-provider", task_run_name="check provider")
 def check_provider() -> str:
     """Step 1: prove that the market answers, the key is taken and the clocks agree.
 
@@ -72,7 +72,7 @@ async def _check(settings: Settings) -> str:
         await provider.aclose()
 
 
-@task(name="plan-span")
+@task(name="plan-span", task_run_name="plan span")
 def plan_span(days: int, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
     """Fix the span to backfill: ``days`` back from the last minute the market has closed."""
     settings = load_settings()
@@ -224,7 +224,7 @@ def require_products(results: Sequence[BackfillResult | BaseException]) -> list[
     return complete
 
 
-@task(name="report-coverage")
+@task(name="report-coverage", task_run_name="report coverage")
 def report_coverage() -> list[dict[str, object]]:
     """Show what is stored, proved empty and missing, per product, as a table in the UI."""
     store = open_store(load_settings())
@@ -262,7 +262,7 @@ def export_raw(product: str) -> str | None:
     return str(path)
 
 
-@task(name="publish-market")
+@task(name="publish-market", task_run_name="publish market")
 def publish_market() -> str:
     """Refresh the read copy that `desk sql` and every other reader opens."""
     settings = load_settings()

@@ -27,7 +27,7 @@ from tasks.market_data import open_store
 from tasks.progress import artifact_key
 
 
-@task(name="candidates-of-dataset")
+@task(name="candidates-of-dataset", task_run_name="candidates of dataset")
 def candidates_of(dataset: DatasetRef) -> list[CandidateRef]:
     """Return every finished training on this data set, by name.
 
@@ -91,7 +91,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-@task(name="promote-models")
+@task(name="promote-models", task_run_name="promote models")
 def promote_models(judgements: Sequence[Judgement]) -> list[str]:
     """Switch every accepted slot to its new model, atomically, and keep the whole history in the store.
 
@@ -134,7 +134,7 @@ def _verdict_lines(judgements: Sequence[Judgement]) -> str:
     return "\n".join(lines)
 
 
-@task(name="record-baseline")
+@task(name="record-baseline", task_run_name="record baseline")
 def record_baseline(dataset: DatasetRef, mode: str) -> str:
     """Replay the test part through the runtime's own decision code; its tier mix is what observation is held to."""
     settings = load_settings()

@@ -26,13 +26,13 @@ def write_day_report(day: int) -> str:
     return str(path)
 
 
-@task(name="days-observed")
+@task(name="days-observed", task_run_name="days observed")
 def days_observed() -> int:
     """Return how many UTC days the observation has touched."""
     return observation_days(load_settings())
 
 
-@task(name="write-verdict")
+@task(name="write-verdict", task_run_name="write verdict")
 def write_verdict() -> str:
     """Compute every exit criterion, write the summary, and return the path of its HTML page."""
     summary = write_summary(load_settings())

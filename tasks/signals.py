@@ -60,7 +60,7 @@ def _last_words(log: Path, began: int) -> str:
     return lines[-1].removeprefix("desk: ") if lines else f"the runtime ended without a word; see {log}"
 
 
-@task(name="minutes-left")
+@task(name="minutes-left", task_run_name="minutes left")
 def minutes_left(hours: int) -> int:
     """Return how many of the observation's minutes are still to be decided; after a crash, fewer than all."""
     decided = SignalStore(load_settings().paths.signals_db).minutes_decided()
