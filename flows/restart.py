@@ -38,7 +38,7 @@ def restart(
     Args:
         products: Product ids or short names; all configured ones when left out.
         days: Days of history; BACKFILL_DAYS when left out.
-        end: The minute after the history's last; the last closed one when left out.
+        end: The minute after the history's last; the last midnight UTC when left out, so that a re-run trains on the same.
         epochs: Most epochs of training; EPOCHS when left out.
         hours: Length of the observation in hours of market time.
         batch_minutes: Minutes a tick may take at once; more than 1 only against a stepped clock.
@@ -48,7 +48,7 @@ def restart(
 
     # 1 provider ready, 2 candles
     check_provider()
-    first, last = plan_span(days or settings.backfill_days, None, end)
+    first, last = plan_span(days or settings.backfill_days, None, end, whole_days=True)
     backfills = [backfill_product.submit(product, first, last) for product in names]
     offered = require_products([run.result(raise_on_failure=False) for run in backfills])
     report_coverage()

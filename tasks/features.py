@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
@@ -10,6 +11,7 @@ from prefect.artifacts import create_table_artifact
 from desk.config import load_settings
 from desk.errors import DatasetError
 from desk.market import DatasetRef, Span
+from models.artefacts import read_json
 from tasks.market_data import open_store, plain_rows
 
 if TYPE_CHECKING:
@@ -69,3 +71,20 @@ def latest_dataset() -> DatasetRef:
         return store.latest_dataset()
     finally:
         store.close()
+
+
+def products_in(dataset: DatasetRef, wanted: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the products of a data set that were asked for; all of them when none is named.
+
+    Raises:
+        DatasetError: one that was named is not in it.
+    """
+    present = tuple(read_json(Path(dataset.manifest_path))["products"])
+    if wanted is None:
+        return present
+    names = load_settings().resolve_products(wanted)
+    absent = [name for name in names if name not in present]
+    if absent:
+        msg = f"{', '.join(absent)} is not in data set {dataset.digest[:16]}, which holds {', '.join(present)}; run: make backfill, then make features"
+        raise DatasetError(msg)
+    return names

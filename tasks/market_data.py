@@ -73,10 +73,17 @@ async def _check(settings: Settings) -> str:
 
 
 @task(name="plan-span", task_run_name="plan span")
-def plan_span(days: int, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
-    """Fix the span to backfill: ``days`` back from the last minute the market has closed."""
+def plan_span(
+    days: int, start: datetime | None, end: datetime | None, whole_days: bool = False
+) -> tuple[datetime, datetime]:
+    """Fix the span to backfill: ``days`` back from the last minute the market has closed.
+
+    With ``whole_days`` it ends at the last midnight UTC, so that the same command later in the day means the same span.
+    """
     settings = load_settings()
     newest = floor_minute(asyncio.run(_server_time(settings)))
+    if whole_days and end is None:
+        end = newest.replace(hour=0, minute=0)
     last = min(floor_minute(end), newest) if end else newest
     span = Span(floor_minute(start) if start else last - timedelta(days=days), last)
     get_run_logger().info("asking for %s, %d minutes a product", span, span.minutes)

@@ -29,24 +29,23 @@ from tasks.progress import artifact_key
 
 @task(name="candidates-of-dataset", task_run_name="candidates of dataset")
 def candidates_of(dataset: DatasetRef) -> list[CandidateRef]:
-    """Return every finished training on this data set, by name.
+    """Return the newest finished training of each architecture and coin on this data set.
 
     Raises:
         ModelError: there is none.
     """
-    folders = sorted(path.parent for path in load_settings().paths.checkpoints.glob("*/candidate.json"))
-    found = [
-        candidate
-        for folder in folders
-        if read_json(folder / "candidate.json")["dataset_digest"] == dataset.digest
-        and (candidate := finished(folder)) is not None
-    ]
-    if not found:
+    markers = load_settings().paths.checkpoints.glob("*/candidate.json")
+    newest: dict[tuple[str, tuple[str, ...]], CandidateRef] = {}
+    for marker in sorted(markers, key=lambda path: path.stat().st_mtime_ns):
+        candidate = finished(marker.parent)
+        if candidate is not None and read_json(marker)["dataset_digest"] == dataset.digest:
+            newest[candidate.architecture, candidate.products] = candidate
+    if not newest:
         msg = (
             f"no model was trained on data set {dataset.digest[:16]} yet; run: make train COIN=BTC, or make transformer"
         )
         raise ModelError(msg)
-    return found
+    return list(newest.values())
 
 
 @task(name="judge-model", task_run_name="judge {candidate.candidate_id}", tags=["train"])
