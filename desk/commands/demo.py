@@ -28,14 +28,15 @@ from rich.console import Console
 from desk.commands.children import child, free_port, listens, wait_for
 from desk.config import Paths, Settings, load_settings
 from desk.errors import ConfigError, DeskError
+from desk.exchange.recorded import file_name, recorded_markets
 from desk.reports.observation import read_summary
 from desk.reports.terminal import verdict_table
 from store.signal_store import SignalStore
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 KEY_NAME = "organizations/demo/apiKeys/demo"
-PRESENT = {"planted": datetime(2025, 11, 10, tzinfo=UTC), "recorded": datetime(2024, 1, 1, tzinfo=UTC)}
-"""The exchange's own present when the demo starts; recorded: the last days on which all three coins have candles."""
+SIMULATED_PRESENT = datetime(2025, 11, 10, tzinfo=UTC)
+"""A simulated exchange's own present when the demo starts."""
 BATCH_MINUTES = 60
 _TRAINING = {
     "planted": {"TRAIN_PRESET": "demo"},
@@ -63,11 +64,8 @@ class Plan:
     days: int
     hours: int
     seed: int
-
-    @property
-    def present(self) -> datetime:
-        """Return the exchange's time at the start."""
-        return PRESENT.get(self.market, PRESENT["planted"])
+    present: datetime
+    """The exchange's own time at the start."""
 
 
 def demo(
@@ -86,9 +84,8 @@ def demo(
     home: Annotated[Path | None, typer.Option(help="Folder to work in; var/demo-<market> when left out")] = None,
 ) -> None:
     """Carry an empty folder through all eight steps and end with the verdict; about five minutes on two cores."""
-    plan = Plan(home or Path("var") / f"demo-{market}", market.value, data, days, hours, seed)
-    if plan.market == "recorded":
-        _require_candles(plan.data)
+    present = _recorded_present(data, hours) if market is MarketKind.RECORDED else SIMULATED_PRESENT
+    plan = Plan(home or Path("var") / f"demo-{market}", market.value, data, days, hours, seed, present)
     paths = Paths(plan.home.absolute())
     _prepare(plan, paths)
     started = time.monotonic()
@@ -102,13 +99,23 @@ def demo(
     _farewell(load_settings(desk_home=paths.home), time.monotonic() - started)
 
 
-def _require_candles(data: Path | None) -> None:
+def _recorded_present(data: Path | None, hours: int) -> datetime:
+    """Return the last midnight after which every recorded product still has ``hours`` of candles.
+
+    Raises:
+        ConfigError: no folder is named, or it holds none of the products' files.
+    """
     if data is None:
         msg = "MARKET=recorded needs candles; name their folder: make demo MARKET=recorded DATA=folder"
         raise ConfigError(msg)
-    if not data.is_dir() or not list(data.glob("coinbase_*_1m.parquet")):
-        msg = f"{data} holds no file named coinbase_<PRODUCT>_1m.parquet, such as coinbase_BTC-USD_1m.parquet; name another folder with DATA="
+    products = load_settings().products
+    present = [product for product in products if (data / file_name(product)).is_file()]
+    if not present:
+        names = ", ".join(file_name(product) for product in products)
+        msg = f"{data} holds none of {names}; name another folder with DATA="
         raise ConfigError(msg)
+    last = min(market.end_minute for market in recorded_markets(data, present).values()) - 60 * hours
+    return datetime.fromtimestamp(60 * last, UTC).replace(hour=0, minute=0)
 
 
 def _prepare(plan: Plan, paths: Paths) -> None:
