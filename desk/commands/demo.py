@@ -152,7 +152,8 @@ def _start_servers(stack: ExitStack, plan: Plan, paths: Paths) -> dict[str, str]
     environ = {**os.environ, **_environ(plan, paths, exchange_port, receiver_port, secret)}
     exchange = _exchange_command(plan, paths, exchange_port, public_file)
     log = paths.logs / "exchange.log"
-    process = stack.enter_context(child(exchange, log, environ))
+    # only the flow is given the private half of the key; the exchange knows the public one
+    process = stack.enter_context(child(exchange, log, os.environ))
     wait_for(process, lambda: listens(exchange_port), "the local exchange", log)
     receiver_log = paths.logs / "receiver.log"
     receiver = [
@@ -164,7 +165,7 @@ def _start_servers(stack: ExitStack, plan: Plan, paths: Paths) -> dict[str, str]
         "--file",
         str(paths.logs / "received.jsonl"),
     ]
-    process = stack.enter_context(child(receiver, receiver_log, environ))
+    process = stack.enter_context(child(receiver, receiver_log, os.environ))
     wait_for(process, lambda: listens(receiver_port), "the alert receiver", receiver_log)
     _introduce(plan, log)
     return environ
@@ -192,7 +193,7 @@ def _exchange_command(plan: Plan, paths: Paths, port: int, public_file: Path) ->
 
 
 def _key_pair() -> tuple[str, str]:
-    """Make a throw-away ES256 key; the private half only ever lives in the children's environment."""
+    """Make a throw-away ES256 key; the private half only ever lives in the flow's environment."""
     key = ec.generate_private_key(ec.SECP256R1())
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()

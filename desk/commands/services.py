@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -168,12 +169,16 @@ def _farewell(port: int) -> None:
 def down() -> None:
     """Stop the server, the worker and their supervisor; nothing is left running."""
     paths = load_settings().paths
-    PREFECT_TOML.unlink(missing_ok=True)
-    pid_file = paths.logs / "supervisord.pid"
-    if not is_up(paths):
-        console.print("nothing was running")
-        return
-    pid = int(pid_file.read_text(encoding="utf-8").strip())
+    if is_up(paths):
+        _stop_supervisor(paths)
+        console.print("stopped: worker, server, supervisor")
+    else:
+        console.print(f"nothing was running for {paths.home}")
+    _forget_server()
+
+
+def _stop_supervisor(paths: Paths) -> None:
+    pid = int((paths.logs / "supervisord.pid").read_text(encoding="utf-8").strip())
     _control(paths, "shutdown")
     deadline = time.monotonic() + 60
     while _alive(pid):
@@ -181,7 +186,15 @@ def down() -> None:
             msg = f"supervisord (process {pid}) has not ended within a minute; see {paths.logs / 'supervisord.log'}"
             raise DeskError(msg)
         time.sleep(0.2)
-    console.print("stopped: worker, server, supervisor")
+
+
+def _forget_server() -> None:
+    """Remove the file that points Prefect's commands at a server, unless one of another DESK_HOME still answers there."""
+    if not PREFECT_TOML.exists():
+        return
+    found = re.search(r"127\.0\.0\.1:(\d+)", PREFECT_TOML.read_text(encoding="utf-8"))
+    if found is None or not listens(int(found[1])):
+        PREFECT_TOML.unlink()
 
 
 def _alive(pid: int) -> bool:
