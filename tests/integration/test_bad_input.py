@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -81,3 +85,30 @@ def test_unknown_parameter_names_those_there_are(flows):
     done = flows.run("build_features", nonsense=1)
     assert done.returncode == 2
     assert "it takes products" in done.stderr
+
+
+class MinuteAhead(BaseHTTPRequestHandler):
+    """An exchange whose clock is a minute ahead of this machine's."""
+
+    def do_GET(self):
+        millis = int((time.time() + 60) * 1000)
+        body = json.dumps({"epochSeconds": str(millis // 1000), "epochMillis": str(millis)}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Stay quiet."""
+
+
+def test_clock_a_minute_wrong_names_the_offset_and_the_repair(flows):
+    with ThreadingHTTPServer(("127.0.0.1", 0), MinuteAhead) as stub:
+        Thread(target=stub.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{stub.server_port}/api/v3/brokerage"
+        done = replace(flows, environ={**flows.environ, "COINBASE_BASE_URL": url}).run("backfill", days=1)
+        stub.shutdown()
+    assert done.returncode == 2
+    assert "60 seconds behind" in last_line(done)
+    assert "timedatectl" in last_line(done)
+    assert not (Path(flows.environ["DESK_HOME"]) / "market.duckdb").exists()
