@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
 
+from desk.collect.backfill import open_store
 from desk.config import load_settings
 from desk.errors import DatasetError
 from desk.market import DatasetRef, Span
 from models.artefacts import read_json
-from tasks.market_data import open_store, plain_rows
+from tasks.market_data import plain_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,43 +11,16 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.tasks import exponential_backoff
 
+from desk.collect.backfill import BackfillResult, backfill, open_store
 from desk.config import Settings, load_settings
 from desk.errors import ExchangeUnavailableError, UnknownProductError
-from desk.market import Page, Span, floor_minute
-from desk.providers import PAGE_MINUTES, FailedWindow, Provider, WindowsFailedError, open_provider
-from store.feature_store import FeatureStore
+from desk.market import Span, floor_minute
+from desk.providers import open_provider
 from tasks.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-_PAGES_PER_WRITE = 20
-"""Pages per transaction: 6,000 rows, so that the write lock is taken seldom and held for some 50 ms."""
-
-
-_LISTING_MARGIN = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class BackfillResult:
-    """What one product's backfill did; ``state`` is complete, partial or not_offered."""
-
-    product: str
-    state: str
-    pages: int = 0
-    stored: int = 0
-    revised: int = 0
-    quarantined: int = 0
-    empty_minutes: int = 0
-    failed_windows: int = 0
-
-
-def open_store(settings: Settings) -> FeatureStore:
-    """Return the market store with its schema in place."""
-    store = FeatureStore(settings.paths.make().market_db)
-    store.migrate()
-    return store
 
 
 @task(name="check-provider", task_run_name="check provider")
@@ -117,8 +89,9 @@ def backfill_product(product: str, start: datetime, end: datetime) -> BackfillRe
 
     Retried: the ledger makes a second try ask only for what is still missing.
     """
-    settings = load_settings()
-    result = asyncio.run(_backfill(settings, product, Span(start, end)))
+    result = asyncio.run(backfill(load_settings(), product, Span(start, end), Progress(f"candles {product}")))
+    if result.state == "not_offered":
+        get_run_logger().warning("%s is not offered: %s", product, result.reason)
     get_run_logger().info(
         "%s: %s; %d pages, %d candles stored, %d minutes proved empty, %d revised, %d quarantined",
         product,
@@ -133,83 +106,6 @@ def backfill_product(product: str, start: datetime, end: datetime) -> BackfillRe
         msg = f"{product}: {result.failed_windows} windows failed after all retries; run the same command again, it asks only for those"
         raise ExchangeUnavailableError(msg)
     return result
-
-
-async def _backfill(settings: Settings, product: str, span: Span) -> BackfillResult:
-    store = open_store(settings)
-    provider = open_provider(settings)
-    try:
-        wanted = await _listed_part(store, provider, product, span)
-        if wanted is None:
-            return BackfillResult(product, "not_offered")
-        windows = [page for gap in store.missing_windows(product, wanted) for page in gap.pages(PAGE_MINUTES)]
-        return await _fetch(store, provider, product, windows)
-    finally:
-        await provider.aclose()
-        store.close()
-
-
-async def _listed_part(store: FeatureStore, provider: Provider, product: str, span: Span) -> Span | None:
-    """Cut ``span`` to the time since the product's listing, found by bisection once it is needed and then stored."""
-    known = store.listing(product)
-    if known is not None and known.first_open_time is not None:
-        return _since(known.first_open_time, span)
-    stored = store.span_stored(product)
-    if stored is not None and stored.start <= span.start:
-        return span
-    unsearched = Span(span.start, min(stored.start, span.end)) if stored is not None else span
-    try:
-        first = await provider.first_candle(product, unsearched)
-    except UnknownProductError as error:
-        store.record_listing(product, "not_offered", None, str(error))
-        get_run_logger().warning("%s is not offered: %s", product, error)
-        return None
-    if first is None and stored is not None:
-        first = stored.start
-    if first is None:
-        store.record_listing(product, "not_offered", None, f"no candle within {span}")
-        get_run_logger().warning("%s has no candle within %s", product, span)
-        return None
-    # a first candle at the very start of what was searched says nothing about the listing
-    is_listing = first - span.start > _LISTING_MARGIN
-    store.record_listing(product, "offered", first if is_listing else None, "")
-    return _since(first, span) if is_listing else span
-
-
-def _since(listed: datetime, span: Span) -> Span | None:
-    if listed >= span.end:
-        return None
-    return Span(max(listed, span.start), span.end)
-
-
-async def _fetch(store: FeatureStore, provider: Provider, product: str, windows: Sequence[Span]) -> BackfillResult:
-    progress = Progress(f"candles {product}")
-    totals = {"pages": 0, "stored": 0, "revised": 0, "quarantined": 0, "empty_minutes": 0}
-    batch: list[Page] = []
-
-    def commit() -> None:
-        count = store.record_pages(batch)
-        for name, value in asdict(count).items():
-            totals[name] += value
-        batch.clear()
-        progress(totals["pages"] / len(windows), f"{totals['stored']} candles")
-
-    failed: Sequence[FailedWindow] = ()
-    try:
-        async for page in provider.pages(product, windows):
-            totals["pages"] += 1
-            batch.append(page)
-            if len(batch) >= _PAGES_PER_WRITE:
-                commit()
-    except WindowsFailedError as error:
-        failed = error.failed
-        for window in failed:
-            store.record_failure(product, window.window, window.reason, provider.name)
-    if batch:
-        commit()
-    if not failed:
-        progress(1.0)
-    return BackfillResult(product, "partial" if failed else "complete", failed_windows=len(failed), **totals)
 
 
 def require_products(results: Sequence[BackfillResult | BaseException]) -> list[str]:

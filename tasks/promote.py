@@ -10,6 +10,7 @@ from pathlib import Path
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from desk.collect.backfill import open_store
 from desk.config import Settings, load_settings
 from desk.errors import ModelError
 from desk.market import CandidateRef, DatasetRef
@@ -23,7 +24,6 @@ from models.judgement import Judgement
 from models.process import judge_in_process
 from models.registry import Registry
 from models.terms import judging_terms
-from tasks.market_data import open_store
 from tasks.progress import artifact_key
 
 

@@ -1,0 +1,1 @@
+"""Candles into the store: from a provider's history, from its present, from files. No Prefect."""
