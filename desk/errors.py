@@ -10,11 +10,15 @@ command or setting repairs it. The command line prints it as one line and exits 
     ├── ProviderError           the market could not be asked
     │   ├── CredentialsError    the key is malformed or was refused
     │   ├── ClockSkewError      this machine's clock disagrees with the exchange's
+    │   ├── ListingUnknownError this provider cannot tell when a product's history begins
     │   └── ExchangeUnavailableError  retries are used up
     ├── StoreError              the database could not be opened, read or written
     │   ├── NotADatabaseError   the file is something else, damaged or newer than this code
     │   ├── StoreBusyError      another process kept the write lock too long
+    │   ├── DiskFullError       no room for what was to be written; what was committed before stays
+    │   ├── LiveFileError       a database file was touched beside DuckDB
     │   └── GapError            minutes are missing where they are needed
+    ├── CandleFileError         a file of candles cannot be read or understood
     ├── DatasetError            a data set is missing, damaged or cannot be built
     ├── TrainingError           a training process failed
     ├── ModelError              a model cannot be used
@@ -55,6 +59,10 @@ class ClockSkewError(ProviderError):
     """This machine's clock disagrees with the exchange's by more than is tolerated."""
 
 
+class ListingUnknownError(ProviderError):
+    """The provider cannot tell when a product's history begins; where its answers begin proves nothing."""
+
+
 class ExchangeUnavailableError(ProviderError):
     """The exchange did not answer usefully within the retries allowed."""
 
@@ -71,8 +79,20 @@ class StoreBusyError(StoreError):
     """Another process held the write lock for longer than the time-out."""
 
 
+class DiskFullError(StoreError):
+    """There is no room for what was to be written; nothing committed is lost."""
+
+
+class LiveFileError(StoreError):
+    """A database file was about to be touched while DuckDB has it open in this process."""
+
+
 class GapError(StoreError):
     """Minutes are missing where a computation needs them."""
+
+
+class CandleFileError(DeskError):
+    """A file of candles cannot be read or understood; the text names the line."""
 
 
 class DatasetError(DeskError):

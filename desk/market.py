@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MINUTE = timedelta(minutes=1)
 HORIZON_MINUTES = 15
+FROM_TRADES = ":trades"
+"""Ends the source of a candle that was built from live trades and not told by the exchange itself."""
 
 
 def floor_minute(moment: datetime) -> datetime:
