@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from desk.errors import ExchangeUnavailableError, ProviderError, SpanError, UnknownProductError
+from desk.errors import CredentialsError, ExchangeUnavailableError, ProviderError, SpanError, UnknownProductError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from datetime import datetime
 
     from desk.market import Page, Span
@@ -25,26 +26,99 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked, as errors and logs may show it: no query and no header, so never a token."""
+
+    method: str
+    path: str
+    window: Span | None = None
+    """The minutes that were asked for, where candles were."""
+
+    def __str__(self) -> str:
+        """Return ``GET /market/products/BTC-USD/candles for 2024-01-01 00:00 .. 2024-01-01 05:00``."""
+        return f"{self.method} {self.path}" + (f" for {self.window}" if self.window else "")
+
+
+class RequestError(Exception):
+    """What the errors of one request carry; each is also one of `desk.errors`.
+
+        RefusedError (ProviderError)           400 and other refusals: never tried again
+        KeyRefusedError (CredentialsError)     403, or 401 as often as is tolerated
+        NotOfferedError (UnknownProductError)  the exchange does not know the product
+        NoAnswerError (ExchangeUnavailableError)       the tries are used up
+        WindowsFailedError (ExchangeUnavailableError)  the same for some windows of one product
+
+    None of them holds, or is chained to, anything that holds a key or a token: an httpx error holds the request it
+    failed on, headers included, so its name and text are taken and the error itself is let go.
+    """
+
+    def __init__(self, text: str, *, request: Request | None = None, cause: str = "", tries: int = 1) -> None:
+        """Say what is wrong; ``cause`` is the last answer or failure in a few words, such as ``HTTP 502 (text/html)``."""
+        super().__init__(text)
+        self.request = request
+        self.cause = cause
+        self.tries = tries
+
+    @property
+    def window(self) -> Span | None:
+        """The minutes that were asked for, None where it was no question for candles."""
+        return self.request.window if self.request is not None else None
+
+
+class RefusedError(RequestError, ProviderError):
+    """The exchange refused the request; asking again would not help."""
+
+
+class KeyRefusedError(RequestError, CredentialsError):
+    """The exchange refused the key, or what the key may do."""
+
+
+class NotOfferedError(RequestError, UnknownProductError):
+    """The exchange does not know the product."""
+
+
+class NoAnswerError(RequestError, ExchangeUnavailableError):
+    """No useful answer in all the tries."""
+
+
+@dataclass(frozen=True, slots=True)
 class FailedWindow:
     """A window that was asked for, more than once, and not answered."""
 
     window: Span
     reason: str
+    request: Request | None = None
+    cause: str = ""
 
 
-class WindowsFailedError(ExchangeUnavailableError):
-    """Some windows of one product got no useful answer; every other page was yielded before."""
+class WindowsFailedError(RequestError, ExchangeUnavailableError):
+    """Some windows of one product got no useful answer; every other page was yielded before.
+
+    ``request``, ``window`` and ``cause`` are those of the first one; ``failed`` has them all.
+    """
 
     def __init__(self, product: str, failed: Sequence[FailedWindow], *, gave_up: bool) -> None:
         """Keep the failed windows, so that a ledger can tell them from those never asked."""
         self.product = product
         self.failed = tuple(failed)
         self.gave_up = gave_up
+        first = self.failed[0]
         rest = "; gave up on the windows after them" if gave_up else ""
         super().__init__(
-            f"{product}: {len(self.failed)} windows without a useful answer, the first {self.failed[0].window} "
-            f"({self.failed[0].reason}){rest}. Run the same command again: it asks only for what is missing"
+            f"{product}: {len(self.failed)} windows without a useful answer, the first {first.window} "
+            f"({first.reason}){rest}. Run the same command again: it asks only for what is missing",
+            request=first.request,
+            cause=first.cause,
         )
+
+    @property
+    def window(self) -> Span | None:
+        """The first window that failed."""
+        return self.failed[0].window
+
+    def __reduce__(self) -> tuple[Callable[..., WindowsFailedError], tuple[object, ...]]:
+        """Let it travel between processes, as the errors of tasks do."""
+        return partial(WindowsFailedError, gave_up=self.gave_up), (self.product, self.failed)
 
 
 class Provider(Protocol):
@@ -88,6 +162,7 @@ class Provider(Protocol):
 
         Raises:
             UnknownProductError: the exchange does not offer the product.
+            ListingUnknownError: this provider cannot tell; where its answers begin is no listing.
         """
         ...
 

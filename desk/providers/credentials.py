@@ -50,7 +50,7 @@ class Signer:
         """The end of the key's name, enough to tell two keys apart."""
         return f"...{self.name[-6:]}"
 
-    def token(self, method: str, host: str, path: str, now: datetime) -> str:
+    def token(self, method: str, host: str, path: str, now: datetime, validity: tuple[int, int] | None = None) -> str:
         """Return a fresh token for one method and path, good for two minutes.
 
         Args:
@@ -58,13 +58,15 @@ class Signer:
             host: The host the exchange expects in the token, whatever address it is reached at.
             path: Path without query.
             now: The exchange's idea of the present.
+            validity: ``nbf`` and ``exp``, unix seconds, in place of the usual; to learn what is tolerated.
         """
-        not_before = int(now.timestamp()) - BACK_DATED_SECONDS
+        start = int(now.timestamp()) - BACK_DATED_SECONDS
+        not_before, expires = validity or (start, start + LIFETIME_SECONDS)
         claims = {
             "sub": self.name,
             "iss": "cdp",
             "nbf": not_before,
-            "exp": not_before + LIFETIME_SECONDS,
+            "exp": expires,
             "uri": f"{method} {host}{path}",
         }
         headers = {"kid": self.name, "nonce": secrets.token_hex(32)}

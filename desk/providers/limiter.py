@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING
 from desk.errors import ProviderError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _STATE = struct.Struct("<q")
 _SECOND = 1_000_000_000
-_LONGEST_QUEUE = 60 * _SECOND
+_LONGEST_QUEUE = 180 * _SECOND
 """A due moment further off than this is not a queue but a clock that began anew, as after a restart."""
 
 
@@ -48,13 +49,20 @@ class SharedLimiter:
         Raises:
             ProviderError: the file cannot be used.
         """
-        try:
-            wait = self._reserve()
-        except OSError as error:
-            msg = f"the shared rate limit {self._file} cannot be used ({error.strerror}); set DESK_HOME to your own folder"
-            raise ProviderError(msg) from error
+        now, due = self._changed(lambda now, due: max(due, now) + self._interval)
+        wait = due - self._burst * self._interval - now
         if wait > 0:
             await asyncio.sleep(wait / _SECOND)
+
+    def hold(self, seconds: float) -> None:
+        """Give no further permit for ``seconds``, to nobody on this machine; those already given stay given.
+
+        Raises:
+            ProviderError: the file cannot be used.
+        """
+        # a queue longer than the longest would be taken for a clock that began anew
+        until = min(int(seconds * _SECOND), _LONGEST_QUEUE - _SECOND) + (self._burst - 1) * self._interval
+        self._changed(lambda now, due: max(due, now + until))
 
     def close(self) -> None:
         """Close the file; what was taken stays taken."""
@@ -62,22 +70,24 @@ class SharedLimiter:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _reserve(self) -> int:
-        """Move the shared due moment on by one permit; return the nanoseconds to wait for this one."""
-        descriptor = self._opened()
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    def _changed(self, change: Callable[[int, int], int]) -> tuple[int, int]:
+        """Move the shared due moment to ``change(now, due)``; return now and where it is now, in nanoseconds."""
         try:
-            # one clock for all processes of a machine, which nobody can set
-            now = time.monotonic_ns()
-            stored = os.pread(descriptor, _STATE.size, 0)
-            due = _STATE.unpack(stored)[0] if len(stored) == _STATE.size else 0
-            if due > now + _LONGEST_QUEUE:
-                due = now
-            due = max(due, now) + self._interval
-            os.pwrite(descriptor, _STATE.pack(due), 0)
-        finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        return int(due - self._burst * self._interval - now)
+            descriptor = self._opened()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                # one clock for all processes of a machine, which nobody can set
+                now = time.monotonic_ns()
+                stored = os.pread(descriptor, _STATE.size, 0)
+                due = _STATE.unpack(stored)[0] if len(stored) == _STATE.size else 0
+                due = change(now, now if due > now + _LONGEST_QUEUE else due)
+                os.pwrite(descriptor, _STATE.pack(due), 0)
+            finally:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        except OSError as error:
+            msg = f"the shared rate limit {self._file} cannot be used ({error.strerror}); set DESK_HOME to your own folder"
+            raise ProviderError(msg) from error
+        return now, due
 
     def _opened(self) -> int:
         if self._descriptor is None:

@@ -8,7 +8,7 @@ import jwt
 import pytest
 
 from desk.clock import ManualClock
-from desk.errors import ClockSkewError, ConfigError, CredentialsError
+from desk.errors import ClockSkewError, ConfigError, CredentialsError, ProviderError
 from desk.exchange.auth import TokenChecker
 from desk.exchange.present import Present
 from desk.market import Span
@@ -43,6 +43,12 @@ def test_key_opens_the_private_twin_with_a_fresh_token_each_time(
     assert claims["exp"] - claims["nbf"] == 120 and claims["iss"] == "cdp" and claims["sub"] == KEY_NAME
     assert claims["uri"] == "GET api.coinbase.com/api/v3/brokerage/products/BTC-USD/candles"
     assert not checker.refusals
+
+
+def test_base_url_without_its_path_is_named_as_the_repair(make_provider, run):
+    provider = make_provider(httpx.MockTransport(lambda _: httpx.Response(404, json={"message": "Not Found"})))
+    with pytest.raises(ProviderError, match=r"/time.*COINBASE_BASE_URL has to end in /api/v3/brokerage"):
+        run(provider, lambda one: one.check())
 
 
 def test_host_of_the_token_is_a_setting_of_its_own(ec_key, make_exchange, make_provider, run, pem):

@@ -9,6 +9,7 @@ import pytest
 
 from desk.errors import ProviderError
 from desk.exchange.limits import TokenBucket
+from desk.exchange.server import running
 from desk.providers.limiter import SharedLimiter
 
 RATE = 40
@@ -91,3 +92,68 @@ def test_file_that_cannot_be_opened_is_an_error_that_names_it(tmp_path):
     limiter = SharedLimiter(tmp_path / "home" / "r.sqlite", "a", 1)
     with pytest.raises(ProviderError, match="cannot be used"):
         asyncio.run(limiter.acquire())
+
+
+def test_hold_lets_nobody_pass_and_then_goes_on_at_the_rate(tmp_path):
+    file = tmp_path / "r.sqlite"
+    holder, other = (SharedLimiter(file, "a", 50) for _ in range(2))
+    holder.hold(0.3)
+    began = time.monotonic()
+    timed(other, 1)
+    held = time.monotonic() - began
+    assert held > 0.25
+    # no burst waits at its end: the next nine permits take 20 ms each
+    assert timed(SharedLimiter(file, "a", 50), 9) > 0.15
+    holder.close()
+
+
+def test_hold_of_absurd_length_is_bounded_and_still_one(tmp_path):
+    limiter = SharedLimiter(tmp_path / "r.sqlite", "a", 50)
+    limiter.hold(1e9)
+    (due,) = struct.unpack("<q", limiter._file.read_bytes())
+    assert 170 < (due - time.monotonic_ns()) / 1e9 < 181
+    limiter.close()
+
+
+def backfill_in(home, urls, rate, product, answers):
+    """Fetch eight days of a product in a process of its own, once the exchange's address is known."""
+    from datetime import UTC, datetime, timedelta
+
+    from desk.config import load_settings
+    from desk.market import Span
+    from desk.providers.coinbase import CoinbaseProvider
+
+    async def work(url):
+        settings = load_settings(desk_home=home, coinbase_base_url=url, public_requests_per_second=rate)
+        provider = CoinbaseProvider(settings)
+        end = datetime(2024, 3, 1, tzinfo=UTC)
+        windows = list(Span(end - timedelta(days=8), end).pages(300))
+        pages = [page async for page in provider.pages(product, windows)]
+        await provider.aclose()
+        return len(pages)
+
+    answers.put(asyncio.run(work(urls.get(timeout=30))))
+
+
+@pytest.mark.slow
+def test_three_processes_share_the_ceiling_and_a_strict_exchange_refuses_none(make_exchange, tmp_path):
+    rate, products = 40, ("BTC-USD", "ETH-USD", "SOL-USD")
+    exchange = make_exchange(public_rate=rate)
+    context = multiprocessing.get_context("fork")
+    urls, answers = context.Queue(), context.Queue()
+    workers = [context.Process(target=backfill_in, args=(tmp_path, urls, rate, name, answers)) for name in products]
+    for worker in workers:
+        # before the server's thread begins: a process forked beside threads may inherit a lock that nobody lets go
+        worker.start()
+    with running(exchange) as url:
+        began = time.monotonic()
+        for _ in workers:
+            urls.put(url)
+        pages = sum(answers.get(timeout=60) for _ in workers)
+        seconds = time.monotonic() - began
+        for worker in workers:
+            worker.join(30)
+    assert pages == 3 * 39 and exchange.counts["status_429"] == 0
+    # together, not each: a third of a second's permits at once, the others one after the other
+    asked = exchange.counts["public_requests"] + exchange.counts["open_requests"]
+    assert asked == 3 * 40 and seconds > (asked - rate / 3) / rate - 0.1
