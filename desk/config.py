@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     # market
     provider: str = "coinbase"
     coinbase_base_url: str = "https://api.coinbase.com/api/v3/brokerage"
+    coinbase_stream_url: str = ""
     coinbase_jwt_host: str = "api.coinbase.com"
     coinbase_api_key: str = ""
     coinbase_api_secret: SecretStr = SecretStr("")
@@ -43,10 +44,13 @@ class Settings(BaseSettings):
     private_requests_per_second: int = Field(30, ge=1, le=1000)
     backfill_days: int = Field(730, ge=1)
     synthetic_seed: int = 7
+    ccxt_exchange: str = "coinbase"
     max_clock_skew_seconds: float = Field(30.0, gt=0)
 
     # features, data sets, training
     feature_set: str = "seed39"
+    feature_threads: int = Field(2, ge=1)
+    feature_memory_mb: int = Field(2_000, ge=100)
     train_preset: Literal["market", "demo"] = "market"
     epochs: int = Field(15, ge=1)
     train_stride: int = Field(5, ge=1)

@@ -33,6 +33,7 @@ class ExchangeClock:
         self._base_url = base_url.rstrip("/")
         self._batch_minutes = batch_minutes
         self._sleep = sleep
+        self._speed, self._is_stepped = 1.0, False
         url = httpx.URL(self._base_url)
         self._control = str(url.copy_with(path="/_control/clock"))
         self._has_control = url.host in ("127.0.0.1", "localhost", "::1") or transport is not None
@@ -42,6 +43,16 @@ class ExchangeClock:
     def batch_minutes(self) -> int:
         """How many minutes a tick may take at once."""
         return self._batch_minutes
+
+    @property
+    def speed(self) -> float:
+        """How many times faster than real time it ran when last asked."""
+        return self._speed
+
+    @property
+    def is_stepped(self) -> bool:
+        """Whether it moved only when told to, when last asked."""
+        return self._is_stepped
 
     def now(self) -> datetime:
         """Return the exchange's present.
@@ -70,6 +81,7 @@ class ExchangeClock:
     def _read(self) -> tuple[datetime, bool]:
         if self._has_control:
             answer = self._ask("GET", self._control)
+            self._speed, self._is_stepped = float(answer.get("speed", 1.0)), bool(answer["stepped"])
             return datetime.fromisoformat(answer["now"]), bool(answer["stepped"])
         answer = self._ask("GET", f"{self._base_url}/time")
         return datetime.fromtimestamp(int(answer["epochMillis"]) / 1000, UTC), False

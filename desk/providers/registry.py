@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from desk.errors import ConfigError
+from desk.providers.ccxt_candles import CcxtProvider
 from desk.providers.coinbase import CoinbaseProvider
 from desk.providers.synthetic import SyntheticProvider
+from desk.providers.yfinance_candles import YahooProvider
 
 if TYPE_CHECKING:
     import httpx
@@ -14,27 +16,38 @@ if TYPE_CHECKING:
     from desk.clock import Clock
     from desk.config import Settings
     from desk.providers.base import Provider
+    from desk.providers.retries import RetryPolicy
 
-BUILT_IN = ("coinbase", "synthetic")
+PROVIDERS = ("coinbase", "synthetic", "ccxt", "yfinance")
+"""The last two are extras: their libraries are imported when they are chosen."""
 
 
 def open_provider(
-    settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None, clock: Clock | None = None
+    settings: Settings,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    clock: Clock | None = None,
+    retry: RetryPolicy | None = None,
 ) -> Provider:
     """Return the provider that ``settings.provider`` names; nothing else is ever taken in its place.
 
     Args:
         settings: All settings.
-        transport: A double of the network, for tests.
+        transport: A double of the network of the provider coinbase, for tests.
         clock: This machine's clock, for tests; not the exchange's.
+        retry: Tries and waits; work that comes back every minute wants few.
 
     Raises:
-        ConfigError: no provider has that name.
+        ConfigError: no provider has that name, or its extra is not installed.
         CredentialsError: the key cannot be read.
     """
     if settings.provider == "coinbase":
-        return CoinbaseProvider(settings, transport=transport, clock=clock)
+        return CoinbaseProvider(settings, transport=transport, clock=clock, retry=retry)
     if settings.provider == "synthetic":
         return SyntheticProvider(settings, clock=clock)
-    msg = f"PROVIDER={settings.provider} is unknown; choose one of {', '.join(BUILT_IN)}"
+    if settings.provider == "ccxt":
+        return CcxtProvider(settings, clock=clock, retry=retry)
+    if settings.provider == "yfinance":
+        return YahooProvider(settings, clock=clock, retry=retry)
+    msg = f"PROVIDER={settings.provider} is unknown; choose one of {', '.join(PROVIDERS)}"
     raise ConfigError(msg)

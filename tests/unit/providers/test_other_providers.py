@@ -1,7 +1,12 @@
 """The synthetic provider, the choice of a provider, the exchange's clock."""
 
 import asyncio
+import os
+import subprocess
+import sys
+import tomllib
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,10 +18,14 @@ from desk.exchange.present import Present
 from desk.exchange.server import running
 from desk.market import Span
 from desk.providers import ExchangeClock, open_provider
+from desk.providers.ccxt_candles import CcxtProvider
 from desk.providers.coinbase import CoinbaseProvider
+from desk.providers.extras import EXTRAS, is_installed
 from desk.providers.synthetic import SyntheticProvider
+from desk.providers.yfinance_candles import YahooProvider
 
 MINUTE = timedelta(minutes=1)
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -57,16 +66,57 @@ def test_synthetic_refuses_a_malformed_product(synthetic, collect, present):
         collect(synthetic, "bitcoin", [Span(present - MINUTE, present)])
 
 
-@pytest.mark.parametrize(("name", "kind"), [("coinbase", CoinbaseProvider), ("synthetic", SyntheticProvider)])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("coinbase", CoinbaseProvider),
+        ("synthetic", SyntheticProvider),
+        ("ccxt", CcxtProvider),
+        ("yfinance", YahooProvider),
+    ],
+)
 def test_provider_named_in_the_settings_is_opened(tmp_path, name, kind):
+    if name in EXTRAS:
+        pytest.importorskip(name)
     provider = open_provider(load_settings(desk_home=tmp_path, provider=name))
     assert isinstance(provider, kind) and provider.name == name
     asyncio.run(provider.aclose())
 
 
 def test_unknown_provider_is_refused_with_the_names_there_are(tmp_path):
-    with pytest.raises(ConfigError, match="coinbase, synthetic"):
+    with pytest.raises(ConfigError, match="coinbase, synthetic, ccxt, yfinance"):
         open_provider(load_settings(desk_home=tmp_path, provider="binance"))
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_provider_whose_extra_is_missing_names_the_command_and_nothing_takes_its_place(tmp_path, monkeypatch, name):
+    for module in [one for one in sys.modules if one.partition(".")[0] == name]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError) as raised:
+        open_provider(load_settings(desk_home=tmp_path, provider=name))
+    assert f"PROVIDER={name} needs the extra {name}" in str(raised.value)
+    assert str(raised.value).endswith(f".venv/bin/pip install -c constraints.txt -e '.[{name}]'")
+    assert not is_installed(name)
+
+
+def test_install_command_names_extras_that_there_are():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert all(extras[name] == [name] for name in EXTRAS)
+
+
+def test_library_of_an_extra_is_not_imported_unless_chosen(tmp_path):
+    program = (
+        "import sys; from desk.config import load_settings; from desk.providers import open_provider;"
+        "import desk.commands.doctor;"
+        "[open_provider(load_settings(provider=name)) for name in ('coinbase', 'synthetic')];"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'ccxt', 'yfinance', 'aiohttp', 'pandas'}))"
+    )
+    environment = {**os.environ, "DESK_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
 
 
 def stub_clock(moments, *, stepped=False):
