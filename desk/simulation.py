@@ -129,6 +129,11 @@ class Market(Protocol):
         """Name such as ``BTC-USD``."""
         ...
 
+    @property
+    def first_minute(self) -> int:
+        """Epoch minute of the listing: there is nothing before."""
+        ...
+
     def rows(self, first_minute: int, end_minute: int) -> Rows:
         """Return the candles of epoch minutes ``[first_minute, end_minute)``."""
         ...

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from desk.exchange.tape import newest_trades, so_far
+
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from desk.exchange.tape import TapeTrade
     from desk.simulation import Market, Rows
 
 GRANULARITIES = {
@@ -53,22 +56,8 @@ def visible_rows(market: Market, first_minute: int, end_minute: int, now: dateti
     present = int(seconds // 60)
     rows = market.rows(first_minute, min(end_minute, present + 1))
     if rows.minute_N.size and rows.minute_N[-1] == present:
-        return _half_open(rows, (seconds - present * 60) / 60)
+        return so_far(market, rows, now)
     return rows
-
-
-def _half_open(rows: Rows, share: float) -> Rows:
-    """Let the last row be as far as it has come after ``share`` of its minute."""
-    if share == 0:
-        return rows.over(lambda column: column[:-1])
-    changed = rows.over(lambda column: column.copy())
-    open_, close = int(rows.open_N[-1]), int(rows.close_N[-1])
-    reached = open_ + round((close - open_) * share)
-    changed.close_N[-1] = reached
-    changed.high_N[-1] = max(open_, reached)
-    changed.low_N[-1] = min(open_, reached)
-    changed.volume_N[-1] = max(1, int(rows.volume_N[-1] * share))
-    return changed
 
 
 def coarser(rows: Rows, minutes: int) -> Rows:
@@ -174,21 +163,21 @@ def book_page(book: dict[str, Any]) -> dict[str, Any]:
 
 
 def trades(market: Market, now: datetime, limit: int) -> list[dict[str, str]]:
-    """Return the newest trades, one at each minute's close: enough for a last price, no tape."""
-    present = int(now.timestamp() // 60)
-    rows = visible_rows(market, present - limit - _DAY_MINUTES, present + 1, now)
-    newest = rows.over(lambda column: column[-limit:][::-1])
+    """Return the newest trades, newest first, in the shape of the ticker."""
     return [
-        {
-            "trade_id": str(minute),
-            "product_id": market.product,
-            "price": trimmed(close, rows.price_places),
-            "size": trimmed(max(1, amount // 100), rows.volume_places),
-            "time": np.datetime_as_string(np.datetime64(min(minute * 60 + 59, int(now.timestamp())), "s")) + "Z",
-            "side": "BUY" if close >= open_ else "SELL",
-            "bid": "",
-            "ask": "",
-            "exchange": "coinbase",
-        }
-        for minute, open_, _, _, close, amount in zip(*(column.tolist() for column in newest.columns), strict=True)
+        {**trade_page(trade), "bid": "", "ask": "", "exchange": "coinbase"}
+        for trade in reversed(newest_trades(market, now, limit))
     ]
+
+
+def trade_page(trade: TapeTrade) -> dict[str, str]:
+    """Return one trade as the ticker and the stream of ``market_trades`` say it."""
+    seconds, micros = divmod(trade.micros, 1_000_000)
+    return {
+        "product_id": trade.product,
+        "trade_id": str(trade.trade_id),
+        "price": trimmed(trade.price, trade.price_places),
+        "size": trimmed(trade.size, trade.volume_places),
+        "time": f"{np.datetime_as_string(np.datetime64(seconds, 's'))}.{micros:06d}Z",
+        "side": trade.side,
+    }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -21,9 +21,12 @@ from starlette.routing import Route
 from desk.errors import ConfigError
 from desk.exchange import answers
 from desk.exchange.auth import TokenChecker
-from desk.exchange.faults import Answer, Faults, LimitBody, error, spoil, spoil_rows, too_many, unauthorized
+from desk.exchange.behaviour import Behaviour, buckets, too_wide
+from desk.exchange.faults import Answer, Faults, error, spoil, spoil_rows, too_many, unauthorized
 from desk.exchange.limits import TokenBucket
 from desk.exchange.present import Present
+from desk.exchange.stream import stream_routes
+from desk.exchange.tape import as_published
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,24 +36,12 @@ if TYPE_CHECKING:
     from desk.exchange.faults import FaultPlan
     from desk.simulation import Market
 
+__all__ = ["BASE_PATH", "Behaviour", "Exchange", "build_app"]
+
 BASE_PATH = "/api/v3/brokerage"
 _DATA_FAULTS = frozenset({"duplicates", "disorder", "outside", "revised", "late_hole"})
 _BAD_PRODUCT = "product_id argument is invalid"
 _MOST_LEVELS = 1000
-
-
-class Behaviour(BaseModel):
-    """Where reports of the real exchange differ, the stub can do either."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    end_inclusive: bool = True
-    cap: int = 350
-    cap_rule: Literal["buckets", "span"] = "buckets"
-    unknown_candles_status: Literal[400, 404] = 400
-    limit_body: LimitBody = "html"
-    limit_retry_after: float | None = None
-    limit_headers: bool = False
 
 
 @dataclass(slots=True)
@@ -95,7 +86,7 @@ def build_app(exchange: Exchange) -> Starlette:
         routes.append(Route(f"{BASE_PATH}/market{path}", _door(exchange, handler, "public")))
     routes.append(Route(f"{BASE_PATH}/best_bid_ask", _door(exchange, _best_bid_ask, "private")))
     routes.append(Route(f"{BASE_PATH}/key_permissions", _door(exchange, _permissions, "private")))
-    return Starlette(routes=routes + _controls(exchange))
+    return Starlette(routes=[*routes, *_controls(exchange), *stream_routes(exchange)])
 
 
 def _door(
@@ -122,9 +113,7 @@ def _answered(
     exchange: Exchange, handler: Callable[[Exchange, Request], Answer], surface: str, request: Request
 ) -> Response:
     path = request.url.path
-    if surface == "private" and not exchange.checker.accepts(
-        request.method, path, request.headers.get("authorization", "")
-    ):
+    if not _is_known_key(exchange, surface, request):
         return unauthorized().response()
     if surface != "open" and not _admitted(exchange, surface):
         shape = exchange.behaviour
@@ -138,6 +127,19 @@ def _answered(
     if plan is not None and plan.kind not in _DATA_FAULTS:
         return spoil(answer, plan)
     return answer.response()
+
+
+def _is_known_key(exchange: Exchange, surface: str, request: Request) -> bool:
+    header, shape = request.headers.get("authorization", ""), exchange.behaviour
+    if surface != "private" and not (surface == "public" and shape.public_checks_tokens and header):
+        return True
+    return exchange.checker.accepts(
+        request.method,
+        request.url.path,
+        header,
+        leeway=shape.token_leeway_seconds,
+        nonce_once=shape.nonce_once,
+    )
 
 
 def _bucket(exchange: Exchange, surface: str) -> TokenBucket:
@@ -176,25 +178,51 @@ def _time(exchange: Exchange, request: Request) -> Answer:
 
 def _candles(exchange: Exchange, request: Request) -> Answer:
     name, query = request.path_params["product"], request.query_params
-    market = exchange.markets.get(name)
+    shape, now = exchange.behaviour, request.state.now
+    market = _book_of(exchange, name)
     if market is None:
         raise _RefusedError(_unknown_candles(exchange, name))
     minutes = _granularity(query.get("granularity", ""))
-    first, end = _window(exchange, query.get("start", ""), query.get("end", ""), minutes)
-    now = request.state.now
-    rows = answers.coarser(answers.visible_rows(market, first * minutes, end * minutes, now), minutes)
-    lines = answers.candle_lines(rows)[: _limit(query.get("limit", ""), exchange.behaviour.cap)]
+    first, end = _window(shape, query.get("start", ""), query.get("end", ""), minutes, now)
+    if name in shape.delisted:
+        _served(shape.delisted_candles_status, name)
+    if end * minutes <= market.first_minute:
+        _served(shape.before_listing_status, name)
+    visible = answers.visible_rows(market, first * minutes, end * minutes, now)
+    visible = as_published(market, visible, now, shape.published_after_seconds, shape.settles_after_seconds)
+    rows = answers.coarser(visible, minutes)
+    lines = answers.candle_lines(rows)
+    most = min(_limit(query.get("limit", ""), shape.cap), len(lines))
+    lines = lines[:most] if shape.limit_keeps == "newest" else lines[len(lines) - most :]
     plan: FaultPlan | None = request.state.plan
     if plan is not None and plan.kind in _DATA_FAULTS:
+        exchange.faults.note(plan, rows, len(lines))
         lines = spoil_rows(lines, rows, plan)
     exchange.counts["candles"] += len(lines)
     return Answer(f'{{"candles":[{",".join(lines)}]}}', headers=(("x-desk-market", market.kind),))
 
 
+def _book_of(exchange: Exchange, name: str) -> Market | None:
+    """Return the market whose trades a product shows; ``BTC-USDC`` shows those of ``BTC-USD``."""
+    if name not in exchange.markets and name.endswith("-USDC") and exchange.behaviour.usdc_aliases:
+        name = name.removesuffix("C")
+    return exchange.markets.get(name)
+
+
 def _unknown_candles(exchange: Exchange, name: str) -> Answer:
-    if exchange.behaviour.unknown_candles_status == 400:
+    return _not_offered(exchange.behaviour.unknown_candles_status, name)
+
+
+def _not_offered(status: int, name: str) -> Answer:
+    if status == 400:
         return error(400, "INVALID_ARGUMENT", _BAD_PRODUCT)
     return error(404, "NOT_FOUND", f"Product {name} not supported")
+
+
+def _served(status: int, name: str) -> None:
+    """Go on for 200, refuse with any other status."""
+    if status != 200:
+        raise _RefusedError(_not_offered(status, name))
 
 
 def _granularity(text: str) -> int:
@@ -205,19 +233,20 @@ def _granularity(text: str) -> int:
     raise _RefusedError(error(400, "unknown", f'parsing field "granularity": "{text}" is not a valid value'))
 
 
-def _window(exchange: Exchange, start_text: str, end_text: str, minutes: int) -> tuple[int, int]:
+def _window(shape: Behaviour, start_text: str, end_text: str, minutes: int, now: datetime) -> tuple[int, int]:
     """Return the half-open range of buckets asked for, or refuse it."""
+    step = minutes * 60
+    if not (start_text or end_text or shape.window_required):
+        last = int(now.timestamp()) // step
+        return last - shape.cap + 1, last + 1
     if not (start_text.isdigit() and end_text.isdigit()):
         _refuse("start argument is invalid - invalid start timestamp")
-    shape, step = exchange.behaviour, minutes * 60
     start, end = int(start_text), int(end_text)
-    first = -(-start // step)
-    after = end // step + 1 if shape.end_inclusive else -(-end // step)
-    too_wide = after - first > shape.cap if shape.cap_rule == "buckets" else end - start >= shape.cap * step
-    if too_wide:
+    if too_wide(shape, start, end, step):
         _refuse(f"start and end argument is invalid - number of candles requested should be less than {shape.cap}")
     if end < start:
         _refuse("start and end argument is invalid - start should be before end")
+    first, after = buckets(shape, start, end, step)
     return first, max(after, first)
 
 
@@ -238,13 +267,29 @@ def _market(exchange: Exchange, name: str, details: str) -> Market:
 
 def _product(exchange: Exchange, request: Request) -> Answer:
     name = request.path_params["product"]
-    return _json(answers.product(_market(exchange, name, f"Product {name} not supported"), request.state.now))
+    if _book_of(exchange, name) is None:
+        raise _RefusedError(_not_offered(404, name))
+    return _json(_page(exchange, name, request.state.now))
+
+
+def _page(exchange: Exchange, name: str, now: datetime) -> dict[str, object]:
+    """Return a product's page, which names the book it shows and the other names of its own."""
+    market = _book_of(exchange, name)
+    assert market is not None  # noqa: S101  # the caller has looked
+    page, shape = answers.product(market, now), exchange.behaviour
+    if name != market.product:
+        page |= {"product_id": name, "quote_currency_id": "USDC", "alias": market.product}
+    elif shape.usdc_aliases and name.endswith("-USD") and f"{name}C" not in exchange.markets:
+        page |= {"alias_to": [f"{name}C"]}
+    if name in shape.delisted:
+        page |= {"status": "delisted", "trading_disabled": True, "is_disabled": True}
+    return page
 
 
 def _products(exchange: Exchange, request: Request) -> Answer:
     wanted = request.query_params.getlist("product_ids")
     now = request.state.now
-    pages = [answers.product(market, now) for name, market in exchange.markets.items() if not wanted or name in wanted]
+    pages = [_page(exchange, name, now) for name in exchange.markets if not wanted or name in wanted]
     return _json({"products": pages, "num_products": len(pages), "pagination": None})
 
 
@@ -293,7 +338,8 @@ def _controls(exchange: Exchange) -> list[Route]:
             except ConfigError as fault:
                 return JSONResponse({"error": str(fault)}, 409)
         now = exchange.present.now()
-        return JSONResponse({"now": now.isoformat(), "stepped": exchange.present.is_stepped})
+        present = exchange.present
+        return JSONResponse({"now": now.isoformat(), "stepped": present.is_stepped, "speed": present.speed})
 
     async def plan_faults(request: Request) -> Response:
         body = await request.json()
@@ -321,6 +367,7 @@ def _controls(exchange: Exchange) -> list[Route]:
                 "counts": dict(exchange.counts),
                 "refused_tokens": dict(exchange.checker.refusals),
                 "faults": dict(exchange.faults.happened),
+                "untrue": exchange.faults.untrue,
             }
         )
 

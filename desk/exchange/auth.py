@@ -22,6 +22,7 @@ PublicKey = EllipticCurvePublicKey | Ed25519PublicKey
 ISSUERS = ("cdp", "coinbase-cloud")
 LIFETIME_SECONDS = 120
 _REMEMBERED_NONCES = 20_000
+_REPLAYED = "nonce used before"
 
 
 def load_public_key(file: Path) -> PublicKey:
@@ -58,14 +59,26 @@ class TokenChecker:
         self._nonces: dict[str, None] = {}
         self.refusals: Counter[str] = Counter()
 
-    def accepts(self, method: str, path: str, authorization: str) -> bool:
-        """Say whether the header is good for this request; the reason against it is counted, never told."""
-        reason = self._fault(method, path, authorization)
+    def accepts(
+        self, method: str, path: str, authorization: str, *, leeway: float = 0.0, nonce_once: bool = True
+    ) -> bool:
+        """Say whether the header is good for this request; the reason against it is counted, never told.
+
+        Args:
+            method: ``GET``.
+            path: Path without query.
+            authorization: The header.
+            leeway: Seconds before ``nbf`` and after ``exp`` in which a token is still taken.
+            nonce_once: Whether a nonce is good for one request only.
+        """
+        reason = self._fault(method, path, authorization, leeway)
+        if reason == _REPLAYED and not nonce_once:
+            reason = ""
         if reason:
             self.refusals[reason] += 1
         return not reason
 
-    def _fault(self, method: str, path: str, authorization: str) -> str:
+    def _fault(self, method: str, path: str, authorization: str, leeway: float) -> str:
         scheme, _, token = authorization.partition(" ")
         if scheme != "Bearer" or not token:
             return "no bearer token"
@@ -79,9 +92,9 @@ class TokenChecker:
             claims = jwt.decode(token, key, algorithms=[algorithm], options=unchecked)  # type: ignore[arg-type]
         except jwt.PyJWTError:
             return "bad signature or form"
-        return self._claim_fault(header, claims, f"{method} {self._host}{path}")
+        return self._claim_fault(header, claims, f"{method} {self._host}{path}", leeway)
 
-    def _claim_fault(self, header: dict[str, Any], claims: dict[str, Any], uri: str) -> str:
+    def _claim_fault(self, header: dict[str, Any], claims: dict[str, Any], uri: str, leeway: float) -> str:
         not_before, expires = claims.get("nbf"), claims.get("exp")
         uris = claims.get("uris") or [claims.get("uri")]
         if not isinstance(not_before, int) or not isinstance(expires, int):
@@ -89,8 +102,8 @@ class TokenChecker:
         faults = {
             "kid is not sub": header["kid"] != claims.get("sub"),
             "issuer": claims.get("iss") not in ISSUERS,
-            "not yet valid": self._wall() < not_before,
-            "expired": self._wall() >= expires,
+            "not yet valid": self._wall() < not_before - leeway,
+            "expired": self._wall() >= expires + leeway,
             "lives too long": expires - not_before > LIFETIME_SECONDS,
             "uri": uri not in uris,
             "nonce missing": not header.get("nonce"),
@@ -100,7 +113,7 @@ class TokenChecker:
 
     def _nonce_fault(self, nonce: str) -> str:
         if nonce in self._nonces:
-            return "nonce used before"
+            return _REPLAYED
         self._nonces[nonce] = None
         if len(self._nonces) > _REMEMBERED_NONCES:
             self._nonces.pop(next(iter(self._nonces)))

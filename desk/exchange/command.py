@@ -12,6 +12,7 @@ from desk.errors import ConfigError, DeskError
 from desk.exchange.answers import last_bar
 from desk.exchange.app import Exchange
 from desk.exchange.auth import TokenChecker, load_public_key
+from desk.exchange.behaviour import parse_behaviour
 from desk.exchange.limits import TokenBucket
 from desk.exchange.present import Present
 from desk.exchange.recorded import RecordedMarket, recorded_markets
@@ -51,6 +52,9 @@ def exchange(  # one option each
     jwt_host: Annotated[str, typer.Option(help="host that tokens must be made for")] = "api.coinbase.com",
     public_rate: Annotated[float, typer.Option(help="requests a second without a key; 0 no limit")] = 10.0,
     private_rate: Annotated[float, typer.Option(help="requests a second with a key; 0 no limit")] = 30.0,
+    behaviour: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE where reports of the real one differ; repeat it")
+    ] = None,
 ) -> None:
     """Run a local Coinbase on 127.0.0.1: the real wire format over a simulated or recorded market."""
     try:
@@ -71,6 +75,7 @@ def exchange(  # one option each
             msg = "a key needs both --public-key FILE and --key-name NAME"
             raise ConfigError(msg)
         keys = {key_name: load_public_key(public_key)} if public_key else {}
+        shape = parse_behaviour(behaviour or ())
         listener = listen(port)
     except DeskError as error:
         typer.echo(str(error), err=True)
@@ -78,6 +83,7 @@ def exchange(  # one option each
     state = Exchange(
         markets, present, TokenChecker(keys, jwt_host), TokenBucket(public_rate), TokenBucket(private_rate)
     )
+    state.behaviour = shape
     for simulated in markets.values():
         # generating from the epoch takes a moment; the first request must not wait for it while others queue up
         last_bar(simulated, present.now())

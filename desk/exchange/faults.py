@@ -61,6 +61,8 @@ class Faults:
         self._random = random.Random(seed)  # noqa: S311  # which answers fail must be reproducible
         self._plans: list[FaultPlan] = []
         self.happened: Counter[str] = Counter()
+        self.untrue: list[tuple[str, str, int]] = []
+        """Kind, product and epoch minute of every candle that was told wrong, or left out, in one answer."""
 
     def plan(self, entries: object) -> list[str]:
         """Add plans given as JSON; return the kinds now planned.
@@ -93,6 +95,12 @@ class Faults:
                 self.happened[plan.kind] += 1
                 return plan
         return None
+
+    def note(self, plan: FaultPlan, rows: Rows, told: int) -> None:
+        """Remember which of the ``told`` newest rows the fault makes untrue, for whoever compares a store with the truth."""
+        if plan.kind in ("revised", "late_hole") and told:
+            # of rows told newest first the fault takes the middle one, as in `spoil_rows`
+            self.untrue.append((plan.kind, rows.product, int(rows.minute_N[::-1][told // 2])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,11 @@ class Present:
             return self._start
         return self._start + timedelta(seconds=(self._monotonic() - self._started) * self._speed)
 
+    @property
+    def speed(self) -> float:
+        """How many times faster than real time it runs; 1 for one that is stepped."""
+        return self._speed
+
     def advance(self, moment: datetime) -> datetime:
         """Step to ``moment``, never back, and return the present.
 

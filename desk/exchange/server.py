@@ -50,7 +50,7 @@ def server(exchange: Exchange) -> uvicorn.Server:
         log_level="critical",
         lifespan="off",
         loop="asyncio",
-        ws="none",
+        ws="websockets-sansio",
         timeout_keep_alive=75,
         timeout_graceful_shutdown=2,
     )

@@ -75,6 +75,18 @@ def test_data_fault_changes_one_answer(spoiled, kind):
         assert len(first) == 19
 
 
+@pytest.mark.parametrize("kind", ["revised", "late_hole"])
+def test_untrue_candle_is_named_to_whoever_compares(make_exchange, ask, window, kind):
+    exchange = make_exchange()
+    query = window(PRESENT - timedelta(minutes=20), PRESENT - timedelta(minutes=1))
+    exchange.faults.plan([{"kind": kind, "count": 1}, {"kind": "disorder", "count": 1}])
+    first, _, true = (ask(exchange, CANDLES, query).json()["candles"] for _ in range(3))
+    (untrue,) = ask(exchange, "/_control/stats").json()["untrue"]
+    told = {row["start"]: row for row in first}
+    wrong = [row["start"] for row in true if told.get(row["start"]) != row]
+    assert untrue == [kind, "BTC-USD", int(wrong[0]) // 60] and len(wrong) == 1
+
+
 def test_fault_by_probability_is_seeded():
     def picks():
         faults = Faults(seed=1)

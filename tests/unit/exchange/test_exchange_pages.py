@@ -96,7 +96,7 @@ def test_clock_steps_and_never_goes_back(make_exchange, ask):
     assert ask(exchange, "/_control/clock", method="POST", json={"advance_to": later}).json()["now"] == later
     earlier = PRESENT.isoformat()
     assert ask(exchange, "/_control/clock", method="POST", json={"advance_to": earlier}).json()["now"] == later
-    assert ask(exchange, "/_control/clock").json() == {"now": later, "stepped": True}
+    assert ask(exchange, "/_control/clock").json() == {"now": later, "stepped": True, "speed": 1.0}
 
 
 @pytest.mark.parametrize("text", ["soon", ""])
