@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from desk.collect.listings import listed_part, not_offered
 from desk.errors import UnknownProductError
-from desk.market import Span
+from desk.failpoints import failpoint
+from desk.market import MINUTE, Span
 from desk.providers import PAGE_MINUTES, WindowsFailedError, open_provider
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Sequence
 
     from desk.config import Settings
     from desk.market import Page
     from desk.providers import FailedWindow, Provider
+    from store.ingest import WriteCount
 
 PAGES_PER_WRITE = 20
 """Pages per transaction: 6,000 rows, so that the write lock is taken seldom and held for some 50 ms."""
 
-_LISTING_MARGIN = timedelta(days=1)
+MOST_PAGES_WAITING = PAGES_PER_WRITE
+"""Pages that wait in memory for a slow store before the asking pauses: what a kill can cost is these and one batch."""
 
 
 class OnProgress(Protocol):
@@ -50,7 +53,7 @@ class BackfillResult:
     empty_minutes: int = 0
     failed_windows: int = 0
     reason: str = ""
-    """Why it is not offered."""
+    """Why it is not offered, or why the first of the failed windows failed."""
 
 
 def open_store(settings: Settings) -> FeatureStore:
@@ -79,50 +82,38 @@ async def backfill(
     store = open_store(settings)
     opened = provider or open_provider(settings)
     try:
-        wanted = await _listed_part(store, opened, product, span)
+        wanted = await listed_part(store, opened, product, span)
         if isinstance(wanted, str):
             return BackfillResult(product, "not_offered", reason=wanted)
-        windows = [page for gap in store.missing_windows(product, wanted) for page in gap.pages(PAGE_MINUTES)]
+        store.record_wanted(product, wanted)
+        windows = questions(store.missing_windows(product, wanted))
         return await fetch(store, opened, product, windows, on_progress)
+    except UnknownProductError as error:
+        # delisted since its candles were stored, which stay
+        return BackfillResult(product, "not_offered", reason=not_offered(store, product, str(error)))
     finally:
         if provider is None:
             await opened.aclose()
         store.close()
 
 
-async def _listed_part(store: FeatureStore, provider: Provider, product: str, span: Span) -> Span | str:
-    """Cut ``span`` to the time since the product's listing, found by bisection once it is needed and then stored.
+def questions(spans: Iterable[Span]) -> list[Span]:
+    """Return as few windows of at most ``PAGE_MINUTES`` minutes as cover ``spans``, which are disjoint and oldest first.
 
-    Returns the reason instead when the product is not offered within ``span``.
+    Minutes between them are asked along: one request for a page costs as much as one for a minute.
     """
-    known = store.listing(product)
-    if known is not None and known.first_open_time is not None:
-        return _since(known.first_open_time, span)
-    stored = store.span_stored(product)
-    if stored is not None and stored.start <= span.start:
-        return span
-    unsearched = Span(span.start, min(stored.start, span.end)) if stored is not None else span
-    try:
-        first = await provider.first_candle(product, unsearched)
-    except UnknownProductError as error:
-        store.record_listing(product, "not_offered", None, str(error))
-        return str(error)
-    if first is None and stored is not None:
-        first = stored.start
-    if first is None:
-        reason = f"{product} has no candle within {span}"
-        store.record_listing(product, "not_offered", None, reason)
-        return reason
-    # a first candle at the very start of what was searched says nothing about the listing
-    is_listing = first - span.start > _LISTING_MARGIN
-    store.record_listing(product, "offered", first if is_listing else None, "")
-    return _since(first, span) if is_listing else span
-
-
-def _since(listed: datetime, span: Span) -> Span | str:
-    if listed >= span.end:
-        return f"its first candle, {listed:%Y-%m-%d %H:%M}, is later than {span}"
-    return Span(max(listed, span.start), span.end)
+    found: list[Span] = []
+    for span in spans:
+        rest: Span | None = span
+        if found and span.end - found[-1].start <= PAGE_MINUTES * MINUTE:
+            found[-1], rest = Span(found[-1].start, span.end), None
+        elif found and span.start - found[-1].start < PAGE_MINUTES * MINUTE:
+            # fill the page begun, the rest opens others
+            border = found[-1].start + PAGE_MINUTES * MINUTE
+            found[-1], rest = Span(found[-1].start, border), Span(border, span.end)
+        if rest is not None:
+            found += rest.pages(PAGE_MINUTES)
+    return found
 
 
 async def fetch(
@@ -130,29 +121,88 @@ async def fetch(
 ) -> BackfillResult:
     """Ask for ``windows`` and commit the answers twenty pages at a time; failed windows are noted in the ledger."""
     totals: dict[str, Any] = {"pages": 0, "stored": 0, "revised": 0, "quarantined": 0, "empty_minutes": 0}
-    batch: list[Page] = []
 
-    def commit() -> None:
-        count = store.record_pages(batch)
+    def committed(count: WriteCount) -> None:
         for name, value in asdict(count).items():
             totals[name] += value
-        batch.clear()
         on_progress(totals["pages"] / len(windows), f"{totals['stored']} candles")
 
     failed: Sequence[FailedWindow] = ()
+    commits = _Commits(store, committed)
     try:
         async for page in provider.pages(product, windows):
             totals["pages"] += 1
-            batch.append(page)
-            if len(batch) >= PAGES_PER_WRITE:
-                commit()
+            await commits.add(page)
     except WindowsFailedError as error:
         failed = error.failed
-        for window in failed:
-            store.record_failure(product, window.window, window.reason, provider.name)
-    if batch:
-        commit()
+    finally:
+        # whatever ended the asking, an answered page is not asked for again
+        await commits.flush()
+    for window in failed:
+        await asyncio.to_thread(store.record_failure, product, window.window, window.reason, provider.name)
     if not failed:
         on_progress(1.0)
     state = "partial" if failed else "complete"
-    return BackfillResult(product, state, **totals, failed_windows=len(failed), reason="")
+    return BackfillResult(
+        product, state, **totals, failed_windows=len(failed), reason=failed[0].reason if failed else ""
+    )
+
+
+class _Commits:
+    """Commits pages in a thread beside the event loop, so that no request waits for the store.
+
+    A commit takes some 100 ms, and as long as another process holds the write lock; meanwhile the pages that are
+    answered gather here, up to ``MOST_PAGES_WAITING``.
+    """
+
+    def __init__(self, store: FeatureStore, committed: Callable[[WriteCount], None]) -> None:
+        """Write into ``store``; ``committed`` is told of each commit, in the event loop's thread."""
+        self._store = store
+        self._committed = committed
+        self._waiting: list[Page] = []
+        self._running: asyncio.Task[WriteCount] | None = None
+
+    async def add(self, page: Page) -> None:
+        """Take a page; returns at once unless the store has fallen far behind.
+
+        Raises:
+            StoreError: an earlier commit failed.
+        """
+        self._waiting.append(page)
+        if self._running is not None and (self._running.done() or len(self._waiting) >= MOST_PAGES_WAITING):
+            await self._settle()
+        if self._running is None and len(self._waiting) >= PAGES_PER_WRITE:
+            self._start()
+
+    async def flush(self) -> None:
+        """Return when every page taken is committed.
+
+        Raises:
+            StoreError: a commit failed.
+        """
+        await self._settle()
+        if self._waiting:
+            self._start()
+            await self._settle()
+
+    def _start(self) -> None:
+        batch, self._waiting = self._waiting, []
+        self._running = asyncio.create_task(asyncio.to_thread(self._write, batch))
+
+    def _write(self, batch: list[Page]) -> WriteCount:
+        failpoint("fetch.before_commit")
+        count = self._store.record_pages(batch)
+        failpoint("fetch.after_commit")
+        return count
+
+    async def _settle(self) -> None:
+        if self._running is None:
+            return
+        running, self._running = self._running, None
+        try:
+            count = await running
+        except BaseException:
+            # the next commit would fail the same way; what waits is missing in the ledger, so it is asked for again
+            self._waiting.clear()
+            raise
+        self._committed(count)
