@@ -1,35 +1,43 @@
-"""How a DuckDB file is opened, written and published; the only code that knows.
+"""How a DuckDB file is opened, written, migrated and published; the only code that knows.
 
 One process may write a DuckDB file, or many may read it, never both. So every write takes a
 kernel lock on a side file first (queued fairly, released by the kernel when a process dies), is short,
-and closes the database again; every reader opens the published copy. Nothing here, and nothing else
-in this project, opens a live database file by any other means than DuckDB: a plain ``open`` and
-``close`` of it by this process would drop DuckDB's own lock and lose committed rows.
+and closes the database again; every reader opens the published copy. Nothing in this project opens a live
+database file by any other means than DuckDB, and `store.live_files` refuses it: a plain ``open`` and ``close`` of it by
+this process would drop DuckDB's own lock and lose committed rows.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
+import threading
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from desk.errors import NotADatabaseError, StoreBusyError, StoreError
+from desk.errors import StoreBusyError, StoreError
+from desk.failpoints import failpoint
+from store.failures import copying_error, damaged, opening_error, writing_error
+from store.live_files import require_closed, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 LOCK_TIMEOUT_SECONDS = 60.0
-_POLL_SECONDS = 0.02
+MEMORY = ":memory:"
 
 # asof joins against a generated grid otherwise fall into a nested loop; the progress bar
 # would be printed into files; views must not depend on the machine's time zone
 _SESSION = "set enable_progress_bar = false; set asof_loop_join_threshold = 0; set timezone = 'UTC'"
+
+_WAL_OPENING = b"\x64\x00\x62"
+"""How a write-ahead log begins: field 100, entry type 98, its version. DuckDB passes over a log that begins otherwise."""
 
 
 def connect(
@@ -37,69 +45,107 @@ def connect(
 ) -> duckdb.DuckDBPyConnection:
     """Open a database with Candledesk's session settings; ``memory_mb`` bounds what a small process may use.
 
+    A file that is not there is made, empty; one that is no database is refused and left as it is.
+
     Raises:
-        NotADatabaseError: the file is something else, damaged, or written by a newer DuckDB.
+        NotADatabaseError: the file is something else, damaged, or written by a newer DuckDB; or its log is.
+        LiveFileError: this process has it open already.
         StoreError: it cannot be opened for another reason.
     """
+    # without the two, a file of another program would make DuckDB look for an extension in the network
+    limits: dict[str, str | bool | int | float | list[str]] = {
+        "threads": threads,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    if memory_mb is not None:
+        limits["memory_limit"] = f"{memory_mb}MB"
+    file = None if path == MEMORY else Path(path)
+    is_written = file is not None and not read_only
+    if file is not None and is_written:
+        require_closed(file)
+        _require_sound_log(file)
     try:
-        limits: dict[str, str | bool | int | float | list[str]] = {"threads": threads}
-        if memory_mb is not None:
-            limits["memory_limit"] = f"{memory_mb}MB"
         connection = duckdb.connect(str(path), read_only=read_only, config=limits)
         connection.execute(_SESSION)
     except duckdb.Error as error:
-        raise _translated(error, path) from error
+        raise opening_error(error, path) from error
+    if file is not None and is_written:
+        watch(file)
     return connection
 
 
-def _translated(error: duckdb.Error, path: Path | str) -> StoreError:
-    text = str(error).splitlines()[0]
-    if (
-        "not a valid DuckDB" in text
-        or "version number" in text
-        or "WAL" in text
-        or isinstance(error, duckdb.FatalException)
-    ):
-        msg = f"{path} is not a database this version can read ({text}); move it away, then backfill again or restore a copy"
-        return NotADatabaseError(msg)
-    if "lock" in text:
-        msg = f"{path} is held open by another program ({text}); close it, or read the published copy beside it"
-        return StoreBusyError(msg)
-    msg = f"{path} cannot be opened ({text}); check that the folder exists and is yours to write"
-    return StoreError(msg)
+def _require_sound_log(path: Path) -> None:
+    """Refuse a log that DuckDB would silently throw away, and with it what was committed last.
+
+    Raises:
+        NotADatabaseError: the log has no database, or is not a log.
+    """
+    log = path.with_name(path.name + ".wal")
+    if not log.exists():
+        return
+    if not path.exists():
+        raise damaged(path, f"its log {log.name} is there, the database itself is gone")
+    with log.open("rb") as stream:
+        opening = stream.read(len(_WAL_OPENING))
+    if len(opening) == len(_WAL_OPENING) and opening != _WAL_OPENING:
+        raise damaged(path, f"its log {log.name} is damaged at its very beginning")
 
 
 @contextmanager
-def write_lock(path: Path, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> Iterator[None]:
-    """Hold the kernel lock beside ``path`` that every writer of it takes.
+def write_lock(path: Path, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> Iterator[int]:
+    """Hold the kernel lock beside ``path`` that every writer of it takes, in turn; yield its descriptor.
+
+    Who waits for the lock itself holds a second one, so that a writer that comes back at once has to queue behind.
 
     Raises:
         StoreBusyError: another process kept it for longer than ``timeout_seconds``.
         StoreError: the folder cannot be written.
     """
+    deadline = time.monotonic() + timeout_seconds
+    # the locks lie beside the file itself: who comes by way of a link must wait for the same ones
+    real = os.path.realpath(path)
+    queue = _lock_file(path, f"{real}.queue")
     try:
-        descriptor = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        msg = f"{path.parent} cannot be written ({error.strerror}); set DESK_HOME to a folder you own"
-        raise StoreError(msg) from error
+        _take(queue, path, deadline)
+        descriptor = _lock_file(path, f"{real}.lock")
+        try:
+            _take(descriptor, path, deadline)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    finally:
+        os.close(queue)
     try:
-        _take(descriptor, path, time.monotonic() + timeout_seconds)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
+def _lock_file(path: Path, name: str) -> int:
+    try:
+        return os.open(name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        msg = f"{path.parent} cannot be written ({error.strerror}); set DESK_HOME to a folder you own"
+        raise StoreError(msg) from error
+
+
 def _take(descriptor: int, path: Path, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                msg = f"another process has been writing {path.name} for over a minute; wait for it, or end it, and run again"
-                raise StoreBusyError(msg) from None
-            time.sleep(_POLL_SECONDS)
-        else:
-            return
+    with suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    # asking now and then would be starved by whoever asks more often, so a thread waits in the kernel's queue. If it
+    # is given up it keeps waiting; the lock it then gets goes with the descriptor, which is closed by then
+    taken = threading.Event()
+    threading.Thread(target=_wait, args=(descriptor, taken), daemon=True).start()
+    if not taken.wait(max(deadline - time.monotonic(), 0)):
+        msg = f"another process has been writing {path.name} for over a minute; wait for it, or end it, and run again"
+        raise StoreBusyError(msg)
+
+
+def _wait(descriptor: int, taken: threading.Event) -> None:
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    taken.set()
 
 
 @contextmanager
@@ -109,25 +155,109 @@ def write_transaction(path: Path, timeout_seconds: float = LOCK_TIMEOUT_SECONDS)
     Everything written inside the block becomes visible together, or not at all.
 
     Raises:
+        DiskFullError: there was no room; the transaction is rolled back.
         StoreError: as in `connect` and `write_lock`; the transaction is rolled back.
     """
     with write_lock(path, timeout_seconds):
-        connection = connect(path)
-        try:
-            connection.execute("begin")
+        with _transaction(path) as connection:
             yield connection
-            connection.execute("commit")
-        except BaseException as error:
-            # after a fatal error (a full disk, say) the roll-back itself can fail; the cause matters more
-            with suppress(duckdb.Error):
-                connection.execute("rollback")
-            if isinstance(error, duckdb.IOException | duckdb.FatalException):
-                msg = f"writing {path.name} failed ({str(error).splitlines()[0]}); free some disk space and run again, nothing committed is lost"
-                raise StoreError(msg) from error
-            raise
+        failpoint("write.after_close")
+
+
+@contextmanager
+def _transaction(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = connect(path)
+    try:
+        failpoint("write.before_begin")
+        connection.execute("begin")
+        yield connection
+        failpoint("write.before_commit")
+        connection.execute("commit")
+        failpoint("write.after_commit")
+    except BaseException as error:
+        # after a fatal error (a full disk, say) the roll-back itself can fail; the cause matters more
+        with suppress(duckdb.Error):
+            connection.execute("rollback")
+        if isinstance(error, duckdb.Error | OSError):
+            # only what the machine did is put into other words; a wrong statement stays what it is
+            meant = writing_error(error, path)
+            if meant is not None:
+                raise meant from error
+        raise
+    finally:
+        # what is committed is safe in the log even where closing finds no room for a checkpoint
+        with suppress(duckdb.Error):
+            connection.close()
+
+
+def migrate(path: Path, build: Callable[[duckdb.DuckDBPyConnection], bool]) -> bool:
+    """Let ``build`` make or bring up to date a database in one transaction, then checkpoint; return what it returned.
+
+    A new database is built beside its place and moved there whole, so that no half-made file is ever met.
+
+    Raises:
+        NotADatabaseError: the file is something else, damaged, or newer than this code; it is left as it is.
+        StoreError: as in `write_transaction`; the old version stays whole.
+    """
+    with write_lock(path):
+        if path.exists():
+            return _built(path, build)
+        _require_sound_log(path)
+        fresh = path.with_name(path.name + ".new")
+        for leftover in (fresh, fresh.with_name(fresh.name + ".wal")):
+            leftover.unlink(missing_ok=True)
+        _built(fresh, build)
+        failpoint("migrate.before_rename")
+        fresh.replace(path)
+        return True
+
+
+def _built(path: Path, build: Callable[[duckdb.DuckDBPyConnection], bool]) -> bool:
+    with _transaction(path) as connection:
+        changed = build(connection)
+    if changed:
+        _checkpoint(path)
+    return changed
+
+
+def _checkpoint(path: Path) -> None:
+    """Bring everything committed from the log into the file itself.
+
+    Raises:
+        DiskFullError: there was no room; nothing committed is lost.
+    """
+    connection = connect(path)
+    try:
+        connection.execute("checkpoint")
+    except duckdb.Error as error:
+        raise writing_error(error, path) or opening_error(error, path) from error
+    finally:
+        with suppress(duckdb.Error):
+            connection.close()
+
+
+@contextmanager
+def attached(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]:
+    """Attach the live file ``path`` to an in-memory session, under its lock; unqualified names mean its tables meanwhile.
+
+    Raises:
+        StoreError: as in `connect` and `write_lock`.
+    """
+    with write_lock(path):
+        require_closed(path)
+        _require_sound_log(path)
+        location = str(path).replace("'", "''")
+        try:
+            connection.execute(f"attach '{location}' as live")
+        except duckdb.Error as error:
+            raise opening_error(error, path) from error
+        watch(path)
+        try:
+            connection.execute("use live")
+            yield
         finally:
-            with suppress(duckdb.Error):
-                connection.close()
+            connection.execute("use memory")
+            connection.execute("detach live")
 
 
 def publish(path: Path, copy: Path) -> Path:
@@ -137,24 +267,34 @@ def publish(path: Path, copy: Path) -> Path:
     a child process, never by opening the live file here.
 
     Raises:
-        StoreError: there is no database yet, or no room for the copy.
+        DiskFullError: no room for the checkpoint or the copy; the copy before stays.
+        StoreError: there is no database yet.
     """
-    with write_lock(path):
+    with write_lock(path) as lock:
         if not path.exists():
             msg = f"{path} does not exist yet; run: make backfill"
             raise StoreError(msg)
-        connection = connect(path)
-        try:
-            connection.execute("checkpoint")
-        finally:
-            connection.close()
+        failpoint("publish.before_checkpoint")
+        _checkpoint(path)
+        failpoint("publish.before_copy")
         fresh = copy.with_name(copy.name + ".tmp")
+        # cp inherits the lock: should this process be killed, nobody writes the file, or another copy, while cp still reads
         done = subprocess.run(
-            ["cp", "--reflink=auto", str(path), str(fresh)], capture_output=True, text=True, check=False
+            ["cp", "--reflink=auto", str(path), str(fresh)],
+            capture_output=True,
+            text=True,
+            check=False,
+            pass_fds=(lock,),
         )
         if done.returncode != 0:
             fresh.unlink(missing_ok=True)
-            msg = f"the read copy {copy.name} could not be made ({done.stderr.strip()}); free some disk space"
-            raise StoreError(msg)
-        fresh.replace(copy)
+            # a quota on the size of files ends the copying program by a signal
+            killed_by = signal.strsignal(-done.returncode) if done.returncode < 0 else None
+            raise copying_error(done.stderr.strip() or killed_by or f"status {done.returncode}", copy)
+        try:
+            failpoint("publish.before_rename")
+            fresh.replace(copy)
+        except OSError as error:
+            raise writing_error(error, copy) or error from error
+        failpoint("publish.after_rename")
     return copy

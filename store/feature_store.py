@@ -10,55 +10,45 @@ Imports only DuckDB and numpy: the runtime uses it. What needs Arrow lives in `s
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import numpy as np
 
 from desk.errors import DatasetError, StoreError
 from desk.market import MINUTE, DatasetRef, Span
-from store import ingest
-from store.database import connect, publish, write_lock, write_transaction
+from store import imports, ingest
+from store.coverage import CoverageStore, Listing
+from store.database import attached, migrate, publish
 from store.features import LONGEST_FILL_MINUTES, block_query, blocks, feature_set
-from store.ledger import ANSWERED, not_covered
-from store.queries import headers, load_sql, statement
+from store.queries import headers, load_sql
 from store.schema import apply_schema
+from store.session import disk_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    import duckdb
 
     from desk.market import Candle, Page
     from store.features import FeatureBlock
+    from store.imports import ImportCount
     from store.ingest import WriteCount
 
 TRIMS_PER_REBUILD = 240
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Whether the exchange offers a product, and since when it has candles."""
-
-    product: str
-    state: str
-    first_open_time: datetime | None
-    checked_at: datetime
-    reason: str
+__all__ = ["FeatureStore", "Listing"]
 
 
-class FeatureStore:
+class FeatureStore(CoverageStore):
     """Reads and writes one market database; holds a connection only when it is in memory."""
 
     def __init__(self, path: Path | None, *, memory_mb: int | None = None) -> None:
         """Name the file; `migrate` makes it. None is what `in_memory` passes."""
-        self.path = path
+        super().__init__(path, memory_mb=memory_mb)
         self._trims = 0
-        # one thread where memory is short: each has working space of its own
-        threads = 2 if memory_mb is None else 1
-        self._memory = connect(":memory:", threads=threads, memory_mb=memory_mb) if path is None else None
 
     @classmethod
     def in_memory(cls, *, memory_mb: int | None = None) -> FeatureStore:
@@ -71,21 +61,15 @@ class FeatureStore:
             apply_schema(connection, "market", with_comments=False)
         return store
 
-    def close(self) -> None:
-        """Close the in-memory connection; a file is never held open between calls."""
-        if self._memory is not None:
-            self._memory.close()
-
-    def __enter__(self) -> Self:
-        """Use it in a with block, so that it is closed."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self.close()
-
     def migrate(self) -> bool:
-        """Create or refresh every table, view and macro; return whether anything was done."""
+        """Create or bring up to date every table, view and macro; return whether anything was done.
+
+        Raises:
+            NotADatabaseError: the file is something else, damaged or newer than this code.
+            StoreError: it cannot be written; the old version stays whole.
+        """
+        if self.path is not None:
+            return migrate(self.path, lambda connection: apply_schema(connection, "market"))
         with self._writing() as connection:
             return apply_schema(connection, "market")
 
@@ -106,20 +90,6 @@ class FeatureStore:
         """
         with self._writing() as connection:
             return ingest.record_pages(connection, pages)
-
-    def record_failure(self, product: str, window: Span, reason: str, source: str) -> None:
-        """Note that ``window`` could not be fetched; it stays missing."""
-        with self._writing() as connection:
-            ingest.record_failure(connection, product, window, reason, source, datetime.now(UTC))
-
-    def record_listing(self, product: str, state: str, first_open_time: datetime | None, reason: str) -> None:
-        """Note whether the exchange offers ``product``; replaces what was noted before."""
-        with self._writing() as connection:
-            connection.execute("delete from listings where product = $1", [product])
-            connection.execute(
-                "insert into listings values ($1, $2, $3, $4, $5)",
-                [product, state, first_open_time, datetime.now(UTC), reason],
-            )
 
     def record_registry_events(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Append registry events (columns of `registry_events`); an event that is there already is left alone."""
@@ -164,57 +134,6 @@ class FeatureStore:
 
     # --- reads
 
-    def listing(self, product: str) -> Listing | None:
-        """Return what is known of the product's listing, None if it was never asked."""
-        rows = self._rows("queries/listing", product=product)
-        return Listing(**rows[0]) if rows else None
-
-    def missing_windows(self, product: str, span: Span) -> list[Span]:
-        """Return the parts of ``span`` that nobody has answered yet, failed ones included, oldest first."""
-        with self._reading() as connection:
-            windows = ingest.ledger_windows(connection, product, span.start, span.end)
-        return not_covered(span, [window for window in windows if window.state == ANSWERED])
-
-    def repair_windows(self, product: str, span: Span, max_tries: int = 3) -> list[Span]:
-        """Return minutes proved empty that are worth asking again: asked for fewer than ``max_tries`` times."""
-        rows = self._rows(
-            "queries/empty_windows", product=product, since=span.start, until=span.end, max_tries=max_tries
-        )
-        return [Span(row["gap_start"], row["gap_end"]) for row in rows]
-
-    def span_stored(self, product: str) -> Span | None:
-        """Return the span from the product's first candle to its last, None when there is none."""
-        first, last = self._ends(product)
-        return Span(first, last + MINUTE) if first is not None and last is not None else None
-
-    def last_open_time(self, product: str) -> datetime | None:
-        """Return the open time of the product's last candle, None when there is none."""
-        return self._ends(product)[1]
-
-    def _ends(self, product: str) -> tuple[datetime | None, datetime | None]:
-        (row,) = self._rows("queries/candle_ends", product=product)
-        return row["first_open_time"], row["last_open_time"]
-
-    def coverage(self) -> list[dict[str, Any]]:
-        """Return per product what was asked for, stored, proved empty, failed and never asked."""
-        return self._rows("queries/coverage_rows")
-
-    def gaps(self) -> list[dict[str, Any]]:
-        """Return every run of minutes without a candle, longest first."""
-        return self._rows("queries/gap_rows")
-
-    def quality(self) -> list[dict[str, Any]]:
-        """Run every check of ``sql/checks``; return name, sentence and number of bad rows, none of them missing."""
-        with self._reading() as connection:
-            return [
-                {
-                    "check": name,
-                    "sentence": header.sentence,
-                    "bad_rows": _count(connection, load_sql(f"checks/{name}")),
-                }
-                for name, header in headers("checks").items()
-            ]
-
     def execution_costs(self, product: str, session: str, at: datetime) -> dict[str, Any] | None:
         """Return the costs that hold for a product and session at a moment, the most specific and newest; None if none."""
         rows = self._rows("queries/execution_costs_at", product=product, session=session, at=at)
@@ -243,22 +162,38 @@ class FeatureStore:
         return self.feature_blocks([product], start, end, name)[product]
 
     def feature_blocks(
-        self, products: Sequence[str], start: datetime, end: datetime, name: str = "seed39"
+        self,
+        products: Sequence[str],
+        start: datetime,
+        end: datetime,
+        name: str = "seed39",
+        *,
+        market: Sequence[str] | None = None,
     ) -> dict[str, FeatureBlock]:
         """Return several products' features over ``[start, end)`` with one query.
 
         A minute has no row when its windows are not full. Bits never depend on how much history is stored beyond
         ``FeatureSet.history_minutes`` before ``start``.
+
+        A set that reads other coins reads all of an in-memory store; of a file those of ``market``, by default all
+        that are stored: name the products of the data set to get its rows.
         """
         if self._memory is not None:
             return _blocks(self._memory, products, start, end, name)
         # a last minute without a trade is seen to be empty by the candle after it
         early = Span(start - feature_set(name).history_minutes * MINUTE, end + (LONGEST_FILL_MINUTES + 1) * MINUTE)
+        needed = set(products)
+        if feature_set(name).crosses_products:
+            needed |= set(self._stored_products() if market is None else market)
         with FeatureStore.in_memory() as scratch:
             target = scratch._connection()
-            for product in products:
+            for product in sorted(needed):
                 self.copy_candles(target, product, early, datetime.now(UTC))
             return _blocks(target, products, start, end, name)
+
+    def _stored_products(self) -> list[str]:
+        with self._reading() as connection:
+            return [row[0] for row in connection.execute("select distinct product from candles_1m").fetchall()]
 
     def copy_candles(self, target: duckdb.DuckDBPyConnection, product: str, span: Span, cut: datetime) -> None:
         """Copy a product's candles, as they were known at ``cut``, into another in-memory database with the same schema."""
@@ -269,16 +204,13 @@ class FeatureStore:
             target.execute("insert into candles_1m by name select * from copied")
             target.unregister("copied")
             return
-        with write_lock(self._present_file()):
-            location = str(self._file()).replace("'", "''")
-            target.execute(f"attach '{location}' as live")
-            try:
-                # unqualified names in the query mean the file's tables while it is in use
-                target.execute("use live")
-                target.execute(f"insert into memory.candles_1m by name {query}", asked)
-            finally:
-                target.execute("use memory")
-                target.execute("detach live")
+        with attached(target, self._present_file()):
+            target.execute(f"insert into memory.candles_1m by name {query}", asked)
+
+    def candle_fingerprints(self, product: str, span: Span, cut: datetime) -> dict[int, str]:
+        """Return a fingerprint of every day (since 1970) of a product's candles in ``span``, as known at ``cut``."""
+        rows = self._rows("queries/candle_fingerprints", product=product, since=span.start, until=span.end, cut=cut)
+        return {row["day"]: f"{row['candles']} {row['mixed']:x} {row['added']:x}" for row in rows}
 
     # --- exports
 
@@ -290,21 +222,27 @@ class FeatureStore:
         *,
         feature_set: str = "seed39",
         known_at_cut: datetime | None = None,
+        threads: int = 2,
+        memory_mb: int | None = None,
     ) -> DatasetRef:
         """Write an immutable data set of ``products`` over ``span``; the same order gives the same bytes.
 
         ``known_at_cut`` rebuilds a past one: candle versions learned later do not exist for it. By default everything
-        stored counts, and the manifest names the newest time of learning, so that it can be rebuilt.
+        stored counts, and the manifest names the newest time of learning, so that it can be rebuilt. ``threads`` and
+        ``memory_mb`` bound the computation and change no byte.
 
         Raises:
-            DatasetError: no minute of the span has features.
+            DatasetError: no minute of the span has features, or memory is too small.
         """
-        from store import datasets  # noqa: PLC0415  # Arrow is not for the runtime, which imports this module
+        from store import datasets, parts  # noqa: PLC0415  # Arrow is not for the runtime, which imports this module
 
         cut = known_at_cut or self._last_known(products, span)
         chosen = _feature_set(feature_set)
-        order = datasets.Order(tuple(products), span, chosen, cut, self.copy_candles)
-        built = datasets.build(order, folder)
+        order = parts.Order(
+            tuple(products), span, chosen, cut, self.copy_candles, self.candle_fingerprints, threads, memory_mb
+        )
+        with disk_errors(folder):
+            built = datasets.build(order, folder)
         with self._writing() as connection:
             connection.execute(
                 load_sql("queries/record_dataset"),
@@ -332,7 +270,9 @@ class FeatureStore:
         from store import raw  # noqa: PLC0415  # Arrow is not for the runtime, which imports this module
 
         cut = self._last_known([product], span)
-        return raw.export(product, span, cut, folder, self.copy_candles)
+        summary = self.ledger_summary(product, span)
+        with disk_errors(folder):
+            return raw.export(product, span, cut, folder, self.copy_candles, summary)
 
     def _last_known(self, products: Sequence[str], span: Span) -> datetime:
         (row,) = self._rows("queries/last_known", products=list(products), since=span.start, until=span.end)
@@ -341,86 +281,61 @@ class FeatureStore:
             raise DatasetError(msg)
         return ingest.utc(row["known_at"])
 
-    # --- connections
+    # --- files of candles
 
-    def _file(self) -> Path:
-        if self.path is None:
-            msg = "this store is in memory and has no file; name one: FeatureStore(path)"
-            raise StoreError(msg)
-        return self.path
+    def import_rows(self, candles: Sequence[Candle], source: str, *, replace: bool = False) -> ImportCount:
+        """Store rows of a file of one product, all or nothing; see `store.imports` for what a file may prove.
 
-    def _present_file(self) -> Path:
-        # connecting to a file that is not there would make an empty one
-        if not self._file().exists():
-            msg = f"{self.path} does not exist yet; run: make backfill"
-            raise StoreError(msg)
-        return self._file()
+        Raises:
+            CandleFileError: the prices are those of another product.
+        """
+        with self._writing() as connection:
+            return imports.record_rows(connection, candles, source, datetime.now(UTC), replace=replace)
 
-    def _connection(self) -> duckdb.DuckDBPyConnection:
-        if self._memory is None:
-            msg = "only an in-memory store keeps a connection"
-            raise StoreError(msg)
-        return self._memory
+    def quarantine(self, candles: Sequence[Candle], reason: str, source: str) -> int:
+        """Keep rows that are not believed, with the reason; return how many there are. The ledger is not told."""
+        with self._writing() as connection:
+            imports.quarantine_rows(connection, [(candle, reason) for candle in candles], source, datetime.now(UTC))
+        return len(candles)
 
-    @contextmanager
-    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        if self.path is not None:
-            with write_transaction(self.path) as connection, _schema_errors(self.path):
-                yield connection
-            return
-        connection = self._connection()
-        connection.execute("begin")
-        try:
-            yield connection
-        except BaseException:
-            connection.execute("rollback")
-            raise
-        connection.execute("commit")
+    def ledger_summary(self, product: str, span: Span) -> dict[str, int]:
+        """Return how many minutes of ``span`` are in each state; see `queries/ledger_summary`."""
+        (row,) = self._rows("queries/ledger_summary", product=product, since=span.start, until=span.end)
+        return row
 
-    @contextmanager
-    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        if self.path is None:
-            yield self._connection()
-            return
-        with write_lock(self._present_file()):
-            connection = connect(self.path)
-            try:
-                with _schema_errors(self.path):
-                    yield connection
-            finally:
-                connection.close()
+    def flag_counts(self, product: str, span: Span) -> dict[str, int]:
+        """Return how many minutes of ``span`` are flagged: ``early_saves`` and ``spikes``."""
+        (row,) = self._rows("queries/flag_counts", product=product, since=span.start, until=span.end)
+        return row
 
-    def _rows(self, query: str, **parameters: object) -> list[dict[str, Any]]:
-        with self._reading() as connection:
-            cursor = connection.execute(load_sql(query), parameters or None)
-            names = [column[0] for column in cursor.description or []]
-            return [dict(zip(names, map(_plain, row), strict=True)) for row in cursor.fetchall()]
+    def early_saves(self, product: str, span: Span) -> list[Span]:
+        """Return minutes that look saved too early and that the exchange has not confirmed: worth asking it for, once."""
+        rows = self._rows("queries/early_save_windows", product=product, since=span.start, until=span.end)
+        return [Span(row["open_time"], row["open_time"] + MINUTE) for row in rows]
+
+    def datasets(self) -> list[dict[str, Any]]:
+        """Return digest and path (under the store's folder) of every data set exported."""
+        return self._rows("queries/dataset_files")
+
+    def later_revisions(self, product: str, span: Span, cut: datetime) -> list[datetime]:
+        """Return the minutes whose candle of ``cut`` was replaced afterwards, oldest first."""
+        rows = self._rows("queries/later_revisions", product=product, since=span.start, until=span.end, cut=cut)
+        return [row["open_time"] for row in rows]
+
+    def record_import(self, row: Mapping[str, object]) -> None:
+        """Note a finished import (columns of `imports`)."""
+        self._append("imports", [row])
 
 
 _feature_set = feature_set
-
-
-@contextmanager
-def _schema_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except duckdb.CatalogException as error:
-        msg = f"{path} lacks a table or view of this version ({str(error).splitlines()[0]}); run: make features"
-        raise StoreError(msg) from error
-
-
-def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    counted = f"select count(*) from ({statement(query).rstrip(';')})"  # noqa: S608  # our own files
-    return int(connection.execute(counted).fetchall()[0][0])
-
-
-def _plain(value: object) -> object:
-    return ingest.utc(value) if isinstance(value, datetime) else value
 
 
 def _blocks(
     connection: duckdb.DuckDBPyConnection, products: Sequence[str], start: datetime, end: datetime, name: str
 ) -> dict[str, FeatureBlock]:
     bounds = {"first": int(start.timestamp()) // 60, "last": -int(-end.timestamp() // 60)}
-    found = connection.execute(block_query(name), {"products": list(products), **bounds}).fetchnumpy()
+    chosen = feature_set(name)
+    for own in chosen.own_sql:
+        connection.execute(own)
+    found = connection.execute(block_query(chosen), {"products": list(products), **bounds}).fetchnumpy()
     return blocks(products, {column: np.asarray(values) for column, values in found.items()}, name)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from desk.market import MINUTE
-from store.ledger import FAILED, Window, answered_window, recorded
+from desk.failpoints import failpoint
+from desk.market import MINUTE, floor_minute
+from store.ledger import FAILED, QUARANTINED, Window, answered_window, recorded, settled, told_windows
 from store.quality import fault
 from store.queries import load_sql
 
@@ -48,40 +49,57 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """Rows of some pages, the good apart from the bad."""
+    """Rows of some pages, the good apart from the bad, and what the pages prove."""
 
     good: dict[tuple[str, datetime], list[Version]]
     bad: list[tuple[Candle, Page, str]]
+    windows: dict[str, list[Window]]
 
 
 def record_pages(connection: duckdb.DuckDBPyConnection, pages: Sequence[Page]) -> WriteCount:
-    """Store pages; doing it twice, or in another order, or overlapping, ends in the same candles."""
+    """Store pages; doing it twice, or in another order, or overlapping, ends in the same candles and versions."""
     rows = sort_rows(pages)
     stored = revised = 0
-    # nearly always one round: more only where one batch holds several versions of a minute
+    # nearly always one round: more only where one batch tells a minute several times
     for depth in range(max((len(versions) for versions in rows.good.values()), default=0)):
         told = [versions[depth] for versions in rows.good.values() if len(versions) > depth]
         counts = _apply(connection, told)
         stored += counts.get("new", 0)
         revised += counts.get("newer", 0) + counts.get("older", 0)
+    failpoint("ingest.after_candles")
     quarantined = _quarantine(connection, rows.bad)
-    _record_windows(connection, pages)
+    failpoint("ingest.after_quarantine")
+    for product, windows in rows.windows.items():
+        record_windows(connection, product, windows)
     return WriteCount(stored, revised, quarantined, _empty_minutes(pages))
 
 
 def sort_rows(pages: Sequence[Page]) -> Sorted:
-    """Part good rows from bad ones; of a minute told several times keep each different version, oldest first."""
-    rows = Sorted({}, [])
+    """Part good rows from bad ones; of a minute told several times keep each different telling, oldest first."""
+    rows = Sorted({}, [], {})
     for page in sorted(pages, key=lambda one: one.known_at):
+        nonsense: dict[datetime, str] = {}
         for candle in page.candles:
             reason = fault(candle, page.window, page.known_at)
             if reason is not None:
                 rows.bad.append((candle, page, reason))
+                nonsense[floor_minute(candle.open_time)] = reason
                 continue
+            told = Version(page.known_at, candle, page.source)
             versions = rows.good.setdefault((candle.product, candle.open_time), [])
-            if not versions or versions[-1].candle != candle:
-                versions.append(Version(page.known_at, candle, page.source))
+            if not versions or versions[-1][:2] != told[:2]:
+                versions.append(told)
+        if nonsense:
+            nonsense = {minute: why for minute, why in nonsense.items() if not _is_told(rows, page, minute)}
+        for window in told_windows(page, nonsense):
+            rows.windows.setdefault(page.product, []).append(window)
     return rows
+
+
+def _is_told(rows: Sorted, page: Page, minute: datetime) -> bool:
+    """Return whether ``page`` has a good row of ``minute`` too."""
+    versions = rows.good.get((page.product, minute), [])
+    return any(version.known_at == page.known_at for version in versions)
 
 
 def _empty_minutes(pages: Sequence[Page]) -> int:
@@ -89,8 +107,9 @@ def _empty_minutes(pages: Sequence[Page]) -> int:
     for page in pages:
         window = answered_window(page)
         if window is not None:
-            told = {candle.open_time for candle in page.candles if window.start <= candle.open_time < window.end}
-            empty += (window.end - window.start) // MINUTE - len(told)
+            told = {floor_minute(candle.open_time) for candle in page.candles}
+            inside = sum(window.start <= minute < window.end for minute in told)
+            empty += (window.end - window.start) // MINUTE - inside
     return empty
 
 
@@ -125,11 +144,18 @@ def _apply(connection: duckdb.DuckDBPyConnection, told: Sequence[Version]) -> di
     stage(connection, told)
     connection.execute(load_sql("queries/ingest_compare"))
     counts = dict(connection.execute(load_sql("queries/ingest_count")).fetchall())
-    if counts.get("newer") or counts.get("older"):
-        connection.execute(load_sql("queries/ingest_keep_replaced"))
-        connection.execute(load_sql("queries/ingest_keep_late"))
-    if counts.get("newer") or counts.get("earlier"):
+    failpoint("ingest.after_compare")
+    if counts.get("newer") or counts.get("older") or counts.get("earlier"):
+        connection.execute(load_sql("queries/ingest_versions"))
+        connection.execute(load_sql("queries/ingest_forget_versions"))
+        connection.execute(load_sql("queries/ingest_keep_versions"))
+        failpoint("ingest.after_replaced")
         connection.execute(load_sql("queries/ingest_replace"))
+        connection.execute(load_sql("queries/ingest_forget_confirmed"))
+        connection.execute(load_sql("queries/ingest_keep_confirmed"))
+    if counts.get("same"):
+        connection.execute(load_sql("queries/ingest_confirm"))
+        connection.execute(load_sql("queries/ingest_forget_confirmations"))
     if counts.get("new"):
         connection.execute(load_sql("queries/ingest_insert"))
     return counts
@@ -181,16 +207,6 @@ def insert_rows(
     )
 
 
-def _record_windows(connection: duckdb.DuckDBPyConnection, pages: Sequence[Page]) -> None:
-    news: dict[str, list[Window]] = {}
-    for page in pages:
-        window = answered_window(page)
-        if window is not None:
-            news.setdefault(page.product, []).append(window)
-    for product, windows in news.items():
-        record_windows(connection, product, windows)
-
-
 def record_failure(
     connection: duckdb.DuckDBPyConnection, product: str, span: Span, reason: str, source: str, at: datetime
 ) -> None:
@@ -205,10 +221,23 @@ def record_windows(connection: duckdb.DuckDBPyConnection, product: str, news: Se
     windows = ledger_windows(connection, product, low, high)
     for window in sorted(news, key=lambda one: one.asked_at):
         windows = recorded(windows, window)
+    windows = _settled(connection, product, windows)
     connection.execute("delete from ledger where product = $1 and start_time <= $2 and end_time >= $3", touched)
+    failpoint("ingest.after_ledger_cut")
     rows = [(product, w.start, w.end, w.state, w.asked_at, w.tries, w.reason, w.source) for w in windows]
     columns = ("product", "start_time", "end_time", "state", "asked_at", "tries", "reason", "source")
     insert_rows(connection, "ledger", columns, rows)
+
+
+def _settled(connection: duckdb.DuckDBPyConnection, product: str, windows: Sequence[Window]) -> list[Window]:
+    """Return ``windows`` without quarantined minutes that another answer gave a candle to."""
+    found = list(windows)
+    bad = [window for window in windows if window.state == QUARANTINED]
+    if bad:
+        bounds = {"product": product, "since": bad[0].start, "until": bad[-1].end}
+        rows = connection.execute(load_sql("queries/stored_minutes"), bounds).fetchall()
+        found = settled(windows, {utc(moment) for (moment,) in rows})
+    return found
 
 
 def ledger_windows(connection: duckdb.DuckDBPyConnection, product: str, low: datetime, high: datetime) -> list[Window]:

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 # the columns hold 8 decimals; the exact sums of features_bands need prices below this
 PRICE_LIMIT = Decimal(10**9)
 VOLUME_LIMIT = Decimal(10**18)
+# anything smaller would be stored as 0
+PRICE_FLOOR = Decimal("5e-9")
 
 
 def fault(candle: Candle, window: Span, known_at: datetime) -> str | None:
     """Return the name of the first rule ``candle`` breaks, None when it is good.
 
-    The rules, in order: not_finite, off_grid, outside_window, still_open, non_positive_price, negative_volume,
-    out_of_range (a price from 1e9 up), ohlc_order. A big move breaks none of them: it is flagged by `dq_spikes`.
+    The rules, in order: not_finite, off_grid, outside_window, still_open, non_positive_price (also one that
+    eight decimals round to 0), negative_volume, out_of_range (a price from 1e9 up), ohlc_order. A big move breaks none of them: it is flagged by `dq_spikes`.
     """
     prices = (candle.open, candle.high, candle.low, candle.close)
     return _untellable(candle, prices) or _untimely(candle, window, known_at) or _unsound(candle, prices)
@@ -41,7 +43,7 @@ def _untimely(candle: Candle, window: Span, known_at: datetime) -> str | None:
 
 
 def _unsound(candle: Candle, prices: tuple[Decimal, ...]) -> str | None:
-    if min(prices) <= 0:
+    if min(prices) < PRICE_FLOOR:
         return "non_positive_price"
     if candle.volume < 0:
         return "negative_volume"

@@ -9,7 +9,9 @@ from pathlib import Path
 
 SQL_ROOT = Path(__file__).resolve().parent.parent / "sql"
 
-_KEYS = ("database", "grain", "carries", "reads", "known", "causal", "warm-up", "result", "parameters")
+_KEYS = (
+    "database", "grain", "carries", "reads", "known", "causal", "warm-up", "history", "coins", "result", "parameters"
+)  # fmt: skip
 _ENTRY = re.compile(r"^--\s{1,2}(?P<key>[a-z][\w-]*)\s{2,}(?P<text>\S.*)$")
 
 
@@ -41,7 +43,15 @@ class Header:
     @property
     def warm_up_minutes(self) -> int:
         """Minutes of a segment that must have passed before its first row: the header's leading number."""
-        found = re.match(r"\d+", self.facts.get("warm-up", "0"))
+        return self._minutes("warm-up")
+
+    @property
+    def history_minutes(self) -> int:
+        """Minutes before a row that decide it: the header's ``history``, or the warm-up where there is none."""
+        return max(self._minutes("history"), self.warm_up_minutes)
+
+    def _minutes(self, key: str) -> int:
+        found = re.match(r"\d+", self.facts.get(key, "0"))
         return int(found.group()) if found else 0
 
 

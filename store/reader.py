@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import duckdb
 
 from desk.errors import StoreError
 from store.database import connect
+from store.failures import copy_of_another_version, unreadable_copy
 from store.queries import load_sql
+from store.schema import SCHEMA_VERSION, attached_version
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
     from desk.config import Paths
+
+Row = tuple[Any, ...]
+_ROWS_AT_A_TIME = 2_048
 
 
 class Reader:
@@ -28,7 +34,8 @@ class Reader:
         """Attach whichever copies exist.
 
         Raises:
-            StoreError: neither exists yet.
+            NotADatabaseError: one of them is damaged, or of newer code.
+            StoreError: neither exists yet, or one was published by an older version.
         """
         present = [
             (name, copy)
@@ -39,9 +46,10 @@ class Reader:
             msg = f"nothing is published under {paths.home} yet; run: make backfill"
             raise StoreError(msg)
         self._copies = [copy for _, copy in present]
+        self._databases = tuple(name for name, _ in present)
         self.connection = connect(":memory:")
         for name, copy in present:
-            self.connection.execute(f"attach '{str(copy).replace(chr(39), chr(39) * 2)}' as {name} (read_only)")
+            self._attach(name, copy)
         self.connection.execute("set search_path = '" + ",".join(name for name, _ in present) + "'")
 
     def __enter__(self) -> Self:
@@ -53,6 +61,17 @@ class Reader:
     ) -> None:
         """Close the session."""
         self.connection.close()
+
+    def _attach(self, name: str, copy: Path) -> None:
+        try:
+            self.connection.execute(f"attach '{str(copy).replace(chr(39), chr(39) * 2)}' as {name} (read_only)")
+        except duckdb.Error as error:
+            self.connection.close()
+            raise unreadable_copy(error, copy) from error
+        version = attached_version(self.connection, name)
+        if version is not None and version != SCHEMA_VERSION:
+            self.connection.close()
+            raise copy_of_another_version(copy, version, SCHEMA_VERSION)
 
     def rows(self, query: str, **parameters: object) -> list[dict[str, Any]]:
         """Run ``sql/<query>.sql`` with ``$name`` parameters; return its rows as dictionaries.
@@ -70,16 +89,50 @@ class Reader:
         """
         return self._fetch(text, {})
 
-    def write_parquet(self, text: str, target: Path) -> None:
-        """Run one SELECT and write its rows to ``target`` as Parquet (zstd).
+    def stream(self, text: str, parameters: Mapping[str, object] | None = None) -> tuple[list[str], Iterator[Row]]:
+        """Run any SQL text with ``$name`` parameters; return the column names, and its rows as they are asked for.
+
+        Raises:
+            StoreError: DuckDB's own words for what is wrong with it; also while rows are taken.
+        """
+        try:
+            cursor = self.connection.execute(text, dict(parameters) if parameters else None)
+        except duckdb.Error as error:
+            raise StoreError(str(error)) from error
+        return [column[0] for column in cursor.description or []], _taken(cursor)
+
+    def write_parquet(self, text: str, target: Path, parameters: Mapping[str, object] | None = None) -> None:
+        """Run one SELECT with ``$name`` parameters and write its rows to ``target`` as Parquet (zstd).
 
         Raises:
             StoreError: the SQL is wrong or the file cannot be written.
         """
         try:
-            self.connection.sql(text).write_parquet(str(target), compression="zstd")
+            # the stub does not say that there is none where the text is no SELECT
+            relation = cast(
+                "duckdb.DuckDBPyRelation | None",
+                self.connection.sql(text, params=dict(parameters) if parameters else None),
+            )
+            if relation is None:
+                msg = "a Parquet file needs rows: give one SELECT"
+                raise StoreError(msg)
+            relation.write_parquet(str(target), compression="zstd")
         except duckdb.Error as error:
             raise StoreError(str(error)) from error
+
+    def names(self) -> list[str]:
+        """Return every table, view and macro there is to ask, whichever copy it is in."""
+        rows = self.connection.execute(
+            "select table_name from duckdb_tables() where not internal "
+            "union select view_name from duckdb_views() where not internal "
+            "union select function_name from duckdb_functions() where not internal and function_type = 'table_macro'"
+        ).fetchall()
+        return sorted(row[0] for row in rows)
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        """Which of ``market`` and ``signals`` are published."""
+        return self._databases
 
     def published_at(self) -> datetime:
         """Return when the older of the attached copies was published."""
@@ -92,3 +145,11 @@ class Reader:
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         except duckdb.Error as error:
             raise StoreError(str(error)) from error
+
+
+def _taken(cursor: duckdb.DuckDBPyConnection) -> Iterator[Row]:
+    try:
+        while rows := cursor.fetchmany(_ROWS_AT_A_TIME):
+            yield from rows
+    except duckdb.Error as error:
+        raise StoreError(str(error)) from error

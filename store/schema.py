@@ -1,21 +1,51 @@
-"""Build a database from the files under `sql/`, in the order their headers say they read each other."""
+"""Build a database from the files under `sql/`, in the order of their `reads`, and bring an older one up to date.
+
+``sql/tables`` says what a table is now; ``sql/migrations/NNNN_name.sql`` how tables of version NNNN - 1 become those of
+version NNNN. Views, labels and macros hold nothing, so they are simply made anew.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
-from desk.errors import NotADatabaseError
+from store.failures import foreign, newer
 from store.queries import SQL_ROOT, Header, headers, load_sql, parse_header
 
 if TYPE_CHECKING:
     import duckdb
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _FOLDERS = ("tables", "views", "labels", "macros")
+_HALLMARKS = {"market": "candles_1m", "signals": "decisions"}
+"""A table of each database that no version was ever without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step from a version of the tables to the next."""
+
+    number: int
+    """The version it leads to."""
+    name: str
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        """Hash of its file, recorded with it."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a database was last built by."""
+
+    version: int
+    sql_sha256: str
 
 
 @cache
@@ -29,6 +59,16 @@ def objects(database: str) -> dict[str, tuple[str, Header]]:
     }
     graph = {name: [read for read in header.reads if read in found] for name, (_, header) in found.items()}
     return {name: found[name] for name in TopologicalSorter(graph).static_order()}
+
+
+@cache
+def migrations(database: str) -> tuple[Migration, ...]:
+    """Return the steps of ``market`` or ``signals``, oldest first."""
+    return tuple(
+        Migration(int(name.partition("_")[0]), name, load_sql(f"migrations/{name}"))
+        for name, header in sorted(headers("migrations").items())
+        if header.database in {database, "both"}
+    )
 
 
 @cache
@@ -47,35 +87,104 @@ def applied_hash(connection: duckdb.DuckDBPyConnection) -> str | None:
     Raises:
         NotADatabaseError: newer code wrote it.
     """
-    known = connection.execute("select count(*) from duckdb_tables() where table_name = 'schema_version'").fetchall()
-    if known[0][0] == 0:
+    found = applied(connection)
+    return found.sql_sha256 if found else None
+
+
+def applied(connection: duckdb.DuckDBPyConnection) -> Applied | None:
+    """Return what the database was last built by, None for one that was never built.
+
+    Raises:
+        NotADatabaseError: newer code wrote it.
+    """
+    if "schema_version" not in _tables(connection):
         return None
+    # in the order of writing: a clock may have been set back in between
     rows = connection.execute(
-        "select version, sql_sha256 from schema_version order by applied_at desc limit 1"
+        "select version, sql_sha256 from schema_version order by version desc, rowid desc limit 1"
     ).fetchall()
     if not rows:
         return None
     if rows[0][0] > SCHEMA_VERSION:
-        msg = f"the database has schema {rows[0][0]}, this code knows {SCHEMA_VERSION}; update Candledesk"
-        raise NotADatabaseError(msg)
-    return str(rows[0][1])
+        raise newer(_file(connection), f"its schema is {rows[0][0]}, this code knows {SCHEMA_VERSION}")
+    return Applied(int(rows[0][0]), str(rows[0][1]))
+
+
+def attached_version(connection: duckdb.DuckDBPyConnection, database: str) -> int | None:
+    """Return the schema version of an attached database, None if it has none."""
+    found = connection.execute(
+        "select 1 from duckdb_tables() where database_name = $1 and table_name = 'schema_version'", [database]
+    ).fetchall()
+    if not found:
+        return None
+    version = connection.execute(f"select max(version) from {database}.schema_version").fetchall()[0][0]  # noqa: S608  # market or signals
+    return None if version is None else int(version)
 
 
 def apply_schema(connection: duckdb.DuckDBPyConnection, database: str, *, with_comments: bool = True) -> bool:
-    """Create or refresh every object of ``database``; return whether anything was done.
+    """Create or bring up to date every object of ``database``; return whether anything was done.
 
     Call it inside a write transaction: a database is built whole or not at all. In-memory stores that nobody
     browses leave out the comments, some 400 statements.
+
+    Raises:
+        NotADatabaseError: newer code wrote it, or it is another database.
     """
     wanted = schema_hash()
-    if applied_hash(connection) == wanted:
+    before = applied(connection)
+    _require_ours(connection, database, before)
+    if before == Applied(SCHEMA_VERSION, wanted):
         return False
+    if before is not None:
+        _drop_derived(connection)
+        _migrate(connection, database, before.version)
     for name, (folder, header) in objects(database).items():
         connection.execute(load_sql(f"{folder}/{name}")).fetchall()
         if with_comments:
             _comment(connection, folder, header)
-    connection.execute("insert into schema_version values ($1, $2, $3)", [SCHEMA_VERSION, wanted, datetime.now(UTC)])
+    _record(connection, SCHEMA_VERSION, wanted)
     return True
+
+
+def _migrate(connection: duckdb.DuckDBPyConnection, database: str, version: int) -> None:
+    for migration in migrations(database):
+        if migration.number > version:
+            connection.execute(migration.text)
+            _record(connection, migration.number, migration.sha256)
+
+
+def _record(connection: duckdb.DuckDBPyConnection, version: int, sha256: str) -> None:
+    connection.execute("insert into schema_version values ($1, $2, $3)", [version, sha256, datetime.now(UTC)])
+
+
+def _require_ours(connection: duckdb.DuckDBPyConnection, database: str, before: Applied | None) -> None:
+    tables = _tables(connection)
+    if before is None and tables:
+        raise foreign(_file(connection), f"tables of another program ({', '.join(sorted(tables)[:3])})")
+    if before is not None and _HALLMARKS[database] not in tables:
+        raise foreign(_file(connection), f"no table {_HALLMARKS[database]}: it is not the {database} database")
+
+
+def _drop_derived(connection: duckdb.DuckDBPyConnection) -> None:
+    """Drop all that holds no rows, so that tables can change under it and what is no longer known goes."""
+    views = connection.execute("select view_name from duckdb_views() where not internal and not temporary").fetchall()
+    for (name,) in views:
+        connection.execute(f'drop view "{name}"')
+    macros = connection.execute(
+        "select distinct function_name from duckdb_functions() where function_type = 'table_macro' and not internal"
+    ).fetchall()
+    for (name,) in macros:
+        connection.execute(f'drop macro table "{name}"')
+
+
+def _tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    found = connection.execute("select table_name from duckdb_tables() where not internal and not temporary")
+    return {row[0] for row in found.fetchall()}
+
+
+def _file(connection: duckdb.DuckDBPyConnection) -> str:
+    rows = connection.execute("select path from duckdb_databases() where database_name = current_database()").fetchall()
+    return rows[0][0] or "the database in memory"
 
 
 def _comment(connection: duckdb.DuckDBPyConnection, folder: str, header: Header) -> None:

@@ -24,7 +24,7 @@ from desk.records import (
     SignalRow,
     TickRows,
 )
-from store.database import publish, write_transaction
+from store.database import migrate, publish, write_transaction
 from store.queries import load_sql
 from store.schema import applied_hash, apply_schema
 
@@ -122,8 +122,7 @@ class SignalStore:
     def migrate(self) -> bool:
         """Create or refresh every table and view; return whether anything was done."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with write_transaction(self.path) as connection:
-            return apply_schema(connection, "signals")
+        return migrate(self.path, lambda connection: apply_schema(connection, "signals"))
 
     def publish(self, copy: Path) -> Path:
         """Refresh the read copy that reports and people open."""

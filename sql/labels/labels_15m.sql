@@ -19,10 +19,11 @@ with paired as (
         minute,
         close,
         is_filled,
-        lead(close, 15) over segment as close_later,
-        lead(is_filled, 15) over segment as is_later_filled
+        lead(close, 15) over () as close_later,
+        lead(is_filled, 15) over () as is_later_filled,
+        -- rows come sorted, and this is 15 only in one segment of one product
+        lead(minute_of_segment, 15) over () - minute_of_segment as minutes_later
     from candles_dense
-    window segment as (partition by product, segment_start order by minute)
 )
 
 select
@@ -32,4 +33,4 @@ select
     cast(close_later > close as tinyint) as direction_15m,
     cast(close_later - close as double) / cast(close as double) as return_15m
 from paired
-where not is_filled and not is_later_filled;
+where minutes_later = 15 and not is_filled and not is_later_filled;

@@ -17,6 +17,11 @@
 -- close               last trade price, quote currency; carried forward in a filled minute
 -- volume              traded amount, base currency; 0 in a filled minute
 -- is_filled           whether nobody traded in this minute
+--
+-- Rows come sorted by product and minute, and the views built on this one lag over rows as they come: `lag(x, k) over ()` streams
+-- through sorted rows, ten times faster than a window that partitions and sorts by itself. What keeps that safe is
+-- minute_of_segment, which counts rows that in fact follow each other by one minute in one product: a value over n minutes exists
+-- only where it is n - 1 or more, so no lag reads across a hole, into another product or past a row out of its place.
 create or replace view candles_dense as
 with candle as (
     select
@@ -28,65 +33,59 @@ with candle as (
         close,
         volume
     from candles_1m
+    order by
+        product,
+        minute
 ),
 
 stepped as (
     select
         *,
-        lag(minute) over history as minute_before,
-        lead(minute) over history as minute_after
+        coalesce(
+            product = lag(product) over () and minute - lag(minute) over () between 1 and 61, false
+        ) as is_continued,
+        case
+            when product = lead(product) over () and lead(minute) over () - minute between 2 and 61
+                then lead(minute) over () - minute
+            else 1
+        end as minutes_covered
     from candle
-    window history as (partition by product order by minute)
-),
-
-segmented as (
-    select
-        *,
-        max(case when minute_before is null or minute - minute_before > 61 then minute end) over (
-            partition by product
-            order by minute
-            rows between unbounded preceding and current row
-        ) as segment_minute
-    from stepped
 ),
 
 gridded as (
     select
-        product,
-        minute,
-        segment_minute,
-        open,
-        high,
-        low,
-        close,
-        volume,
-        false as is_filled
-    from segmented
-    union all
+        * exclude (minutes_covered),
+        unnest(range(minutes_covered)) as minutes_since
+    from stepped
+),
+
+numbered as (
     select
-        product,
-        minute + unnest(range(1, minute_after - minute)) as minute,
-        segment_minute,
-        close as open,
-        close as high,
-        close as low,
-        close,
-        cast(0 as decimal(28, 8)) as volume,
-        true as is_filled
-    from segmented
-    where minute_after - minute between 2 and 61
+        * exclude (is_continued),
+        row_number() over () as line,
+        case when minutes_since = 0 and not is_continued then row_number() over () end as first_line
+    from gridded
+),
+
+segmented as (
+    select
+        * exclude (line, first_line, minute, minutes_since),
+        minute + minutes_since as minute,
+        minutes_since > 0 as is_filled,
+        line - max(first_line) over (rows unbounded preceding) as minute_of_segment -- noqa: PRS
+    from numbered
 )
 
 select
     product,
     make_timestamptz(minute * 60000000) as open_time,
     minute,
-    make_timestamptz(segment_minute * 60000000) as segment_start,
-    minute - segment_minute as minute_of_segment,
-    open,
-    high,
-    low,
+    make_timestamptz((minute - minute_of_segment) * 60000000) as segment_start,
+    minute_of_segment,
+    case when is_filled then close else open end as open,
+    case when is_filled then close else high end as high,
+    case when is_filled then close else low end as low,
     close,
-    volume,
+    case when is_filled then 0 else volume end as volume,
     is_filled
-from gridded;
+from segmented;

@@ -10,12 +10,14 @@
 -- name       what to write after from; a macro takes its parameters in brackets
 -- takes      a macro's parameters, comma separated; empty otherwise
 -- sentence   what it holds
+-- example    a query to start from
 create or replace view help as
 select
     'table' as kind,
     table_name as name,
     '' as takes,
-    comment as sentence
+    comment as sentence,
+    'from ' || table_name || ' limit 5' as example
 from duckdb_tables()
 where not internal
 union all
@@ -23,7 +25,8 @@ select
     'view' as kind,
     view_name as name,
     '' as takes,
-    comment as sentence
+    comment as sentence,
+    'from ' || view_name || ' limit 5' as example
 from duckdb_views()
 where not internal
 union all
@@ -31,6 +34,7 @@ select
     'macro' as kind,
     function_name as name,
     array_to_string(parameters, ', ') as takes,
-    comment as sentence
+    regexp_replace(comment, ', such as from .*$', '.') as sentence,
+    regexp_extract(comment, 'such as (from .*)\.$', 1) as example
 from duckdb_functions()
 where function_type = 'table_macro' and not internal;

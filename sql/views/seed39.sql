@@ -4,7 +4,7 @@
 -- reads     seed39_rows
 -- known     at open_time + 1 minute
 -- causal    nothing here looks forward; the labels are in labels_15m
--- warm-up   256 minutes of a segment, those of rsi and macd; no row before, nothing is back-filled
+-- warm-up   288 minutes of a segment, those of rsi and macd; no row before, nothing is back-filled
 --
 -- product              exchange product id
 -- open_time            UTC start of the minute

@@ -4,7 +4,7 @@
 -- reads     features_session
 -- known     at open_time + 1 minute
 -- causal    nothing here looks forward; the labels are in labels_15m
--- warm-up   256 minutes of a segment, those of rsi and macd; no row before, nothing is back-filled
+-- warm-up   288 minutes of a segment, those of rsi and macd; no row before, nothing is back-filled
 --
 -- product              exchange product id
 -- minute               the same as whole minutes since 1970
@@ -97,4 +97,4 @@ select
     volatility_medium,
     volatility_high
 from features_session
-where minute_of_segment >= 256;
+where minute_of_segment >= 288;
