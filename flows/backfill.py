@@ -14,8 +14,10 @@ from tasks.market_data import (
     export_raw,
     plan_span,
     publish_market,
+    repair_product,
     report_coverage,
     require_products,
+    require_repaired,
 )
 from tasks.runner import threads
 
@@ -27,6 +29,7 @@ def backfill(
     start: datetime | None = None,
     end: datetime | None = None,
     export: bool = False,
+    repair: bool = False,
 ) -> list[str]:
     """Fetch what the ledger says is missing of every product; a second run asks only for the rest.
 
@@ -36,10 +39,20 @@ def backfill(
         start: First minute instead of ``days``, UTC.
         end: The minute after the last; the last closed one when left out.
         export: Also write each product as an immutable Parquet file.
+        repair: Instead of that, ask again for failed windows, and for empty and quarantined minutes that are due.
+
+    Returns:
+        The complete products, or for a repair one line each of what was asked again and found.
     """
     settings = load_settings()
     names = settings.resolve_products(products)
     check_provider()
+    if repair:
+        again = [repair_product.submit(product) for product in names]
+        outcomes = [run.result(raise_on_failure=False) for run in again]
+        report_coverage()
+        publish_market()
+        return require_repaired(outcomes)
     first, last = plan_span(days or settings.backfill_days, start, end)
     runs = [backfill_product.submit(product, first, last) for product in names]
     states = [run.result(raise_on_failure=False) for run in runs]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.dataset import PARTS
+from models.leak_data import input_leaks, split_leaks
 from models.scaler import Scaler, fit_scaler
 
 if TYPE_CHECKING:
@@ -20,8 +21,15 @@ def lit_canaries(data: Dataset, scaler: Scaler) -> dict[str, str]:
         "part_order": _part_order(data),
         "train_only_scaler": _scaler(data, scaler),
         "labels": _labels(data),
+        "shuffled_split": _split(data, "shuffled split"),
+        "coin_instants": _split(data, "coins split at different instants"),
+        "label_among_inputs": "; ".join(f"{leak.place}: {leak.seen}" for leak in input_leaks(data)[:3]),
     }
     return {name: text for name, text in seen.items() if text}
+
+
+def _split(data: Dataset, name: str) -> str:
+    return next((f"{leak.place}: {leak.seen}" for leak in split_leaks(data) if leak.name == name), "")
 
 
 def _double_rows(data: Dataset) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from desk.errors import ConfigError
+from desk.market import FROM_TRADES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -323,7 +324,7 @@ def _parity(evidence: Evidence) -> GateResult:
 
 def is_real(sources: Sequence[str]) -> bool:
     """Return whether any candle came from a real market; a market that is simulated says so in its source."""
-    return any(source not in _SIMULATED for source in sources) or not sources
+    return any(source.removesuffix(FROM_TRADES) not in _SIMULATED for source in sources) or not sources
 
 
 def _audit(evidence: Evidence) -> GateResult:

@@ -42,7 +42,7 @@ JUDGE_STRIDE = {"transformer": 5}
 PARITY_WINDOWS = 1000
 _BATCH = 256
 # part of what makes a judgement reusable: raise it when a change here changes what a judging says
-JUDGING = 2
+JUDGING = 3
 
 
 def judge(
@@ -75,7 +75,7 @@ def judge(
     network = load_network(folder, marker)
     minutes = int(marker["window_minutes"])
     stride = JUDGE_STRIDE.get(marker["architecture"], 1)
-    fitted = [_calibrate(network, scaler, data, minutes, stride, product) for product in data.coins]
+    fitted = [calibrate(network, scaler, data, minutes, stride, product) for product in data.coins]
     calibrations = [calibration for calibration, _ in fitted]
     model = served(network, scaler, calibrations)
     graph = export_graph(model, folder, minutes, len(data.columns))
@@ -133,7 +133,7 @@ def _known(folder: Path, key: str) -> Judgement | None:
     return judgement_from_json(content) if content.get("key") == key and whole else None
 
 
-def _calibrate(
+def calibrate(
     network: nn.Module, scaler: Scaler, data: Dataset, minutes: int, stride: int, product: str
 ) -> tuple[Calibration, dict[str, dict[str, float]]]:
     """Fit on the calibration part alone, and cut the tiers there: no training saw it, the test part is still closed."""
@@ -170,6 +170,8 @@ def _manifest(model_id: str, marker: dict[str, Any], graph: Path, data: Dataset)
         "candidate_id": marker["candidate_id"],
         "architecture": marker["architecture"],
         "products": list(data.coins),
+        # what a feature set that reads other coins saw: served in another market its inputs mean something else
+        "market": list(data.manifest["products"]),
         "inputs": list(data.columns),
         "feature_set": marker["feature_set"]["name"],
         "feature_set_version": marker["feature_set"]["version"],

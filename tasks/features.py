@@ -13,6 +13,7 @@ from desk.config import load_settings
 from desk.errors import DatasetError
 from desk.market import DatasetRef, Span
 from models.artefacts import read_json
+from store.features import recorded_set
 from tasks.market_data import plain_rows
 
 if TYPE_CHECKING:
@@ -56,7 +57,12 @@ def export_dataset(products: Sequence[str]) -> DatasetRef:
             raise DatasetError(msg)
         span = Span(min(span.start for _, span in present), max(span.end for _, span in present))
         dataset = store.export_dataset(
-            [product for product, _ in present], span, settings.paths.datasets, feature_set=settings.feature_set
+            [product for product, _ in present],
+            span,
+            settings.paths.datasets,
+            feature_set=settings.feature_set,
+            threads=settings.feature_threads,
+            memory_mb=settings.feature_memory_mb,
         )
     finally:
         store.close()
@@ -66,12 +72,20 @@ def export_dataset(products: Sequence[str]) -> DatasetRef:
 
 @task(name="latest-dataset", task_run_name="latest dataset")
 def latest_dataset() -> DatasetRef:
-    """Return the data set exported last; training never builds one itself, so a re-run trains on the same."""
-    store = open_store(load_settings())
+    """Return the data set exported last; training never builds one itself, so a re-run trains on the same.
+
+    Raises:
+        ConfigError: it is of another feature set than `FEATURE_SET`, or of one whose SQL has changed since.
+    """
+    settings = load_settings()
+    store = open_store(settings)
     try:
-        return store.latest_dataset()
+        dataset = store.latest_dataset()
     finally:
         store.close()
+    features = read_json(Path(dataset.manifest_path))["feature_set"]
+    recorded_set(features["name"], features["sha256"], settings.feature_set)
+    return dataset
 
 
 def products_in(dataset: DatasetRef, wanted: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.tasks import exponential_backoff
 
 from desk.collect.backfill import BackfillResult, backfill, open_store
+from desk.collect.repair import RepairResult, repair
 from desk.config import Settings, load_settings
 from desk.errors import ExchangeUnavailableError, UnknownProductError
 from desk.market import Span, floor_minute
@@ -103,9 +104,43 @@ def backfill_product(product: str, start: datetime, end: datetime) -> BackfillRe
         result.quarantined,
     )
     if result.state == "partial":
-        msg = f"{product}: {result.failed_windows} windows failed after all retries; run the same command again, it asks only for those"
+        msg = f"{product}: {result.failed_windows} windows failed after all retries ({result.reason}); run the same command again, it asks only for those"
         raise ExchangeUnavailableError(msg)
     return result
+
+
+@task(
+    name="repair-product",
+    task_run_name="repair {product}",
+    tags=["market"],
+    retries=2,
+    retry_delay_seconds=exponential_backoff(backoff_factor=2),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=worth_another_try,
+)
+def repair_product(product: str) -> RepairResult:
+    """Ask again for failed windows, and for empty and quarantined minutes that are due.
+
+    Retried: what was answered is in the ledger and no longer due.
+    """
+    result = asyncio.run(repair(load_settings(), product, Progress(f"repair {product}")))
+    (get_run_logger().warning if result.state == "not_offered" else get_run_logger().info)("%s", result)
+    if result.state == "partial":
+        msg = f"{result}; run the same command again, it asks for those at once"
+        raise ExchangeUnavailableError(msg)
+    return result
+
+
+def require_repaired(results: Sequence[RepairResult | BaseException]) -> list[str]:
+    """Return one line for each product; what is not offered is reported, not failed on.
+
+    Raises:
+        ExchangeUnavailableError: a product's windows failed again.
+    """
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [str(result) for result in results]
 
 
 def require_products(results: Sequence[BackfillResult | BaseException]) -> list[str]:

@@ -24,6 +24,7 @@ from models.judgement import Judgement
 from models.process import judge_in_process
 from models.registry import Registry
 from models.terms import judging_terms
+from tasks.features import products_in
 from tasks.progress import artifact_key
 
 
@@ -138,7 +139,7 @@ def record_baseline(dataset: DatasetRef, mode: str) -> str:
     """Replay the test part through the runtime's own decision code; its tier mix is what observation is held to."""
     settings = load_settings()
     try:
-        loaded = load_models(settings, settings.products, mode)
+        loaded = load_models(settings, products_in(dataset, None), mode)
     except ModelError as error:
         get_run_logger().warning("no baseline: %s", error)
         return str(error)

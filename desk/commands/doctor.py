@@ -12,6 +12,7 @@ from rich.table import Table
 from desk.commands import services
 from desk.config import load_settings
 from desk.errors import StoreError
+from desk.providers.extras import EXTRAS, install_command, is_installed
 from store.reader import Reader
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def doctor() -> None:
     """Examine the folder step by step and name the next command."""
     settings = load_settings()
     settings.paths.make()
-    findings = [_key(settings), *_store(settings), _registry(settings), _alerts(settings), _services()]
+    findings = [_market(settings), *_store(settings), _registry(settings), _alerts(settings), _services()]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("", "what", "found", "repair"):
         table.add_column(name, overflow="fold")
@@ -50,7 +51,16 @@ def doctor() -> None:
     console.print(f"next: [bold]{wanting[0].repair}[/bold]" if wanting else "nothing is missing: make run-dry")
 
 
-def _key(settings: Settings) -> Finding:
+def _market(settings: Settings) -> Finding:
+    name = settings.provider
+    if name in EXTRAS and not is_installed(name):
+        return Finding("market", f"{name} is chosen and not installed", install_command(name))
+    if name == "ccxt":
+        return Finding("market", f"ccxt, exchange {settings.ccxt_exchange}, public data")
+    if name == "yfinance":
+        return Finding("market", "Yahoo Finance, not an exchange: composite prices, 30 days of minutes")
+    if name == "synthetic":
+        return Finding("market", f"synthetic, seed {settings.synthetic_seed}: not real prices")
     if settings.has_key:
         return Finding("market", f"{settings.provider} with a key at {settings.coinbase_base_url}")
     return Finding(

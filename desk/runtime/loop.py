@@ -251,7 +251,7 @@ class Loop:
     def _input(self, product: str, open_time: datetime, candle: Candle | None, tick: Tick) -> MinuteInput:
         session = self.session
         close_time = open_time + MINUTE
-        is_stale = open_time < tick.oldest_fresh or product in tick.answers.failures
+        is_stale = open_time < tick.oldest_fresh or session.lacks_input(product, tick.answers)
         decided_at = tick.present()
         latency = 1e3 * (decided_at - close_time).total_seconds()
         if session.clock.batch_minutes > 1 and not is_stale:

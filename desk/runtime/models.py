@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from desk.errors import ModelMismatchError
 from models.artefacts import read_json
 from models.registry import Registry
 from models.scorer import Scorer
@@ -73,7 +74,7 @@ def load_models(settings: Settings, products: Sequence[str], mode: str | None = 
     In mode shadow a slot without a promoted model is served by the newest judged candidate, marked as such.
 
     Raises:
-        ModelMismatchError: a model's file, columns or feature set are not what its passport or this code says.
+        ModelMismatchError: a model's file, columns, feature set or market are not what its passport or this code says.
         ModelError: the registry is damaged.
     """
     registry = Registry(settings.paths.registry)
@@ -85,6 +86,8 @@ def load_models(settings: Settings, products: Sequence[str], mode: str | None = 
     for product in products:
         slots = {kind: folders[f"{kind}:{product}"] for kind in KINDS if f"{kind}:{product}" in folders}
         models = {kind: _open(settings, kind, *slot, opened) for kind, slot in slots.items()}
+        for model in models.values():
+            _require_market(settings, model, products)
         loaded[product] = ProductModels(product, models)
     return loaded
 
@@ -98,6 +101,18 @@ def _open(settings: Settings, kind: str, folder: Path, is_shadow: bool, opened: 
     scorer = opened[folder]
     manifest = scorer.manifest
     return LoadedModel(kind, manifest.model_id, manifest.window_minutes, scorer, is_shadow, scorer.passport)
+
+
+def _require_market(settings: Settings, model: LoadedModel, products: Sequence[str]) -> None:
+    """Refuse a model whose inputs read other coins than those it was trained among."""
+    trained = model.passport.get("market")
+    if feature_set(settings.feature_set).crosses_products and sorted(trained or ()) != sorted(products):
+        msg = (
+            f"{model.model_id} was trained on feature set {settings.feature_set} in a market of "
+            f"{', '.join(trained or ['nobody knows which coins'])}, the runtime watches {', '.join(products)}; "
+            "set PRODUCTS to the former, or train among the latter: make features, make train"
+        )
+        raise ModelMismatchError(msg)
 
 
 def _newest_candidates(settings: Settings, registry: Registry) -> dict[str, Path]:

@@ -82,6 +82,12 @@ class Session:
         """How long after its close a minute may still be decided."""
         return timedelta(seconds=self.settings.stale_after_seconds)
 
+    def lacks_input(self, product: str, answers: Answers) -> bool:
+        """Return whether candles its features need could not be asked for: its own, or those of any coin they also read."""
+        if feature_set(self.settings.feature_set).crosses_products:
+            return bool(answers.failures)
+        return product in answers.failures
+
     def headroom(self, moment: datetime) -> Headroom:
         """Return what may still be lost today."""
         return self.engine.guardrails.headroom(moment, self.engine.account.equity)

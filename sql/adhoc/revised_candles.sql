@@ -1,19 +1,25 @@
--- revised_candles: which candles came back different, and by how much?
+-- revised_candles: which candles came back different, what changed, when, and by how much?
 --
 -- database   market
--- reads      candle_revisions, candles_1m
+-- reads      candle_changes
 select
-    revision.product,
-    revision.open_time,
-    revision.known_at as told_at,
-    revision.superseded_at as told_differently_at,
-    revision.close as close_then,
-    candle.close as close_now,
-    round(1e4 * cast(candle.close - revision.close as double) / cast(candle.close as double), 2) as difference_bps,
-    candle.volume - revision.volume as volume_added
-from candle_revisions as revision
-inner join candles_1m as candle on revision.product = candle.product and revision.open_time = candle.open_time
+    product,
+    open_time,
+    told_at,
+    changed_at,
+    changed,
+    old_close,
+    new_close,
+    round(close_bps, 2) as close_bps,
+    old_volume,
+    new_volume,
+    old_source,
+    new_source,
+    is_in_force
+from candle_changes
 order by
-    abs(difference_bps) desc,
-    revision.open_time
+    abs(close_bps) desc,
+    product,
+    open_time,
+    changed_at
 limit 50;

@@ -2,19 +2,26 @@
 --
 -- reads    candle_revisions, candles_1m
 -- result   the bad rows; none is the only good answer
-select revision.*
-from candle_revisions as revision
-left join candles_1m as candle
-    on
-        revision.product = candle.product
-        and revision.open_time = candle.open_time
-        and revision.superseded_at = candle.known_at
-where
-    revision.superseded_at < revision.known_at
-    or (
-        candle.open = revision.open
-        and candle.high = revision.high
-        and candle.low = revision.low
-        and candle.close = revision.close
-        and candle.volume = revision.volume
-    );
+with version as (
+    select *
+    from candle_revisions
+    union all by name
+    select candles_1m.*
+    from candles_1m
+    semi join candle_revisions
+        on candles_1m.product = candle_revisions.product and candles_1m.open_time = candle_revisions.open_time
+),
+
+followed as (
+    select
+        *,
+        lead((open, high, low, close, volume)) over (
+            partition by product, open_time
+            order by known_at, volume, close, high, low, open
+        ) as after
+    from version
+)
+
+select *
+from followed
+where superseded_at < known_at or (open, high, low, close, volume) = after;

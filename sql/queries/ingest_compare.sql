@@ -1,9 +1,14 @@
 -- ingest_compare: hold each incoming candle against the stored one.
 --
 -- reads        incoming, candles_1m
--- result       the temporary table `compared`: incoming rows with verdict new, same, earlier (the same, but learned before), newer or older
+-- result       the temporary table `compared`: incoming rows with a verdict
 --
--- Of two versions learned at the same instant the one with more volume is the later: a minute only ever grows. The last
+-- new        the minute had no candle
+-- same       told again as it is stored, at the same time or later
+-- earlier    as it is stored, but told before
+-- newer      different, told later
+-- older      different, told before
+-- Of two versions told at the same instant the one with more volume is the later: a minute only ever grows. The last
 -- comparisons only make the order total, so that pages may arrive in any order.
 create or replace temp table compared as
 with stored as (

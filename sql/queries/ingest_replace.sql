@@ -1,18 +1,19 @@
--- ingest_replace: put newer versions, and earlier times of learning, into candles_1m.
+-- ingest_replace: put the versions in force, and when they were first told, into candles_1m.
 --
--- reads        compared, candles_1m
+-- reads        versions, candles_1m
 -- result       rows changed in candles_1m
 update candles_1m
 set
-    open = compared.open,
-    high = compared.high,
-    low = compared.low,
-    close = compared.close,
-    volume = compared.volume,
-    source = compared.source,
-    known_at = compared.known_at
-from compared
+    open = versions.open,
+    high = versions.high,
+    low = versions.low,
+    close = versions.close,
+    volume = versions.volume,
+    source = versions.source,
+    known_at = versions.known_at
+from versions
 where
-    candles_1m.product = compared.product
-    and candles_1m.open_time = compared.open_time
-    and compared.verdict in ('newer', 'earlier');
+    candles_1m.product = versions.product
+    and candles_1m.open_time = versions.open_time
+    and versions.is_version
+    and versions.superseded_at is null;

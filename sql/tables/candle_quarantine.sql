@@ -14,7 +14,7 @@
 -- volume      amount as told, base currency
 -- source      who said so
 -- known_at    when the row came in
--- reason      the rule it broke: not_finite, off_grid, outside_window, still_open, non_positive_price, negative_volume, out_of_range, ohlc_order
+-- reason      the rule it broke: not_finite, off_grid, outside_window, still_open, non_positive_price, negative_volume, out_of_range, ohlc_order; of files also last_of_file (its minute may not have been over), contradicts_exchange
 create table if not exists candle_quarantine (
     product varchar not null,
     open_time timestamptz not null,

@@ -1,17 +1,17 @@
 -- ledger: which minutes were asked for, when, and what the exchange said.
 --
 -- database  market
--- grain     one row per answered or failed window; windows of one product and state do not overlap
+-- grain     one row per window that was told of alike; windows of one product do not overlap
 -- reads     nothing
 -- known     at asked_at
 --
 -- product      exchange product id
 -- start_time   first minute of the window, UTC
 -- end_time     the minute after its last, UTC
--- state        answered (a minute of it without a candle is proved empty) or failed
--- asked_at     when the answer came, or the last try failed
--- tries        how often the window was asked for
--- reason       why it failed; empty when answered
+-- state        answered (a minute of it without a candle is proved empty), quarantined (all that was told broke a rule) or failed
+-- asked_at     when the last answer came, or the last try failed; windows merge only within one hour of asking
+-- tries        how often it was asked for, answers less than an hour apart counting once
+-- reason       why it failed, or the rule that was broken; empty when answered
 -- source       who was asked
 create table if not exists ledger (
     product varchar not null,

@@ -10,10 +10,14 @@
 -- first_open_time   first minute known to have a candle, UTC; null if none is known
 -- checked_at        when this was asked
 -- reason            the exchange's own words when it is not offered
+-- searched_from     first minute of the span searched for a candle, UTC; null if none was
+-- searched_until    the minute after its last, UTC
 create table if not exists listings (
     product varchar not null,
     state varchar not null,
     first_open_time timestamptz,
     checked_at timestamptz not null,
-    reason varchar not null
+    reason varchar not null,
+    searched_from timestamptz,
+    searched_until timestamptz
 );

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from desk.config import Paths
+from desk.errors import StoreBusyError
 from desk.market import MINUTE, Span
+from store.database import write_lock
 from store.feature_store import FeatureStore
 from store.reader import Reader
 
@@ -52,10 +55,8 @@ def writer(path: Path, product: str, pages: int) -> subprocess.Popen[str]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> FeatureStore:
-    made = FeatureStore(tmp_path / "market.duckdb")
-    made.migrate()
-    return made
+def store(tmp_path: Path, fresh_market: Callable[[Path], FeatureStore]) -> FeatureStore:
+    return fresh_market(tmp_path / "market.duckdb")
 
 
 def test_two_processes_write_at_once_and_lose_nothing(store: FeatureStore) -> None:
@@ -65,6 +66,48 @@ def test_two_processes_write_at_once_and_lose_nothing(store: FeatureStore) -> No
     assert [len(lines) for lines in told] == [20, 20]
     assert [(row["stored_minutes"], row["asked_minutes"]) for row in store.coverage()] == [(1200, 1200)] * 2
     assert [row["check"] for row in store.quality() if row["bad_rows"]] == []
+
+
+# takes the lock, holds it for 20 ms and takes it again at once, for as long as it lives
+GREEDY = """
+import sys, time
+from pathlib import Path
+from store.database import write_lock
+while True:
+    with write_lock(Path(sys.argv[1])):
+        time.sleep(0.02)
+        print("held", flush=True)
+"""
+
+
+def test_writer_that_comes_back_at_once_does_not_starve_another(tmp_path: Path) -> None:
+    path = tmp_path / "market.duckdb"
+    command = [sys.executable, "-c", GREEDY, str(path)]
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    greedy = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environ)
+    try:
+        assert greedy.stdout is not None
+        greedy.stdout.readline()
+        for _ in range(20):
+            with write_lock(path, timeout_seconds=5):
+                pass
+    finally:
+        greedy.kill()
+        rest, _ = greedy.communicate()
+    # the two took turns: the other never got the lock many times in a row
+    assert len(rest.splitlines()) < 60
+
+
+def test_waiting_that_was_given_up_takes_no_lock_later(tmp_path: Path) -> None:
+    path = tmp_path / "market.duckdb"
+    descriptor = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(StoreBusyError), write_lock(path, timeout_seconds=0.05):
+        pass
+    os.close(descriptor)
+    for _ in range(3):
+        with write_lock(path, timeout_seconds=5):
+            pass
 
 
 def test_kill_between_pages_loses_no_committed_page(store: FeatureStore) -> None:
@@ -111,6 +154,54 @@ def test_readers_of_the_copy_never_wait_nor_see_half_a_write(
     assert process.returncode == 0
     assert seen
     assert set(seen) == {0}
+
+
+# queries the published copy over and over until it is told to stop; prints how often, and every error
+READER = """
+import sys, time
+from pathlib import Path
+from desk.config import Paths
+from desk.errors import StoreBusyError
+from desk.errors import StoreError
+from store.reader import Reader
+paths, queries, torn = Paths(Path(sys.argv[1])), 0, 0
+print("ready", flush=True)
+while not (paths.home / "stop").exists():
+    try:
+        with Reader(paths) as reader:
+            torn += reader.sql("select count(*) % 60 as torn from candles_1m")[0]["torn"]
+            queries += 1
+        time.sleep(0.02)
+    except StoreError as error:
+        print("error", error, flush=True)
+print(queries, torn, flush=True)
+"""
+
+
+def test_two_writers_many_readers_and_a_publisher_see_no_lock_error(tmp_path: Path, store: FeatureStore) -> None:
+    paths = Paths(tmp_path)
+    store.publish(paths.market_copy)
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", READER, str(tmp_path)]
+    readers = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=environ)
+        for _ in range(2)
+    ]
+    writers = [writer(paths.market_db, product, 8) for product in ("BTC-USD", "ETH-USD")]
+    published = 0
+    while any(process.poll() is None for process in writers):
+        store.publish(paths.market_copy)
+        published += 1
+        time.sleep(0.05)
+    told = [process.communicate(timeout=60)[0].splitlines() for process in writers]
+    (tmp_path / "stop").touch()
+    seen = [process.communicate(timeout=60)[0].splitlines() for process in readers]
+    assert [len(lines) for lines in told] == [8, 8]
+    assert published >= 2
+    # a line that is ready, a line of counts, and no error in between
+    assert [(lines[0], len(lines)) for lines in seen] == [("ready", 2)] * 2
+    assert all(int(lines[1].split()[0]) > 0 and int(lines[1].split()[1]) == 0 for lines in seen)
+    assert [row["stored_minutes"] for row in store.coverage()] == [480, 480]
 
 
 def test_reader_keeps_its_copy_while_a_new_one_is_published(

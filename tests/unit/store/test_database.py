@@ -45,6 +45,19 @@ def test_write_lock_held_by_another_process_times_out(tmp_path: Path) -> None:
         pass
 
 
+def test_write_lock_by_way_of_a_link_is_the_same_lock(tmp_path: Path) -> None:
+    path = tmp_path / "market.duckdb"
+    with write_transaction(path):
+        pass
+    (tmp_path / "link.duckdb").symlink_to(path)
+    with (
+        write_lock(tmp_path / "link.duckdb"),
+        pytest.raises(StoreBusyError, match="another process"),
+        write_lock(path, timeout_seconds=0.05),
+    ):
+        pass
+
+
 def test_connect_something_else_is_named(tmp_path: Path) -> None:
     path = tmp_path / "market.duckdb"
     path.write_bytes(b"not a database, but long enough to be read as a header" * 500)
@@ -62,7 +75,7 @@ def test_newer_schema_is_refused(tmp_path: Path) -> None:
     with write_transaction(path) as connection:
         apply_schema(connection, "market")
         connection.execute("update schema_version set version = 99, sql_sha256 = 'other'")
-    with pytest.raises(NotADatabaseError, match="update Candledesk"), write_transaction(path) as connection:
+    with pytest.raises(NotADatabaseError, match="Bring Candledesk up to date"), write_transaction(path) as connection:
         apply_schema(connection, "market")
 
 
@@ -70,7 +83,9 @@ def test_schema_change_is_applied_and_keeps_the_rows(tmp_path: Path) -> None:
     path = tmp_path / "market.duckdb"
     with write_transaction(path) as connection:
         apply_schema(connection, "market")
-        connection.execute("insert into listings values ('BTC-USD', 'offered', null, now(), '')")
+        connection.execute(
+            "insert into listings by name select 'BTC-USD' as product, 'offered' as state, now() as checked_at, '' as reason"
+        )
         connection.execute("update schema_version set sql_sha256 = 'of an older build'")
     with write_transaction(path) as connection:
         assert apply_schema(connection, "market")

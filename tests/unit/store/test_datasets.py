@@ -16,7 +16,7 @@ import pytest
 
 from desk.errors import DatasetError, StoreError
 from desk.market import HORIZON_MINUTES, MINUTE, Candle, Page, Span
-from store import datasets
+from store import parts as part_files
 from store.feature_store import FeatureStore
 from store.features import FEATURE_SETS
 from store.splits import Borders, walk_forward
@@ -72,12 +72,13 @@ def test_export_dataset_same_order_gives_the_same_bytes(store: FeatureStore, tmp
 def test_export_dataset_rows_do_not_depend_on_how_it_is_cut(
     store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = store.export_dataset(COINS, SPAN, tmp_path / "whole")
-    monkeypatch.setattr(datasets, "_PART_MINUTES", 333)
-    parts = store.export_dataset(COINS, SPAN, tmp_path / "parts")
-    assert pl.read_parquet(parts.path).equals(pl.read_parquet(whole.path))
-    counted = [json.loads(Path(made.manifest_path).read_text(encoding="utf-8"))["rows"] for made in (whole, parts)]
-    assert counted[0] == counted[1]
+    # the span crosses midnight into March, so that there are two parts a product
+    early = Span(SPAN.start - timedelta(minutes=700), SPAN.end)
+    whole = store.export_dataset(COINS, early, tmp_path / "whole", threads=1)
+    monkeypatch.setattr(part_files, "_CHUNK_MINUTES", 1)
+    cut = store.export_dataset(COINS, early, tmp_path / "cut", threads=3, memory_mb=300)
+    assert Path(cut.path).read_bytes() == Path(whole.path).read_bytes()
+    assert Path(cut.manifest_path).read_bytes() == Path(whole.manifest_path).read_bytes()
 
 
 def test_export_dataset_is_catalogued_and_found_again(store: FeatureStore, tmp_path: Path) -> None:
@@ -175,7 +176,7 @@ def test_export_dataset_known_at_cut_rebuilds_a_past_one(store: FeatureStore, tm
 
 
 def test_export_dataset_short_history_says_how_much_is_needed(store: FeatureStore, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="257 minutes"):
+    with pytest.raises(DatasetError, match="289 minutes"):
         store.export_dataset(COINS, Span(T0, T0 + 200 * MINUTE), tmp_path)
     with pytest.raises(DatasetError, match="make backfill"):
         store.export_dataset(["SOL-USD"], SPAN, tmp_path)
@@ -196,8 +197,7 @@ def test_export_raw_name_never_changes_its_content(store: FeatureStore, tmp_path
     assert path.name == "BTC-USD_1m_2024-03-01_2024-03-02.parquet"
     assert pl.read_parquet(path).height == manifest["rows"] == MINUTES - manifest["missing"]
     assert store.export_raw("BTC-USD", SPAN, tmp_path) == path
-    late = Candle("BTC-USD", T0, *(Decimal(100),) * 4, Decimal(1))
-    store.record_pages([Page("BTC-USD", Span(T0, T0 + MINUTE), (late,), T0 + timedelta(days=9), "synthetic")])
+    path.write_bytes(path.read_bytes() + b" ")
     content = path.read_bytes()
     with pytest.raises(StoreError, match="another content"):
         store.export_raw("BTC-USD", SPAN, tmp_path)

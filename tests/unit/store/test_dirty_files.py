@@ -1,17 +1,14 @@
-"""Two real files as they were found: newest first, duplicates, a revised minute, open minutes saved too early."""
+"""Two real files as they were found, through `desk import`: newest first, duplicates, a minute told twice, open minutes."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pyarrow.parquet as pq
 import pytest
 
-from desk.market import MINUTE, Candle, Page, Span
+from desk.collect.importing import LAST_OF_FILE, import_file, import_order
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
@@ -19,52 +16,56 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real
 
+_EQUAL_TO_CLEAN = """
+select
+    count(*) as told,
+    count(*) filter (where
+        (ours.open::double, ours.high::double, ours.low::double, ours.close::double, ours.volume::double)
+        = (clean.open, clean.high, clean.low, clean.close, clean.volume)
+    ) as equal
+from candles_1m as ours
+full join clean on ours.open_time = clean.time
+"""
 
-def page(product: str, candles: list[Candle], known_at: datetime) -> Page:
-    times = [candle.open_time for candle in candles]
-    return Page(product, Span(min(times), max(times) + MINUTE), tuple(candles), known_at, "import")
 
-
-def test_newest_first_file_with_duplicates_is_stored_once(recorded_candles: Path) -> None:
-    with gzip.open(recorded_candles / "dirty" / "coinbase_SOL-USD_api-order-descending.csv.gz", "rt") as stream:
-        rows = list(csv.DictReader(stream))
-    candles = [
-        Candle(
-            "SOL-USD",
-            datetime.fromisoformat(row["time"]).replace(tzinfo=UTC),
-            *(Decimal(row[name]) for name in ("open", "high", "low", "close", "volume")),
-        )
-        for row in rows
-    ]
-    times = {candle.open_time for candle in candles}
-    newest = max(times)
+def test_newest_first_file_with_duplicates_equals_its_clean_twin(recorded_candles: Path) -> None:
+    path = recorded_candles / "dirty" / "coinbase_SOL-USD_api-order-descending.csv.gz"
+    clean = pq.read_table(recorded_candles / "coinbase_SOL-USD_1m.parquet")
     with FeatureStore.in_memory() as store:
-        count = store.record_pages([page("SOL-USD", candles, newest + timedelta(seconds=30))])
-        assert len(candles) - len(times) == 145
-        assert count.stored == len(times) - 1
-        assert (count.quarantined, count.revised) == (1, 1)
-        (row,) = store.coverage()
-        assert (row["revised_candles"], row["last_open_time"]) == (1, newest - MINUTE)
+        result = import_file(store, import_order(path))
+        connection = store._connection()
+        connection.register("clean", clean)
+        equal = connection.execute(_EQUAL_TO_CLEAN).fetchall()
+        kept = connection.execute("select open_time, volume from candle_revisions").fetchall()
+        held = connection.execute("select open_time, reason from candle_quarantine").fetchall()
         assert [check["check"] for check in store.quality() if check["bad_rows"]] == []
-        # of the minute told twice the fuller version is the one that holds
-        then = store._connection().execute("select volume from candle_revisions").fetchall()
-        now = store._connection().execute(
-            "select volume from candles_1m semi join candle_revisions using (product, open_time)"
-        )
-        assert now.fetchall() > then
+    assert (result.product, result.columns) == ("SOL-USD", "time,low,high,open,close,volume")
+    assert (result.count.rows, result.count.stored, result.count.known, result.count.revised) == (
+        58_905,
+        58_759,
+        144,
+        1,
+    )
+    assert equal == [(58_759, 58_759)]
+    assert [moment.astimezone(UTC) for moment, _ in kept] == [datetime(2024, 1, 2, 13, 26, tzinfo=UTC)]
+    assert [(moment.astimezone(UTC), why) for moment, why in held] == [
+        (datetime(2024, 1, 5, 3, 49, tzinfo=UTC), LAST_OF_FILE)
+    ]
 
 
 def test_minutes_saved_while_open_are_suspected_and_kept(recorded_candles: Path) -> None:
-    with gzip.open(recorded_candles / "dirty" / "coinbase_BTC_USD_2025-02-13.jsonl.gz", "rt") as stream:
-        rows = [json.loads(line, parse_float=Decimal, parse_int=Decimal) for line in stream]
-    candles = [
-        Candle("BTC-USD", datetime.fromtimestamp(int(row[0]) // 1000, UTC), *(Decimal(cell) for cell in row[1:6]))
-        for row in rows
-    ]
+    path = recorded_candles / "dirty" / "coinbase_BTC_USD_2025-02-13.jsonl.gz"
     with FeatureStore.in_memory() as store:
-        count = store.record_pages([page("BTC-USD", candles, candles[-1].open_time + timedelta(days=1))])
-        suspected = store._connection().execute("select count(*) from dq_early_saves").fetchall()[0][0]
+        result = import_file(store, import_order(path, last_is_closed=True))
+        moments = store._connection().execute("select open_time from dq_early_saves").fetchall()
         (outage,) = store.gaps()
-    assert count.stored == len(candles)
-    assert 20 <= suspected <= 72
-    assert (outage["gap_start"], outage["missing_minutes"]) == (datetime(2025, 2, 13, 16, 41, tzinfo=UTC), 24)
+    assert result.count.stored == 1416
+    assert (outage["gap_start"], outage["missing_minutes"], outage["empty_minutes"]) == (
+        datetime(2025, 2, 13, 16, 41, tzinfo=UTC),
+        24,
+        0,
+    )
+    minutes = [moment.astimezone(UTC).minute for (moment,) in moments]
+    assert 25 <= len(minutes) <= 35
+    # whoever wrote the file came between minutes 9 and 37 and at minute 47 of each hour; the rest is saved whole
+    assert sum(minute in range(38, 46) or minute >= 49 or minute <= 8 for minute in minutes) <= 2

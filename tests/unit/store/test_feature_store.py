@@ -123,16 +123,19 @@ def test_missing_windows_asks_only_for_what_is_missing(
     assert store.missing_windows("ETH-USD", SPAN) == [SPAN]
 
 
-def test_repair_windows_returns_empty_minutes_until_they_were_tried_enough(
+def test_repair_windows_are_the_minutes_without_a_candle_each_with_its_due_time(
     store: FeatureStore, walk: Callable[..., list[Candle]]
 ) -> None:
     candles = walk("BTC-USD", 600, start=T0)
     hole = Span(T0 + 10 * MINUTE, T0 + 15 * MINUTE)
     kept = [candle for candle in candles if not hole.start <= candle.open_time < hole.end]
     store.record_pages([page(kept)])
-    assert store.repair_windows("BTC-USD", SPAN, max_tries=2) == [hole]
-    store.record_pages([page([], span=hole, known_at=KNOWN + MINUTE)])
-    assert store.repair_windows("BTC-USD", SPAN, max_tries=2) == []
+    (found,) = store.repair_windows("BTC-USD", SPAN)
+    assert (found.span, found.state, found.tries, found.due_at) == (hole, "empty", 1, KNOWN + timedelta(hours=1))
+    store.record_pages([page([], span=hole, known_at=KNOWN + timedelta(hours=2))])
+    (found,) = store.repair_windows("BTC-USD", SPAN)
+    assert (found.span, found.tries, found.due_at) == (hole, 2, KNOWN + timedelta(hours=26))
+    assert store.repair_windows("BTC-USD", Span(SPAN.start, hole.start)) == []
 
 
 def test_coverage_tells_what_became_of_every_minute(store: FeatureStore, walk: Callable[..., list[Candle]]) -> None:
@@ -174,6 +177,15 @@ def test_quality_good_candles_break_no_rule(store: FeatureStore, walk: Callable[
         ("candles_not_positive", "update candles_1m set low = 0"),
         ("candles_known_too_early", "update candles_1m set known_at = open_time"),
         ("candles_unasked", "delete from ledger"),
+        ("ledger_adds_up", "update ledger set state = 'quarantined'"),
+        ("ledger_adds_up", "insert into ledger select * from ledger"),
+        ("ledger_adds_up", "insert into candles_1m select * from candles_1m limit 1"),
+        (
+            "revisions_out_of_order",
+            "insert into candle_revisions by name "
+            "select * replace (close + 1 as close, known_at + interval '1 hour' as known_at), "
+            "known_at as superseded_at from candles_1m limit 1",
+        ),
         ("ledger_overlap", "insert into ledger select * from ledger"),
         (
             "revisions_pointless",

@@ -8,7 +8,18 @@ from decimal import Decimal
 import pytest
 
 from desk.market import MINUTE, Candle, Page, Span
-from store.ledger import ANSWERED, FAILED, Window, answered_window, not_covered, recorded
+from store.ledger import (
+    ANSWERED,
+    FAILED,
+    QUARANTINED,
+    Window,
+    answered_window,
+    due_at,
+    not_covered,
+    recorded,
+    settled,
+    told_windows,
+)
 
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
 ASKED = T0 + timedelta(days=9)
@@ -38,9 +49,79 @@ def test_recorded_same_answer_twice_changes_nothing() -> None:
     assert recorded(once, window(0, 300)) == once
 
 
-def test_recorded_later_answer_counts_a_try() -> None:
-    windows = recorded([window(0, 300)], window(100, 200, asked=ASKED + MINUTE))
+def test_recorded_answer_an_hour_later_counts_a_try() -> None:
+    windows = recorded([window(0, 300)], window(100, 200, asked=ASKED + timedelta(hours=1)))
     assert [(one.start, one.tries) for one in windows] == [(at(0), 1), (at(100), 2), (at(200), 1)]
+
+
+def test_recorded_answers_within_an_hour_are_one_try() -> None:
+    windows = [window(0, 300)]
+    for minute in range(1, 50):
+        windows = recorded(windows, window(0, 300, asked=ASKED + minute * MINUTE))
+    assert [(one.tries, one.asked_at) for one in windows] == [(1, ASKED + 49 * MINUTE)]
+
+
+def test_recorded_neighbours_asked_in_different_hours_stay_apart() -> None:
+    windows = recorded([window(0, 300)], window(300, 600, asked=ASKED + timedelta(hours=1)))
+    assert [one.asked_at for one in windows] == [ASKED, ASKED + timedelta(hours=1)]
+
+
+def test_recorded_later_answer_holds_in_whatever_order_the_two_arrive() -> None:
+    bad, empty = window(0, 1, QUARANTINED), window(0, 1, asked=ASKED + timedelta(hours=2))
+    assert [one.state for one in recorded([bad], empty)] == [ANSWERED]
+    assert [one.state for one in recorded([empty], bad)] == [ANSWERED]
+
+
+def test_recorded_of_two_answers_at_one_instant_the_unbelieved_one_holds() -> None:
+    bad, empty = window(0, 1, QUARANTINED), window(0, 1)
+    assert recorded([bad], empty) == recorded([empty], bad) == [bad]
+
+
+def test_recorded_failure_leaves_a_quarantined_minute() -> None:
+    windows = recorded([window(5, 6, QUARANTINED)], window(0, 10, FAILED, asked=ASKED + timedelta(days=1)))
+    assert [(one.start, one.state) for one in windows] == [(at(0), FAILED), (at(5), QUARANTINED), (at(6), FAILED)]
+
+
+def test_told_windows_cut_out_the_minutes_of_which_only_nonsense_was_told() -> None:
+    proved = told_windows(page(0, 300, known_at=ASKED), {at(7): "ohlc_order", at(8): "ohlc_order", at(900): "off_grid"})
+    assert [(one.start, one.end, one.state, one.reason) for one in proved] == [
+        (at(0), at(7), ANSWERED, ""),
+        (at(7), at(9), QUARANTINED, "ohlc_order"),
+        (at(9), at(300), ANSWERED, ""),
+    ]
+
+
+def test_settled_calls_a_quarantined_minute_with_a_candle_answered() -> None:
+    windows = settled([window(0, 10, QUARANTINED), window(10, 20)], {at(4), at(15)})
+    assert [(one.start, one.end, one.state) for one in windows] == [
+        (at(0), at(4), QUARANTINED),
+        (at(4), at(5), ANSWERED),
+        (at(5), at(10), QUARANTINED),
+        (at(10), at(20), ANSWERED),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "tries", "after"),
+    [
+        (FAILED, 9, timedelta(0)),
+        ("empty", 1, timedelta(hours=1)),
+        ("empty", 2, timedelta(days=1)),
+        ("quarantined", 3, timedelta(days=7)),
+        ("empty", 4, timedelta(days=30)),
+        ("empty", 5, None),
+    ],
+)
+def test_due_at_grows_with_the_tries_and_ends(state: str, tries: int, after: timedelta | None) -> None:
+    assert due_at(state, ASKED, tries) == (None if after is None else ASKED + after)
+
+
+def test_answered_window_row_off_the_grid_still_ends_on_it() -> None:
+    last = Candle("BTC-USD", at(98) + timedelta(seconds=30), *(Decimal(1),) * 5)
+    told = Page("BTC-USD", Span(at(0), at(300)), (last,), at(100) + timedelta(seconds=20), "coinbase")
+    proved = answered_window(told)
+    assert proved is not None
+    assert proved.end == at(99)
 
 
 def test_recorded_answer_removes_the_failure_it_covers() -> None:

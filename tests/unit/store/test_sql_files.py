@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 OBJECTS = [
     (database, folder, name) for database in ("market", "signals") for name, (folder, _) in objects(database).items()
 ]
-FOLDERS = ("tables", "views", "labels", "macros", "checks", "queries", "adhoc")
+FOLDERS = ("tables", "views", "labels", "macros", "checks", "queries", "adhoc", "migrations", "leaks")
 FILES = sorted(path.relative_to(SQL_ROOT).with_suffix("").as_posix() for path in SQL_ROOT.rglob("*.sql"))
 
 
@@ -57,7 +57,7 @@ def test_object_header_states_the_contract(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in FILES if name.startswith(("views", "labels", "macros", "checks", "adhoc"))]
+    "name", [name for name in FILES if name.startswith(("views", "labels", "macros", "checks", "adhoc", "leaks"))]
 )
 def test_reads_are_the_real_references(name: str) -> None:
     header = parse_header(load_sql(name))
@@ -73,7 +73,16 @@ def test_header_columns_are_those_of_the_object(built: tuple[str, duckdb.DuckDBP
 
 
 def test_macro_columns_are_those_of_its_header(built: tuple[str, duckdb.DuckDBPyConnection]) -> None:
-    calls = {"candles": "candles('BTC-USD')", "features_at": "features_at('BTC-USD', now())"}
+    calls = {
+        "candles": "candles('BTC-USD')",
+        "features_at": "features_at('BTC-USD', now())",
+        "flow_at": "flow_at('BTC')",
+        "gaps_of": "gaps_of('BTC')",
+        "coverage_of": "coverage_of('BTC', '2024-03-01')",
+        "returns": "returns('BTC')",
+        "session_stats": "session_stats('BTC')",
+        "signal_log": "signal_log()",
+    }
     database, connection = built
     for name in (name for name, (folder, _) in objects(database).items() if folder == "macros"):
         described = [row[0] for row in connection.execute(f"describe from {calls[name]}").fetchall()]
@@ -115,7 +124,7 @@ def test_seed39_has_its_39_columns_after_the_product() -> None:
     assert columns[1:8] == ["open_time", "open", "high", "low", "close", "volume", "session"]
     assert columns[-4:] == ["volatility_regime", "volatility_low", "volatility_medium", "volatility_high"]
     assert len(FEATURE_SETS["seed39"].columns) == 31
-    assert FEATURE_SETS["seed39"].warm_up_minutes == 256
+    assert FEATURE_SETS["seed39"].warm_up_minutes == 288
 
 
 def test_statement_ignores_layout_and_words() -> None:

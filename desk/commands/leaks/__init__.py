@@ -1,0 +1,1 @@
+"""What `desk leak-check` does: audit what is there, try every planted leak, run clean markets."""

@@ -1,0 +1,1 @@
+"""What `desk probe` asks of an exchange, and what it makes of the answers."""
