@@ -6,6 +6,7 @@ Run: ``python -m benchmarks.runtime``. Give DESK_HOME of a finished demo to meas
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -52,4 +53,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m benchmarks.runtime", description=__doc__).parse_args()
     main()

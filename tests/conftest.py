@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from desk.config import Settings, load_settings
 from desk.market import MINUTE, Candle, Page, Span
+from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +46,19 @@ def recorded_candles() -> Path:
     if not (folder / "coinbase_BTC-USD_1m.parquet").exists():
         pytest.skip(f"no recorded candles at {folder}; set CANDLEDESK_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def fresh_market(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], FeatureStore]:
+    """Make an empty market database: fresh_market(path). The schema is built once and copied, which takes a tenth of the time."""
+    template = tmp_path_factory.mktemp("template") / "market.duckdb"
+    FeatureStore(template).migrate()
+
+    def make(path: Path) -> FeatureStore:
+        shutil.copy(template, path)
+        return FeatureStore(path)
+
+    return make
 
 
 def _walk(product: str, minutes: int, *, start: datetime, seed: int = 0, missing: float = 0.0) -> list[Candle]:

@@ -24,6 +24,7 @@ ALLOWED = {
     "prefect": ("flows/", "tasks/"),
     "duckdb": ("store/",),
     "httpx": ("desk/providers/",),
+    "websockets": ("desk/providers/",),
     "apprise": ("desk/alerts/",),
     "onnxruntime": ("models/scorer.py", "models/export.py"),
 }

@@ -70,7 +70,7 @@ def test_database_that_is_none_is_left_as_it_is(flows, exchange):
     done = with_settings(flows, exchange).run("backfill", products="BTC", days=1)
     assert done.returncode == 2
     assert "is not a database" in last_line(done)
-    assert "move it away" in last_line(done)
+    assert "Move it and its .wal away" in last_line(done)
     assert (home / "market.duckdb").read_text().startswith("these are notes")
 
 

@@ -1,0 +1,193 @@
+"""The processes of the fault campaign: a worker that is killed, and a reader that must never notice.
+
+A worker does what the flow's tasks do, a thread for each product, by the same functions (`desk.collect.backfill`,
+`FeatureStore.publish`), and writes down every page whose commit has returned. It is forked from a process that has
+imported everything already, so that a start costs some ten milliseconds instead of a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import resource
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from desk import failpoints
+from desk.collect.backfill import BackfillResult, backfill, fetch, open_store
+from desk.collect.repair import RepairResult, repair
+from desk.config import load_settings
+from desk.errors import CredentialsError, DeskError, DiskFullError, ExchangeUnavailableError
+from desk.providers.coinbase import CoinbaseProvider, RetryPolicy
+from store.feature_store import FeatureStore
+from store.reader import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from desk.config import Settings
+    from desk.market import Page, Span
+    from store.ingest import WriteCount
+
+QUICK = RetryPolicy(attempts=6, wait_initial=0.02, wait_max=0.3, wait_jitter=0.03)
+"""As often as ever, but with short waits: a campaign of thousands of faults is not spent asleep."""
+
+PARTIAL, REFUSED, BROKEN = 3, 2, 4
+"""Exit statuses: some windows failed and are noted; the disk was full or the key refused; any other error."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One life of a worker."""
+
+    environ: Mapping[str, str]
+    """Settings, and perhaps failpoints."""
+    products: tuple[str, ...]
+    span: Span
+    folder: Path
+    """For the journal and the log."""
+    name: str
+    again: Mapping[str, Sequence[Span]]
+    """Windows to ask again by product, instead of what is missing."""
+    repairs: bool = False
+    """Ask again for what is doubtful, instead of what is missing."""
+    publish_share: float = 0.0
+    """How many of the commits are followed by a new read copy."""
+    export: bool = False
+    """Write the raw export of each product instead of asking for anything."""
+    seed: int = 0
+    retry: RetryPolicy | None = QUICK
+
+    @property
+    def journal(self) -> Path:
+        """Where acknowledged pages are written down."""
+        return self.folder / f"{self.name}.jsonl"
+
+
+def work(job: Job) -> None:
+    """Be the worker: exits with 0, PARTIAL, REFUSED or, which is a finding, BROKEN; or is killed."""
+    os.environ.update(job.environ)
+    failpoints.rearm()
+    sys.stdout = sys.stderr = (job.folder / f"{job.name}.log").open("w", buffering=1)
+    settings = load_settings()
+    try:
+        sys.exit(_worked(settings, job))
+    except DeskError as error:
+        print(type(error).__name__, error)
+        sys.exit(REFUSED if isinstance(error, DiskFullError | CredentialsError) else BROKEN)
+
+
+def _worked(settings: Settings, job: Job) -> int:
+    if job.export:
+        with open_store(settings) as store:
+            for product in job.products:
+                store.export_raw(product, job.span, settings.paths.raw)
+        return 0
+    Journal(job, settings).keep()
+    with ThreadPoolExecutor(len(job.products)) as threads:
+        results = list(threads.map(lambda product: asyncio.run(_one(settings, job, product)), job.products))
+    with open_store(settings) as store:
+        store.publish(settings.paths.market_copy)
+    return PARTIAL if any(result is None or result.state == "partial" for result in results) else 0
+
+
+async def _one(settings: Settings, job: Job, product: str) -> BackfillResult | RepairResult | None:
+    """Fetch one product; None when the exchange could not be asked, which costs the others nothing."""
+    provider = CoinbaseProvider(settings, retry=job.retry)
+    try:
+        if job.repairs:
+            return await repair(settings, product, provider=provider)
+        if job.again:
+            with open_store(settings) as store:
+                return await fetch(store, provider, product, job.again.get(product, ()))
+        return await backfill(settings, product, job.span, provider=provider)
+    except ExchangeUnavailableError as error:
+        print(product, error)
+        return None
+    finally:
+        await provider.aclose()
+
+
+class Journal:
+    """Writes down what was acknowledged: a line for each page, on the disk before the worker goes on."""
+
+    def __init__(self, job: Job, settings: Settings) -> None:
+        """Open the journal of one life."""
+        self._descriptor = os.open(job.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+        self._dice = random.Random(job.seed)
+        self._job = job
+        self._copy = settings.paths.market_copy
+
+    def keep(self) -> None:
+        """From now on see every commit of this process."""
+        committed = FeatureStore.record_pages
+
+        def record_pages(store: FeatureStore, pages: Sequence[Page]) -> WriteCount:
+            count = committed(store, pages)
+            self._write(pages)
+            if self._dice.random() < self._job.publish_share:
+                store.publish(self._copy)
+            return count
+
+        FeatureStore.record_pages = record_pages  # type: ignore[method-assign]
+
+    def _write(self, pages: Sequence[Page]) -> None:
+        lines = [
+            json.dumps([page.product, page.window.start.isoformat(), page.window.end.isoformat(), len(page.candles)])
+            for page in pages
+        ]
+        os.write(self._descriptor, "".join(f"{line}\n" for line in lines).encode())
+        os.fsync(self._descriptor)
+
+
+def read_on(home: Path, until: Path, result: Path) -> None:
+    """Be a reader of the published copy until the file ``until`` appears; leave what was seen in ``result``.
+
+    What counts against the copy: any error, a minute twice, fewer minutes than an older copy had.
+    """
+    os.environ["DESK_HOME"] = str(home)
+    paths = load_settings().paths
+    reads = went_back = doubled = most = 0
+    errors: list[str] = []
+    while not until.exists():
+        time.sleep(0.15)
+        if not paths.market_copy.exists():
+            continue
+        try:
+            with Reader(paths) as reader:
+                (row,) = reader.sql(
+                    "select count(*) as minutes, count(distinct (product, open_time)) as different from candles_1m"
+                )
+                reader.sql("select * from coverage")
+        except DeskError as error:
+            errors.append(str(error))
+            continue
+        reads += 1
+        went_back += row["minutes"] < most
+        doubled += row["minutes"] - row["different"]
+        most = max(most, row["minutes"])
+    seen = {"reads": reads, "errors": errors[:5], "went_back": went_back, "doubled": doubled}
+    result.write_text(json.dumps(seen), encoding="utf-8")
+
+
+def measured_job(job: Job, result: Path) -> None:
+    """Be a worker that leaves in ``result`` what the work cost this process, its imports left out of the seconds."""
+    os.environ.update(job.environ)
+    sys.stdout = sys.stderr = (job.folder / f"{job.name}.log").open("w", buffering=1)
+    settings = load_settings()
+    began, cpu = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(len(job.products)) as threads:
+        results = list(threads.map(lambda product: asyncio.run(backfill(settings, product, job.span)), job.products))
+    told = {
+        "seconds": time.perf_counter() - began,
+        "states": sorted({one.state for one in results}),
+        "cpu_seconds": time.process_time() - cpu,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    result.write_text(json.dumps(told), encoding="utf-8")
