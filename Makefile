@@ -34,6 +34,9 @@ check: setup ## ruff, mypy strict, import rules, SQL style
 backfill: setup ## fetch the minutes that are missing
 	@$(BIN)/python flows/backfill.py
 
+repair: setup ## ask again for failed windows, and for empty minutes that are due
+	@$(BIN)/python flows/backfill.py -p repair=true
+
 features: setup ## apply the SQL, check the data, export a data set
 	@$(BIN)/python flows/build_features.py
 
