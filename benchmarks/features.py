@@ -133,9 +133,9 @@ def engines(minutes: int, naive_minutes: int) -> None:
     with folder() as home:
         names = list(PRODUCTS)
         fill(home, names, minutes, with_doubles=True)
-        measured = {name: engine(name, home) for name in ("ours", "polars", "talib")}
+        measured = {name: engine(name, home) for name in ("ours", "polars", "talib", "talib_counted")}
         single = {name: engine(name, home, threads=1) for name in ("ours", "polars")}
-        equal = {name: require_equal(home, names, name) for name in ("polars", "talib")}
+        equal = {name: require_equal(home, names, name) for name in ("polars", "talib", "talib_counted")}
         fill(home / "naive", names[:1], naive_minutes, with_doubles=True)
         measured["naive"] = engine("naive", home / "naive")
         engine("ours", home / "naive")

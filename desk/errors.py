@@ -17,6 +17,7 @@ command or setting repairs it. The command line prints it as one line and exits 
     │   ├── StoreBusyError      another process kept the write lock too long
     │   ├── DiskFullError       no room for what was to be written; what was committed before stays
     │   ├── LiveFileError       a database file was touched beside DuckDB
+    │   ├── MixedSourcesError   two markets would be mixed in one folder
     │   └── GapError            minutes are missing where they are needed
     ├── CandleFileError         a file of candles cannot be read or understood
     ├── DatasetError            a data set is missing, damaged or cannot be built
@@ -85,6 +86,10 @@ class DiskFullError(StoreError):
 
 class LiveFileError(StoreError):
     """A database file was about to be touched while DuckDB has it open in this process."""
+
+
+class MixedSourcesError(StoreError):
+    """Candles of one product would come from two markets; nothing was stored."""
 
 
 class GapError(StoreError):

@@ -16,6 +16,7 @@ from desk.market import MINUTE, floor_minute
 from store.ledger import FAILED, QUARANTINED, Window, answered_window, recorded, settled, told_windows
 from store.quality import fault
 from store.queries import load_sql
+from store.sources import require_one_market
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,7 +58,12 @@ class Sorted:
 
 
 def record_pages(connection: duckdb.DuckDBPyConnection, pages: Sequence[Page]) -> WriteCount:
-    """Store pages; doing it twice, or in another order, or overlapping, ends in the same candles and versions."""
+    """Store pages; doing it twice, or in another order, or overlapping, ends in the same candles and versions.
+
+    Raises:
+        MixedSourcesError: a page is of another market than those stored before.
+    """
+    require_one_market(connection, pages)
     rows = sort_rows(pages)
     stored = revised = 0
     # nearly always one round: more only where one batch tells a minute several times

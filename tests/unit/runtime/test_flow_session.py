@@ -42,12 +42,12 @@ def leaning(last_NF: np.ndarray) -> np.ndarray:
 def test_session_on_flow_in_batches_decides_as_minute_by_minute(desk_play: SimpleNamespace, tmp_path: Path) -> None:
     settings, other = flow(tmp_path / "one"), flow(tmp_path / "other")
     provider = desk_play.FakeProvider(absent={("ETH-USD", desk_play.minute(-3)), ("ETH-USD", desk_play.minute(1))})
-    desk_play.play(settings, 12, probability=leaning, provider=provider)
-    desk_play.play(other, 12, probability=leaning, provider=provider, batch=5)
+    desk_play.play(settings, 8, probability=leaning, provider=provider)
+    desk_play.play(other, 8, probability=leaning, provider=provider, batch=5)
     query = "select product, open_time, reason, probability from decisions order by all"
     assert rows(settings, query) == rows(other, query)
     found = [p for *_, p in rows(settings, query) if p is not None]
-    assert len(set(found)) == 23
+    assert len(set(found)) == 15
     assert [row[3] for row in rows(settings, query) if row[2] == "no_candle"] == [None]
     (name,) = rows(settings, "select distinct feature_set from sessions")
     assert name == (feature_set("flow").identity,)

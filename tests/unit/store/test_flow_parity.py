@@ -24,7 +24,7 @@ COINS = ("BTC-USD", "ETH-USD", "SOL-USD")
 HISTORY = feature_set("flow").history_minutes
 INPUTS = ", ".join(feature_set("flow").columns)
 EVERY = f"select product, minute, close, is_filled, {INPUTS} from flow order by product, minute"
-FEW = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 Row = tuple[object, ...]
 
@@ -55,11 +55,11 @@ def market(walk: Callable[..., list[Candle]], minutes: int, seed: int, missing: 
 
 
 @FEW
-@given(seed=st.integers(0, 10**6), missing=st.sampled_from([0.0, 0.1, 0.9]), cut=st.integers(61, 690))
+@given(seed=st.integers(0, 10**6), missing=st.sampled_from([0.0, 0.1, 0.9]), cut=st.integers(61, 490))
 def test_flow_cutting_the_future_changes_no_bit_before_it(
     walk: Callable[..., list[Candle]], seed: int, missing: float, cut: int
 ) -> None:
-    candles = market(walk, 700, seed, missing)
+    candles = market(walk, 500, seed, missing)
     past = [candle for candle in candles if candle.open_time < T0 + cut * MINUTE]
     last = {candle.product: epoch(candle.open_time) for candle in past}
     whole = [row for row in rows(candles) if row[1] <= last.get(str(row[0]), 0)]  # type: ignore[operator]
@@ -67,11 +67,11 @@ def test_flow_cutting_the_future_changes_no_bit_before_it(
 
 
 @FEW
-@given(seed=st.integers(0, 10**6), missing=st.sampled_from([0.0, 0.3, 0.9]), start=st.integers(1, 500))
+@given(seed=st.integers(0, 10**6), missing=st.sampled_from([0.0, 0.3, 0.9]), start=st.integers(1, 300))
 def test_flow_does_not_depend_on_where_history_starts(
     walk: Callable[..., list[Candle]], seed: int, missing: float, start: int
 ) -> None:
-    candles = market(walk, HISTORY + 530, seed, missing)
+    candles = market(walk, HISTORY + 330, seed, missing)
     late = [candle for candle in candles if candle.open_time >= T0 + start * MINUTE]
     settled = epoch(T0) + start + HISTORY
     found = [row for row in rows(late) if row[1] >= settled]  # type: ignore[operator]
@@ -101,10 +101,10 @@ def test_flow_does_not_depend_on_the_order_of_rows(walk: Callable[..., list[Cand
 def test_flow_has_no_undefined_input_and_no_row_before_its_warm_up(
     walk: Callable[..., list[Candle]], seed: int, missing: float
 ) -> None:
-    candles = market(walk, 900, seed, missing)
+    candles = market(walk, 700, seed, missing)
     with FeatureStore.in_memory() as store:
         store.upsert_candles(candles)
-        blocks = store.feature_blocks(COINS, T0, T0 + 900 * MINUTE, "flow")
+        blocks = store.feature_blocks(COINS, T0, T0 + 700 * MINUTE, "flow")
         wanted = store._connection().execute(
             "select product, count(*) from candles_dense where minute_of_segment >= 60 group by product"
         )
@@ -123,7 +123,7 @@ def test_flow_runtime_values_equal_full_history_on_recorded_minutes(recorded: Ca
         first = candles["BTC-USD"][0].open_time
         whole = store.feature_blocks(COINS[:2], first, first + length * MINUTE, "flow")
     dice = random.Random(4)
-    for _ in range(6):
+    for _ in range(4):
         present = first + dice.randrange(HISTORY + 60, length) * MINUTE
         kept = present - (HISTORY + 60) * MINUTE
         with FeatureStore.in_memory(memory_mb=24) as live:
