@@ -49,24 +49,26 @@ _TOGETHER = 10
 
 
 def ours(folder: Path, products: list[str], threads: int) -> dict[str, list[Held]]:
-    """Compute with the project's views: the same SQL and the same copying as a data set's, half a product at a time."""
+    """Compute with the project's views, loaded and asked as for a data set's parts, half a product at a time."""
+    from store.parts import Scratch
+
     file, loading = FeatureStore(folder / "market.duckdb"), Lock()
     spans = {product: file.span_stored(product) or EVER for product in products}
     pieces = [(product, piece) for product, span in spans.items() for piece in span.pages(-(-span.minutes // threads))]
     inputs = ", ".join(f"cast({name} as float) as {name}" for name in COLUMNS)
-    stores = [FeatureStore.in_memory(memory_mb=1_500) for _ in range(threads)]
+    stores = [Scratch(SET, 1_000) for _ in range(threads)]
 
     def compute(task: tuple[str, Span]) -> Held:
         product, piece = task
         scratch = stores.pop()
+        scratch.empty()
         # the rows before, and the candle that shows whether the last minute was without a trade
         reach = Span(piece.start - SET.history_minutes * MINUTE, piece.end + (LONGEST_FILL_MINUTES + 1) * MINUTE)
         with loading:
-            file.copy_candles(scratch._connection(), product, reach, EVER.end)
+            file.copy_candles(scratch.connection, product, reach, EVER.end)
         first, end = (int(moment.timestamp()) // 60 for moment in (piece.start, piece.end))
-        query = f"select minute, {inputs} from seed39_rows where minute >= {first} and minute < {end}"
-        table = scratch._connection().sql(query).to_arrow_table()
-        scratch._connection().execute("truncate candles_1m")
+        query = f"select minute, {inputs} from {SET.view} where minute >= {first} and minute < {end}"
+        table = scratch.connection.sql(query).to_arrow_table()
         stores.append(scratch)
         return table
 

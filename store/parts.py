@@ -190,8 +190,8 @@ class Parts:
     def _computed(self, chunks: Sequence[list[Part]]) -> Iterator[dict[Path, Facts]]:
         count = max(1, min(self._order.threads, len(chunks)))
         memory_mb = self._order.memory_mb and max(1, self._order.memory_mb // count)
-        idle: SimpleQueue[_Scratch] = SimpleQueue()
-        scratches = [_Scratch(self._order.features, memory_mb) for _ in range(count)]
+        idle: SimpleQueue[Scratch] = SimpleQueue()
+        scratches = [Scratch(self._order.features, memory_mb) for _ in range(count)]
         for scratch in scratches:
             idle.put(scratch)
 
@@ -210,7 +210,7 @@ class Parts:
             for scratch in scratches:
                 scratch.connection.close()
 
-    def _compute(self, chunk: list[Part], scratch: _Scratch) -> dict[Path, Facts]:
+    def _compute(self, chunk: list[Part], scratch: Scratch) -> dict[Path, Facts]:
         span = Span(chunk[0].span.start, chunk[-1].span.end)
         product, reach = chunk[0].product, self._reach(span)
         scratch.empty()
@@ -231,10 +231,11 @@ class Parts:
         return made
 
 
-class _Scratch:
+class Scratch:
     """An in-memory store for the candles that some neighbouring parts depend on."""
 
     def __init__(self, features: FeatureSet, memory_mb: int | None) -> None:
+        """Create the tables and views that ``features`` and the labels read, no others."""
         # one thread: the views stream through sorted rows, so products and chunks are what runs side by side
         self.connection = connect(":memory:", threads=1, memory_mb=memory_mb)
         needed = {"candles_1m", "labels_15m", *features.views}
@@ -255,18 +256,23 @@ class _Scratch:
         self.connection.execute(load_sql("tables/candles_1m"))
 
     def rows(self, product: str, span: Span) -> pa.Table:
+        """Return features and labels, sorted by minute."""
+        return _labelled(self.features(product, span), self._asked("dataset_labels", product, span))
+
+    def features(self, product: str, span: Span) -> pa.Table:
+        """Return the features alone."""
+        return self._asked("dataset_rows", product, span)
+
+    def _asked(self, query: str, product: str, span: Span) -> pa.Table:
         parameters = {"product": product, "first": minute(span.start), "last": minute(span.end)}
         try:
-            rows, labels = (
-                _sorted(self.connection.sql(load_sql(f"queries/{name}"), params=parameters).to_arrow_table())
-                for name in ("dataset_rows", "dataset_labels")
-            )
+            return _sorted(self.connection.sql(load_sql(f"queries/{query}"), params=parameters).to_arrow_table())
         except duckdb.OutOfMemoryException as error:
             msg = f"features of {product} over {span} need more memory than FEATURE_MEMORY_MB allows; raise it, or lower FEATURE_THREADS"
             raise DatasetError(msg) from error
-        return _labelled(rows, labels)
 
     def sources(self, product: str, span: Span) -> tuple[str, ...]:
+        """Return who told the candles of ``span``."""
         rows = self.connection.execute(
             "select distinct source from candles_1m where product = $1 and open_time >= $2 and open_time < $3",
             [product, span.start, span.end],

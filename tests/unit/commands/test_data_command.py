@@ -48,8 +48,8 @@ def rich(
     bad = Candle(BTC, span.end + MINUTE, *(Decimal(-5),) * 5)
     changed = Candle(BTC, T0 + 5 * MINUTE, *(Decimal(101),) * 4, Decimal(7))
     later = span.end + 3 * DAY
-    store.record_pages([Page(BTC, Span(span.end, span.end + 10 * MINUTE), (bad,), later, "coinbase")])
-    store.record_pages([Page(BTC, Span(changed.open_time, changed.open_time + MINUTE), (changed,), later, "coinbase")])
+    store.record_pages([Page(BTC, Span(span.end, span.end + 10 * MINUTE), (bad,), later, "synthetic")])
+    store.record_pages([Page(BTC, Span(changed.open_time, changed.open_time + MINUTE), (changed,), later, "synthetic")])
     store.record_failure(BTC, Span(span.end + 20 * MINUTE, span.end + 30 * MINUTE), "503 five times", "coinbase")
     store.record_wanted(BTC, Span(T0, T0 + 5 * DAY))
     store.export_dataset([BTC, ETH], span, paths.home / "datasets")

@@ -24,7 +24,7 @@ COINS = ("BTC-USD", "ETH-USD", "SOL-USD")
 HISTORY = feature_set("flow").history_minutes
 INPUTS = ", ".join(feature_set("flow").columns)
 EVERY = f"select product, minute, close, is_filled, {INPUTS} from flow order by product, minute"
-FEW = settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 Row = tuple[object, ...]
 
@@ -115,7 +115,7 @@ def test_flow_has_no_undefined_input_and_no_row_before_its_warm_up(
 
 
 def test_flow_runtime_values_equal_full_history_on_recorded_minutes(recorded: Callable[..., list[Candle]]) -> None:
-    skip, length = 172_000, 4_500
+    skip, length = 172_000, 2_400
     candles = {coin: recorded(coin, length, skip) for coin in COINS[:2]}
     with FeatureStore.in_memory() as store:
         for told in candles.values():
@@ -123,7 +123,7 @@ def test_flow_runtime_values_equal_full_history_on_recorded_minutes(recorded: Ca
         first = candles["BTC-USD"][0].open_time
         whole = store.feature_blocks(COINS[:2], first, first + length * MINUTE, "flow")
     dice = random.Random(4)
-    for _ in range(4):
+    for _ in range(3):
         present = first + dice.randrange(HISTORY + 60, length) * MINUTE
         kept = present - (HISTORY + 60) * MINUTE
         with FeatureStore.in_memory(memory_mb=24) as live:

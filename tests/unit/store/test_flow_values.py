@@ -98,12 +98,12 @@ def held(values: Mapping[int, Values], candles: Sequence[Candle], minute: int) -
 
 def test_flow_of_three_coins_is_what_its_definitions_say(walk: Callable[..., list[Candle]]) -> None:
     shares = {"BTC-USD": 0.0, "ETH-USD": 0.3, "SOL-USD": 0.75}
-    candles = {coin: walk(coin, 1700, start=T0, seed=3, missing=share) for coin, share in shares.items()}
+    candles = {coin: walk(coin, 1520, start=T0, seed=3, missing=share) for coin, share in shares.items()}
     values = {coin: own(told) for coin, told in candles.items()}
-    found = blocks([candle for told in candles.values() for candle in told], 1700)
+    found = blocks([candle for told in candles.values() for candle in told], 1520)
     for coin, block in found.items():
         assert len(block) == len(values[coin])
-        for position in [*range(0, len(block), 37), len(block) - 1]:
+        for position in [*range(0, len(block), 97), len(block) - 1]:
             minute = int(block.minute_N[position]) - int(T0.timestamp()) // 60
             others = [held(values[other], candles[other], minute) for other in shares if other != coin]
             seen = [one for one in others if one is not None]

@@ -15,7 +15,7 @@ import pytest
 from desk.market import MINUTE, Candle, Page, Span
 from store.feature_store import FeatureStore
 from store.features import FEATURE_SETS
-from store.parts import Order, Parts, _Scratch
+from store.parts import Order, Parts, Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,13 +56,13 @@ def parts(folder: Path) -> dict[str, bytes]:
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[Span]:
     """The spans that were computed, in the order they came."""
     spans: list[Span] = []
-    rows = _Scratch.rows
+    rows = Scratch.rows
 
-    def noted(scratch: _Scratch, product: str, span: Span) -> object:
+    def noted(scratch: Scratch, product: str, span: Span) -> object:
         spans.append(span)
         return rows(scratch, product, span)
 
-    monkeypatch.setattr(_Scratch, "rows", noted)
+    monkeypatch.setattr(Scratch, "rows", noted)
     return spans
 
 
