@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from desk.config import Settings
 
 app = typer.Typer(help="Learn how an exchange behaves where its documentation is silent.", no_args_is_help=True)
-console = Console()
 remarks = Console(stderr=True)
+_PIPE_WIDTH = 250
 
 
 @app.callback()
@@ -119,11 +119,17 @@ async def ask(
     return findings, len(asker.replies)
 
 
+def _screen() -> Console:
+    """Return where tables go: a terminal has its width, a pipe must not cut a switch in two."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
+
+
 def _list(settings: Settings, questions: Sequence[Question]) -> None:
     table = Table("question", "requests", "signed", header_style="bold", box=None, pad_edge=False)
     for question in questions:
         table.add_row(question.name, question.asks, "yes" if question.needs_key else "")
-    console.print(table)
+    _screen().print(table)
     signed = "" if settings.has_key else "; with a key there would be signed ones too"
     remarks.print(f"[dim]nothing was asked of {settings.coinbase_base_url}{signed}[/dim]")
 
@@ -134,7 +140,7 @@ def _show(settings: Settings, findings: Sequence[Finding], requests: int) -> Non
     for finding in findings:
         verdict = f"[{colours[finding.verdict]}]{finding.verdict}[/]"
         table.add_row(finding.question, _plain(finding.learned), _plain(finding.assumed), verdict, finding.setting)
-    console.print(table)
+    _screen().print(table)
     counts = {name: sum(finding.verdict == name for finding in findings) for name in colours}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     remarks.print(f"{requests} requests to {settings.coinbase_base_url}: {summary}")
