@@ -23,6 +23,7 @@ _COMMANDS = {
     "import": ("desk.commands.importing:import_", "Candles from CSV, JSON lines and Parquet files"),
     "verify": ("desk.commands.verify:verify", "Prove the store against exports, ledger and checks"),
     "leak-check": ("desk.commands.leak_check:leak_check", "Does anything know the future? Audit, plants, clean seeds"),
+    "dataset": ("desk.commands.dataset:app", "list, rebuild HASH: data sets, and a past one built again"),
     "publish": ("desk.commands.store:publish", "Refresh the read copies"),
     "schema-doc": ("desk.commands.store:schema_doc", "Write docs/schema.md from the SQL headers"),
     "models": ("desk.commands.models:app", "list, show, verify, promote, rollback"),

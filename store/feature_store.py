@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     import duckdb
 
     from desk.market import Candle, Page
-    from store.features import FeatureBlock
+    from store.datasets import Built
+    from store.features import FeatureBlock, FeatureSet
     from store.imports import ImportCount
     from store.ingest import WriteCount
 
@@ -234,15 +235,9 @@ class FeatureStore(CoverageStore):
         Raises:
             DatasetError: no minute of the span has features, or memory is too small.
         """
-        from store import datasets, parts  # noqa: PLC0415  # Arrow is not for the runtime, which imports this module
-
         cut = known_at_cut or self._last_known(products, span)
         chosen = _feature_set(feature_set)
-        order = parts.Order(
-            tuple(products), span, chosen, cut, self.copy_candles, self.candle_fingerprints, threads, memory_mb
-        )
-        with disk_errors(folder):
-            built = datasets.build(order, folder)
+        built = self.build_dataset(products, span, folder, chosen, cut, threads=threads, memory_mb=memory_mb)
         with self._writing() as connection:
             connection.execute(
                 load_sql("queries/record_dataset"),
@@ -260,6 +255,30 @@ class FeatureStore(CoverageStore):
                 },
             )
         return built.reference
+
+    def build_dataset(
+        self,
+        products: Sequence[str],
+        span: Span,
+        folder: Path,
+        features: FeatureSet,
+        cut: datetime,
+        *,
+        threads: int = 2,
+        memory_mb: int | None = None,
+    ) -> Built:
+        """Write a data set's file and manifest without noting it; see `export_dataset`."""
+        from store import datasets, parts  # noqa: PLC0415  # Arrow is not for the runtime, which imports this module
+
+        order = parts.Order(
+            tuple(products), span, features, cut, self.copy_candles, self.candle_fingerprints, threads, memory_mb
+        )
+        with disk_errors(folder):
+            return datasets.build(order, folder)
+
+    def recorded_datasets(self) -> list[dict[str, Any]]:
+        """Return what every exported data set was made of (columns of `datasets`), the one exported last first."""
+        return self._rows("queries/recorded_datasets")
 
     def export_raw(self, product: str, span: Span, folder: Path) -> Path:
         """Write a product's candles over ``span`` as an immutable Parquet file with a manifest beside it.

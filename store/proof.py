@@ -165,7 +165,7 @@ def prove_dataset(digest: str, path: Path) -> list[Proof]:
     """Hold a data set's file and manifest against the hash it is named by."""
     claim = "the data set is the one it is named by"
     manifest = path.with_suffix(".json")
-    again = f"rm -f {path} {manifest}; make features"
+    again = f"desk dataset rebuild {digest[:16]}"
     if not path.exists():
         return [Proof(path.name, claim, holds=False, found="the file is missing", repair=again)]
     found = file_digest(path)
