@@ -79,7 +79,8 @@ def _refuse(event: str, arguments: Sequence[object]) -> None:
 
 def _require_untouched(touched: str) -> None:
     identity = _identity(touched)
-    for path, known in _known.items():
+    # copied at one stroke: another thread may open its first database while this one imports a module
+    for path, known in list(_known.items()):
         is_it = identity in {known, _identity(f"{path}.wal")} if identity is not None else _is_named_so(touched, path)
         if is_it and _is_open(known):
             msg = (

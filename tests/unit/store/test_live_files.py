@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from desk.errors import LiveFileError
+from store import live_files
 from store.database import attached, connect, write_transaction
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -213,3 +214,19 @@ def test_only_the_store_s_one_module_connects() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "duckdb.connect"
     ]
     assert calls == ["database.py"]
+
+
+def test_database_first_opened_by_another_thread_meanwhile_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"one": (1, 1), "two": (2, 2)}
+    identity = live_files._identity
+
+    def meanwhile(path: Path | str) -> tuple[int, int] | None:
+        known[f"another {len(known)}"] = (3, len(known))
+        return identity(path)
+
+    monkeypatch.setattr(live_files, "_known", known)
+    monkeypatch.setattr(live_files, "_identity", meanwhile)
+    live_files._require_untouched(str(tmp_path))
+    assert len(known) > 2
