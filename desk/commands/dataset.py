@@ -42,7 +42,9 @@ def list_datasets() -> None:
             f"{row['row_count']:,}",
             "there" if (home / row["path"]).exists() else "missing: desk dataset rebuild",
         )
-    console.print(table if table.row_count else "no data set was exported yet; run: make features")
+    # a pipe must not cut a row in two
+    screen = console if console.is_terminal else Console(width=250)
+    screen.print(table if table.row_count else "no data set was exported yet; run: make features")
 
 
 @app.command()
