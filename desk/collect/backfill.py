@@ -36,7 +36,7 @@ class OnProgress(Protocol):
         ...
 
 
-def _quiet(share: float, note: str = "") -> None:
+def quiet(share: float, note: str = "") -> None:
     """Show nothing."""
 
 
@@ -64,7 +64,7 @@ def open_store(settings: Settings) -> FeatureStore:
 
 
 async def backfill(
-    settings: Settings, product: str, span: Span, on_progress: OnProgress = _quiet, *, provider: Provider | None = None
+    settings: Settings, product: str, span: Span, on_progress: OnProgress = quiet, *, provider: Provider | None = None
 ) -> BackfillResult:
     """Fetch the missing minutes of ``span``; a killed run loses no committed page and the next asks only for the rest.
 
@@ -117,7 +117,7 @@ def questions(spans: Iterable[Span]) -> list[Span]:
 
 
 async def fetch(
-    store: FeatureStore, provider: Provider, product: str, windows: Sequence[Span], on_progress: OnProgress = _quiet
+    store: FeatureStore, provider: Provider, product: str, windows: Sequence[Span], on_progress: OnProgress = quiet
 ) -> BackfillResult:
     """Ask for ``windows`` and commit the answers twenty pages at a time; failed windows are noted in the ledger."""
     totals: dict[str, Any] = {"pages": 0, "stored": 0, "revised": 0, "quarantined": 0, "empty_minutes": 0}

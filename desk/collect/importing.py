@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from desk.collect.backfill import _quiet
+from desk.collect.backfill import quiet
 from desk.collect.candle_files import open_candles, require_file
 from desk.collect.columns import candles
 from desk.errors import CandleFileError
@@ -105,7 +105,7 @@ def product_in_name(name: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def import_file(store: FeatureStore, order: ImportOrder, on_progress: OnProgress = _quiet) -> ImportResult:
+def import_file(store: FeatureStore, order: ImportOrder, on_progress: OnProgress = quiet) -> ImportResult:
     """Store every row of a file, ``ROWS_PER_WRITE`` at a time; doing it again changes nothing.
 
     Killed or refused half-way, whole batches are stored and the same command goes on.
@@ -132,7 +132,7 @@ def import_file(store: FeatureStore, order: ImportOrder, on_progress: OnProgress
     return result
 
 
-def restore_file(store: FeatureStore, path: Path, on_progress: OnProgress = _quiet) -> int:
+def restore_file(store: FeatureStore, path: Path, on_progress: OnProgress = quiet) -> int:
     """Put the rows of an export back, each with its source and its time of learning; return how many were missing.
 
     Raises:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from desk.collect.backfill import _quiet, fetch, open_store, questions
+from desk.collect.backfill import fetch, open_store, questions, quiet
 from desk.collect.listings import listed_part, not_offered
 from desk.errors import UnknownProductError
 from desk.market import MINUTE, Span
@@ -72,7 +72,7 @@ def _counted(minutes: Sequence[tuple[str, int]]) -> str:
 
 
 async def repair(
-    settings: Settings, product: str, on_progress: OnProgress = _quiet, *, provider: Provider | None = None
+    settings: Settings, product: str, on_progress: OnProgress = quiet, *, provider: Provider | None = None
 ) -> RepairResult:
     """Ask again for all minutes of ``product`` that are due; a killed run loses no committed page.
 

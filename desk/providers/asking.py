@@ -67,7 +67,8 @@ async def ask_each(
         WindowsFailedError: after all pages, if a window or a part of one was not answered.
     """
     waiting, tasks = deque(questions), dict[asyncio.Task[Answer], Sequence[Span]]()
-    failed, streak = list(hopeless), 0
+    failed: list[FailedWindow] = []
+    unproved, streak = list(hopeless), 0
     try:
         while (waiting and streak < GIVE_UP_AFTER) or tasks:
             while waiting and len(tasks) < at_once and streak < GIVE_UP_AFTER:
@@ -83,15 +84,15 @@ async def ask_each(
                     streak += 1
                     continue
                 streak = 0
-                failed += answer.unproved
+                unproved += answer.unproved
                 for page in answer.pages:
                     yield page
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    if failed:
-        raise WindowsFailedError(product, joined(failed), gave_up=bool(waiting))
+    if failed or unproved:
+        raise WindowsFailedError(product, [*failed, *joined(unproved)], gave_up=bool(waiting))
 
 
 def _failure(window: Span, error: ExchangeUnavailableError) -> FailedWindow:

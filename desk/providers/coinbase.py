@@ -5,8 +5,7 @@ Without a key the public twin of each path is asked, with one the private twin, 
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,6 +16,7 @@ import stamina
 from desk.clock import SystemClock
 from desk.errors import ClockSkewError, CredentialsError
 from desk.market import Page, Span, floor_minute, require_product
+from desk.providers.asking import GIVE_UP_AFTER, Answer, ask_each
 from desk.providers.base import (
     FailedWindow,
     KeyRefusedError,
@@ -46,8 +46,6 @@ Bits = dict[str, Any]
 
 MAX_UNAUTHORIZED = 3
 """Coinbase refuses good tokens now and then; three refusals in a row are meant."""
-GIVE_UP_AFTER = 5
-"""So many windows without an answer, and none with one between them, are an outage."""
 _TIME = Request("GET", "/time")
 
 
@@ -91,30 +89,20 @@ class CoinbaseProvider:
         require_product(product)
         require_page_sizes(windows)
         await self._know_the_time(product, windows)
-        waiting, tasks = deque(windows), dict[asyncio.Task[Page | None], Span]()
-        failed: list[FailedWindow] = []
-        most, streak = at_once(self.connection.rate), 0
-        try:
-            while (waiting and streak < GIVE_UP_AFTER) or tasks:
-                while waiting and len(tasks) < most and streak < GIVE_UP_AFTER:
-                    window = waiting.popleft()
-                    tasks[asyncio.create_task(self._page(product, window))] = window
-                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    window = tasks.pop(task)
-                    try:
-                        page = task.result()
-                    except NoAnswerError as error:
-                        failed.append(FailedWindow(window, str(error), error.request, error.cause))
-                        streak += 1
-                        continue
-                    streak = 0
-                    if page is not None:
-                        yield page
-        finally:
-            await _cancelled(tasks)
-        if failed:
-            raise WindowsFailedError(product, failed, gave_up=bool(waiting))
+        answers = ask_each(
+            product,
+            [[window] for window in windows],
+            partial(self._answer, product),
+            at_once=at_once(self.connection.rate),
+        )
+        async with aclosing(answers):
+            async for page in answers:
+                yield page
+
+    async def _answer(self, product: str, windows: Sequence[Span]) -> Answer:
+        """Coinbase's answer is its last word on a window: nothing of it stays unproved."""
+        pages = [await self._page(product, window) for window in windows]
+        return Answer([page for page in pages if page is not None])
 
     async def _know_the_time(self, product: str, windows: Sequence[Span]) -> None:
         """Ask for the exchange's present once, not once for each request that goes out first."""
@@ -299,9 +287,3 @@ def _present_header(response: httpx.Response) -> datetime:
     except (KeyError, ValueError) as error:
         msg = "an answer that calls itself simulated without x-desk-now"
         raise TryAgainError(msg) from error
-
-
-async def _cancelled(tasks: dict[asyncio.Task[Page | None], Span]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
