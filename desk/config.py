@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     max_clock_skew_seconds: float = Field(30.0, gt=0)
 
     # features, data sets, training
-    feature_set: str = "seed39"
+    feature_set: str = "flow"
     feature_threads: int = Field(2, ge=1)
     feature_memory_mb: int = Field(2_000, ge=100)
     train_preset: Literal["market", "demo"] = "market"

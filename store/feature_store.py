@@ -158,7 +158,7 @@ class FeatureStore(CoverageStore):
 
     # --- features
 
-    def feature_block(self, product: str, start: datetime, end: datetime, name: str = "seed39") -> FeatureBlock:
+    def feature_block(self, product: str, start: datetime, end: datetime, name: str) -> FeatureBlock:
         """Return one product's features over ``[start, end)``; see `feature_blocks`."""
         return self.feature_blocks([product], start, end, name)[product]
 
@@ -167,7 +167,7 @@ class FeatureStore(CoverageStore):
         products: Sequence[str],
         start: datetime,
         end: datetime,
-        name: str = "seed39",
+        name: str,
         *,
         market: Sequence[str] | None = None,
     ) -> dict[str, FeatureBlock]:
@@ -221,7 +221,7 @@ class FeatureStore(CoverageStore):
         span: Span,
         folder: Path,
         *,
-        feature_set: str = "seed39",
+        feature_set: str,
         known_at_cut: datetime | None = None,
         threads: int = 2,
         memory_mb: int | None = None,

@@ -96,11 +96,23 @@ def _open(settings: Settings, kind: str, folder: Path, is_shadow: bool, opened: 
     if folder not in opened:
         chosen = feature_set(settings.feature_set)
         scorer = Scorer(folder)
+        _require_set(settings, scorer)
         scorer.require(columns=chosen.columns, feature_hash=chosen.sha256)
         opened[folder] = scorer
     scorer = opened[folder]
     manifest = scorer.manifest
     return LoadedModel(kind, manifest.model_id, manifest.window_minutes, scorer, is_shadow, scorer.passport)
+
+
+def _require_set(settings: Settings, scorer: Scorer) -> None:
+    """Name the setting at once: the hashes of two different sets would only say that something differs."""
+    manifest = scorer.manifest
+    if manifest.feature_set != settings.feature_set:
+        msg = (
+            f"{manifest.model_id} was trained on feature set {manifest.feature_set}, FEATURE_SET is {settings.feature_set}; "
+            f"set FEATURE_SET={manifest.feature_set}, or train on {settings.feature_set}: make features, make train"
+        )
+        raise ModelMismatchError(msg)
 
 
 def _require_market(settings: Settings, model: LoadedModel, products: Sequence[str]) -> None:

@@ -76,7 +76,7 @@ def seeded_dataset(home):
     for product in ("BTC-USD", "ETH-USD"):
         candles = simulated_market("planted", product, 7).candles(span)
         store.record_pages([Page(product, span, candles, PRESENT, "local:planted")])
-    dataset = store.export_dataset(["BTC-USD", "ETH-USD"], span, home / "datasets")
+    dataset = store.export_dataset(["BTC-USD", "ETH-USD"], span, home / "datasets", feature_set="seed39")
     store.close()
     return dataset
 

@@ -52,7 +52,7 @@ def rich(
     store.record_pages([Page(BTC, Span(changed.open_time, changed.open_time + MINUTE), (changed,), later, "synthetic")])
     store.record_failure(BTC, Span(span.end + 20 * MINUTE, span.end + 30 * MINUTE), "503 five times", "coinbase")
     store.record_wanted(BTC, Span(T0, T0 + 5 * DAY))
-    store.export_dataset([BTC, ETH], span, paths.home / "datasets")
+    store.export_dataset([BTC, ETH], span, paths.home / "datasets", feature_set="seed39")
     store.publish(paths.market_copy)
     return paths
 

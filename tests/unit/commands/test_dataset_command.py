@@ -41,7 +41,7 @@ def dataset(settings, candles, as_pages):
     store = FeatureStore(settings.paths.market_db)
     store.migrate()
     store.record_pages(as_pages(candles, SPAN))
-    return store.export_dataset(["BTC-USD"], SPAN, settings.paths.datasets)
+    return store.export_dataset(["BTC-USD"], SPAN, settings.paths.datasets, feature_set="seed39")
 
 
 def revise(settings, candle):
@@ -60,7 +60,9 @@ def test_rebuild_after_a_later_revision_gives_the_same_bytes(desk, settings, dat
     revise(settings, type(candles[500])(*[*_values(candles[500])[:-1], candles[500].volume + 1]))
     shown = desk("rebuild", dataset.digest[:12])
     assert "the same bytes" in shown.output and "is there, and the same" in shown.output
-    again = FeatureStore(settings.paths.market_db).export_dataset(["BTC-USD"], SPAN, settings.paths.datasets)
+    again = FeatureStore(settings.paths.market_db).export_dataset(
+        ["BTC-USD"], SPAN, settings.paths.datasets, feature_set="seed39"
+    )
     assert again.digest != dataset.digest, "the revision does change what is built today"
     assert settings.paths.datasets.joinpath(f"{dataset.digest[:16]}.parquet").read_bytes() == before
 
@@ -83,7 +85,7 @@ def test_rebuild_puts_a_lost_or_spoiled_file_back(desk, settings, dataset, spoil
 
 def test_rebuild_does_not_make_an_old_one_the_latest(desk, settings, dataset):
     later = FeatureStore(settings.paths.market_db).export_dataset(
-        ["BTC-USD"], Span(T0, SPAN.end - 10 * MINUTE), settings.paths.datasets
+        ["BTC-USD"], Span(T0, SPAN.end - 10 * MINUTE), settings.paths.datasets, feature_set="seed39"
     )
     desk("rebuild", dataset.digest)
     assert FeatureStore(settings.paths.market_db).latest_dataset().digest == later.digest

@@ -92,7 +92,7 @@ def filled(settings: Settings, store_type: type[FeatureStore]) -> FeatureStore:
         for c in map(louder, candles[500:560])
     ]
     store.record_pages(revised)
-    store.export_dataset(COINS, SPAN, settings.paths.datasets, known_at_cut=cut)
+    store.export_dataset(COINS, SPAN, settings.paths.datasets, feature_set="seed39", known_at_cut=cut)
     return store
 
 

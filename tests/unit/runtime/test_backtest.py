@@ -124,12 +124,12 @@ def test_filled_minutes_never_signal(settings: Settings) -> None:
     assert book.tiers == {"low": MINUTES // 2}
 
 
-def write_dataset(path: Path, part: str = "test") -> Path:
+def write_dataset(settings: Settings, path: Path, part: str = "test") -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     close_N = walk()[:300]
-    columns = feature_set("seed39").columns
+    columns = feature_set(settings.feature_set).columns
     data: dict[str, object] = {
         "product": ["BTC-USD"] * 300,
         "minute": FIRST + np.arange(300),
@@ -143,7 +143,7 @@ def write_dataset(path: Path, part: str = "test") -> Path:
 
 
 def test_backtest_replays_the_test_part_and_writes_the_baseline(settings: Settings, tmp_path: Path) -> None:
-    baseline = backtest(write_dataset(tmp_path / "abc.parquet"), models(), settings)
+    baseline = backtest(write_dataset(settings, tmp_path / "abc.parquet"), models(), settings)
     assert baseline.total.minutes == 200
     assert baseline.signals == baseline.products["BTC-USD"].signals > 0
     assert 0 <= baseline.win_rate <= 1
@@ -155,17 +155,17 @@ def test_backtest_replays_the_test_part_and_writes_the_baseline(settings: Settin
 
 
 def test_backtest_of_the_last_minutes_only(settings: Settings, tmp_path: Path) -> None:
-    baseline = backtest(write_dataset(tmp_path / "abc.parquet"), models(), settings, most_minutes=50)
+    baseline = backtest(write_dataset(settings, tmp_path / "abc.parquet"), models(), settings, most_minutes=50)
     assert baseline.total.minutes == 50
 
 
 def test_backtest_twice_gives_the_same_baseline(settings: Settings, tmp_path: Path) -> None:
-    path = write_dataset(tmp_path / "abc.parquet")
+    path = write_dataset(settings, tmp_path / "abc.parquet")
     assert backtest(path, models(), settings) == backtest(path, models(), settings)
 
 
 def test_backtest_without_a_test_part_says_so(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no test part"):
-        backtest(write_dataset(tmp_path / "abc.parquet", part="train"), models(), settings)
+        backtest(write_dataset(settings, tmp_path / "abc.parquet", part="train"), models(), settings)
     with pytest.raises(DatasetError, match="make features"):
         backtest(tmp_path / "none.parquet", models(), settings)

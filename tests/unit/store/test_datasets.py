@@ -56,13 +56,13 @@ def store(tmp_path: Path, filled: Path) -> FeatureStore:
 @pytest.fixture(scope="module")
 def exported(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[DatasetRef, pl.DataFrame, dict]:
     folder = tmp_path_factory.mktemp("home") / "datasets"
-    reference = FeatureStore(filled).export_dataset(COINS, SPAN, folder)
+    reference = FeatureStore(filled).export_dataset(COINS, SPAN, folder, feature_set="seed39")
     manifest = json.loads(Path(reference.manifest_path).read_text(encoding="utf-8"))
     return reference, pl.read_parquet(reference.path), manifest
 
 
 def test_export_dataset_same_order_gives_the_same_bytes(store: FeatureStore, tmp_path: Path) -> None:
-    one, other = (store.export_dataset(COINS, SPAN, tmp_path / name) for name in ("one", "other"))
+    one, other = (store.export_dataset(COINS, SPAN, tmp_path / name, feature_set="seed39") for name in ("one", "other"))
     assert one.digest == other.digest
     assert Path(one.path).read_bytes() == Path(other.path).read_bytes()
     assert Path(one.manifest_path).read_bytes() == Path(other.manifest_path).read_bytes()
@@ -74,15 +74,15 @@ def test_export_dataset_rows_do_not_depend_on_how_it_is_cut(
 ) -> None:
     # the span crosses midnight into March, so that there are two parts a product
     early = Span(SPAN.start - timedelta(minutes=700), SPAN.end)
-    whole = store.export_dataset(COINS, early, tmp_path / "whole", threads=1)
+    whole = store.export_dataset(COINS, early, tmp_path / "whole", threads=1, feature_set="seed39")
     monkeypatch.setattr(part_files, "_CHUNK_MINUTES", 1)
-    cut = store.export_dataset(COINS, early, tmp_path / "cut", threads=3, memory_mb=300)
+    cut = store.export_dataset(COINS, early, tmp_path / "cut", threads=3, memory_mb=300, feature_set="seed39")
     assert Path(cut.path).read_bytes() == Path(whole.path).read_bytes()
     assert Path(cut.manifest_path).read_bytes() == Path(whole.manifest_path).read_bytes()
 
 
 def test_export_dataset_is_catalogued_and_found_again(store: FeatureStore, tmp_path: Path) -> None:
-    made = store.export_dataset(COINS, SPAN, tmp_path / "datasets")
+    made = store.export_dataset(COINS, SPAN, tmp_path / "datasets", feature_set="seed39")
     assert store.latest_dataset() == made
     with store._reading() as connection:
         rows = connection.execute("select path, row_count from datasets").fetchall()
@@ -159,7 +159,7 @@ def test_dataset_manifest_says_what_is_in_the_file(exported: tuple[DatasetRef, p
 
 
 def test_export_dataset_known_at_cut_rebuilds_a_past_one(store: FeatureStore, tmp_path: Path) -> None:
-    before = store.export_dataset(COINS, SPAN, tmp_path / "before")
+    before = store.export_dataset(COINS, SPAN, tmp_path / "before", feature_set="seed39")
     cut = datetime.fromisoformat(json.loads(Path(before.manifest_path).read_text(encoding="utf-8"))["known_at_cut"])
     changed = Candle("BTC-USD", T0 + 1_500 * MINUTE, *(Decimal(100),) * 4, Decimal(1))
     earlier = Span(T0 - 300 * MINUTE, T0)
@@ -171,15 +171,18 @@ def test_export_dataset_known_at_cut_rebuilds_a_past_one(store: FeatureStore, tm
             Page("BTC-USD", earlier, tuple(history), learned, "synthetic"),
         ]
     )
-    assert store.export_dataset(COINS, SPAN, tmp_path / "after").digest != before.digest
-    assert store.export_dataset(COINS, SPAN, tmp_path / "again", known_at_cut=cut).digest == before.digest
+    assert store.export_dataset(COINS, SPAN, tmp_path / "after", feature_set="seed39").digest != before.digest
+    assert (
+        store.export_dataset(COINS, SPAN, tmp_path / "again", known_at_cut=cut, feature_set="seed39").digest
+        == before.digest
+    )
 
 
 def test_export_dataset_short_history_says_how_much_is_needed(store: FeatureStore, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="289 minutes"):
-        store.export_dataset(COINS, Span(T0, T0 + 200 * MINUTE), tmp_path)
+        store.export_dataset(COINS, Span(T0, T0 + 200 * MINUTE), tmp_path, feature_set="seed39")
     with pytest.raises(DatasetError, match="make backfill"):
-        store.export_dataset(["SOL-USD"], SPAN, tmp_path)
+        store.export_dataset(["SOL-USD"], SPAN, tmp_path, feature_set="seed39")
 
 
 def test_export_dataset_of_an_in_memory_store_equals_that_of_a_file(
@@ -187,8 +190,8 @@ def test_export_dataset_of_an_in_memory_store_equals_that_of_a_file(
 ) -> None:
     with FeatureStore.in_memory() as memory:
         memory.record_pages(as_pages(walk("BTC-USD", MINUTES, start=T0, missing=0.1), SPAN))
-        in_memory = memory.export_dataset(["BTC-USD"], SPAN, tmp_path / "memory")
-    assert in_memory.digest == store.export_dataset(["BTC-USD"], SPAN, tmp_path / "file").digest
+        in_memory = memory.export_dataset(["BTC-USD"], SPAN, tmp_path / "memory", feature_set="seed39")
+    assert in_memory.digest == store.export_dataset(["BTC-USD"], SPAN, tmp_path / "file", feature_set="seed39").digest
 
 
 def test_export_raw_name_never_changes_its_content(store: FeatureStore, tmp_path: Path) -> None:

@@ -166,9 +166,9 @@ def test_full_during_a_data_set_leaves_no_half_file(
     folder, span = disk.folder / "datasets", Span(T0, T0 + 6000 * MINUTE)
     folder.mkdir()
     with disk.full_but_for(20_000), pytest.raises(DiskFullError, match="free some disk space"):
-        store.export_dataset(["BTC-USD"], span, folder)
+        store.export_dataset(["BTC-USD"], span, folder, feature_set="seed39")
     assert [one for one in folder.rglob("*") if one.is_file()] == []
-    assert Path(store.export_dataset(["BTC-USD"], span, folder).path).exists()
+    assert Path(store.export_dataset(["BTC-USD"], span, folder, feature_set="seed39").path).exists()
 
 
 def test_full_during_a_migration_leaves_the_old_version_whole(disk: SmallDisk | Quota) -> None:

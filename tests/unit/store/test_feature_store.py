@@ -252,7 +252,10 @@ def test_migrate_twice_does_nothing_the_second_time(tmp_path: Path) -> None:
 
 def test_reading_a_file_that_is_not_there_makes_none(tmp_path: Path) -> None:
     path = tmp_path / "market.duckdb"
-    for read in (FeatureStore(path).coverage, lambda: FeatureStore(path).feature_block("BTC-USD", T0, SPAN.end)):
+    for read in (
+        FeatureStore(path).coverage,
+        lambda: FeatureStore(path).feature_block("BTC-USD", T0, SPAN.end, "seed39"),
+    ):
         with pytest.raises(StoreError, match="make backfill"):
             read()
     assert not path.exists()

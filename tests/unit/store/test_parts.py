@@ -45,7 +45,7 @@ def store(tmp_path: Path, filled: Path) -> FeatureStore:
 
 
 def built(store: FeatureStore, folder: Path, end: datetime = END, **more: object) -> DatasetRef:
-    return store.export_dataset(["BTC-USD"], Span(START, end), folder, **more)  # type: ignore[arg-type]
+    return store.export_dataset(["BTC-USD"], Span(START, end), folder, feature_set="seed39", **more)  # type: ignore[arg-type]
 
 
 def parts(folder: Path) -> dict[str, bytes]:
