@@ -27,12 +27,12 @@ def docs(
     open_page: Annotated[bool, typer.Option("--open", help="Show the page in the browser")] = False,
 ) -> None:
     """Write coverage, quality, prices, features, labels and data set as one HTML page, its pictures as PNG beside it."""
-    from desk.reports import data_docs  # noqa: PLC0415  # plotting takes a second; --help need not wait for it
+    from desk.reports import data_docs, data_facts  # noqa: PLC0415  # plotting takes a second; --help need not wait for it
 
     settings = load_settings()
     chosen = settings.resolve_products(products) if products else ()
     with Reader(settings.paths) as reader:
-        facts = data_docs.read(reader, settings.paths.home, settings.feature_set, chosen)
+        facts = data_facts.read(reader, settings.paths.home, settings.feature_set, chosen)
     page = data_docs.document(facts)
     target = output or settings.paths.reports / "data" / "index.html"
     try:

@@ -18,7 +18,7 @@ from desk.commands import data
 from desk.config import Paths
 from desk.errors import StoreError, UnknownProductError
 from desk.market import MINUTE, Candle, Page, Span
-from desk.reports.data_docs import SAMPLED_DAYS, _bucketed, read, sampled_days
+from desk.reports.data_facts import SAMPLED_DAYS, _bucketed, read, sampled_days
 from desk.reports.data_plots import day_state, stability_index
 from store.feature_store import FeatureStore
 from store.reader import Reader
