@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
 
+from desk.errors import DatasetError
 from desk.market import HORIZON_MINUTES
 
 TRAIN_SHARE, EARLY_STOP_SHARE, CALIBRATION_SHARE = 0.70, 0.075, 0.075
 WALK_FORWARD_FOLDS = 5
+MINUTES_OF_DAY = 1440
+LEAST_INNER_MINUTES = 480
+"""Of a fold's early-stop and calibration part: a purge, the longest input window and some hundred labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +34,76 @@ class Borders:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One walk-forward fold: train on everything before ``test_start`` less the purge, judge ``test_start .. test_end - 1``."""
+    """One walk-forward fold: fit on ``train_start .. train_end - 1``, judge ``test_start .. test_end - 1``.
 
+    What is fitted on is itself cut by time, in the shares of a data set: training, then from ``early_stop`` on early
+    stopping, then from ``calibration`` on calibration. A purge of the horizon lies at every border; an embargo would be
+    due only where a part precedes one that is fitted on, and in a fold none does.
+    """
+
+    train_start: int
+    early_stop: int
+    calibration: int
     train_end: int
     test_start: int
     test_end: int
 
+    @classmethod
+    def before(cls, train_start: int, test_start: int, test_end: int) -> Fold:
+        """Cut the minutes before ``test_start`` as a data set's are cut before its test part."""
+        fitted = TRAIN_SHARE + EARLY_STOP_SHARE + CALIBRATION_SHARE
+        length = test_start - train_start
+        early_stop, calibration = (
+            train_start + round(share / fitted * length) for share in (TRAIN_SHARE, TRAIN_SHARE + EARLY_STOP_SHARE)
+        )
+        return cls(train_start, early_stop, calibration, test_start - HORIZON_MINUTES, test_start, test_end)
 
-def walk_forward(first: int, end: int, folds: int = WALK_FORWARD_FOLDS) -> list[Fold]:
-    """Return folds of equal test length over the last half of the minutes, each trained on all that lies before it."""
+
+def walk_forward(
+    first: int, end: int, folds: int = WALK_FORWARD_FOLDS, *, rolling_minutes: int | None = None
+) -> list[Fold]:
+    """Return folds of equal test length over the last half of the minutes ``first .. end - 1``, oldest first.
+
+    Each is fitted on all that lies before its test, or, rolling, on the ``rolling_minutes`` before it.
+    """
     start = first + (end - first) // 2
     edges = [start + (end - start) * number // folds for number in range(folds + 1)]
-    return [Fold(low - HORIZON_MINUTES, low, high) for low, high in pairwise(edges)]
+    return [
+        Fold.before(first if rolling_minutes is None else max(first, low - rolling_minutes), low, high)
+        for low, high in pairwise(edges)
+    ]
+
+
+def require_folds(first: int, end: int, folds: int, *, rolling_minutes: int | None = None) -> list[Fold]:
+    """Return `walk_forward`'s folds if each is long enough to be fitted and judged.
+
+    Raises:
+        DatasetError: the span is too short for so many folds, or ``rolling_minutes`` for fitting one; the text says how
+            many there is room for, or how many days are needed.
+    """
+    if folds < 1:
+        msg = f"{folds} folds cannot be walked forward; take one at least, such as --folds {WALK_FORWARD_FOLDS}"
+        raise DatasetError(msg)
+    found = walk_forward(first, end, folds, rolling_minutes=rolling_minutes)
+    if min(fold.test_end - fold.test_start for fold in found) < MINUTES_OF_DAY:
+        room = (end - first - (end - first) // 2) // MINUTES_OF_DAY
+        repair = f"take --folds {room} at most" if room else "backfill a longer span: make backfill, then make features"
+        msg = f"{folds} folds do not fit {_days(first, end)}: the later half gives each less than a day to be judged on; {repair}"
+        raise DatasetError(msg)
+    if min(min(fold.calibration - fold.early_stop, fold.test_start - fold.calibration) for fold in found) < (
+        LEAST_INNER_MINUTES
+    ):
+        fitted = (TRAIN_SHARE + EARLY_STOP_SHARE + CALIBRATION_SHARE) / min(EARLY_STOP_SHARE, CALIBRATION_SHARE)
+        needed = -(-int(fitted * LEAST_INNER_MINUTES) // MINUTES_OF_DAY) + 1
+        length = found[0].test_start - found[0].train_start
+        repair = (
+            f"take --rolling {needed} at least" if rolling_minutes else "backfill: make backfill, then make features"
+        )
+        msg = f"the first fold would be fitted on {length / MINUTES_OF_DAY:.1f} days; early stopping and calibration need {needed}: {repair}"
+        raise DatasetError(msg)
+    return found
+
+
+def _days(first: int, end: int) -> str:
+    begin, until = (datetime.fromtimestamp(60 * minute, UTC) for minute in (first, end))
+    return f"{(end - first) / MINUTES_OF_DAY:.1f} days ({begin:%Y-%m-%d} .. {until:%Y-%m-%d})"
