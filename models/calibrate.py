@@ -1,59 +1,185 @@
-"""Make a probability mean what it says: Platt's sigmoid, or one temperature, fitted on the calibration part only.
+"""Make a probability mean what it says: five kinds of calibration, fitted and chosen on the calibration part only.
 
-Platt, "Probabilistic outputs for support vector machines" (1999), with his smoothed targets; Guo et al., "On
-calibration of modern neural networks" (2017), for the temperature. Shapes: N rows.
+``none``; ``temperature`` (Guo et al., "On calibration of modern neural networks", 2017); ``platt`` (Platt,
+"Probabilistic outputs for support vector machines", 1999); ``beta`` (Kull, Silva Filho and Flach, "Beta calibration",
+AISTATS 2017); ``isotonic`` (Zadrozny and Elkan, 2002; one knot a block, joined by lines: Oron and Flournoy, "Centered
+isotonic regression", 2017). Each is a rising function of the network's logit, so no ranking is ever turned round.
+Shapes: N rows, K knots.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import KW_ONLY, asdict, dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, logit
+from sklearn.isotonic import IsotonicRegression
+
+from models.evaluate import log_losses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+KINDS = ("none", "temperature", "platt", "beta", "isotonic")
+"""From the simplest to the richest."""
 LEAST_ROWS = 200
-_SLOPES = (0.02, 50.0)
+LOGIT_CLIP = 13.8
+"""Nothing is surer than 1 in a million; in float32 that is still inside (0, 1)."""
+SLOPES = (0.02, 50.0)
+_OVERLAP = 15
+"""Neighbouring labels look at the same minutes, so so many rows are worth one."""
+LEAST_BLOCK = 1500
+"""Rows of an isotonic block, worth a hundred independent ones."""
+MOST_BLOCKS = 20
+_FIRST_SHARE = 0.4
+"""Share of the rows that come before the first held-out stretch."""
+_FOLDS = 4
+_DAY = 1440
+_SHORT_BLOCK = 120
+"""Minutes of a block where there are fewer days than a standard error can be had from."""
+_LEAST_DAYS = 8
+_LEAST_RANGE = 1e-6
+_SURE = 1.0 / (LEAST_BLOCK / _OVERLAP + 2)
+"""An isotonic block that was always right is taken for right this much less often than always (Laplace)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """How one kind did on later minutes than it was fitted on, all inside the calibration part."""
+
+    kind: str
+    held_out_log_loss: float
+    excess: float
+    """Held-out log loss above that of the best kind."""
+    excess_error: float
+    """Standard error of that difference, over blocks of time."""
+    chosen: bool = False
+
+
+class Pieces(NamedTuple):
+    """A line in straight pieces: each is ``height + slope * (x - anchor)``."""
+
+    starts: tuple[float, ...]
+    """Where each piece but the first begins."""
+    anchors: tuple[float, ...]
+    heights: tuple[float, ...]
+    slopes: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """``p = sigmoid(slope * logit + shift)``."""
+    """``sigmoid(-low softplus(-t) + high softplus(t) + shift)`` with ``t`` the logit, bent at the knots if there are any.
+
+    With ``low = high`` this is a straight line: temperature and Platt; Kull's beta calibration writes a, b, c for
+    ``low``, ``high`` and ``shift``.
+    """
 
     kind: str
-    """``platt``, ``temperature`` (no shift) or ``none``."""
-    slope: float
-    shift: float
-    rows: int
+    _: KW_ONLY
+    low: float = 1.0
+    high: float = 1.0
+    shift: float = 0.0
+    knots: tuple[tuple[float, float], ...] = ()
+    """(logit, calibrated logit), both rising; beyond the ends the line goes on with ``end_slope``."""
+    end_slope: float = 1.0
+    rows: int = 0
     """Rows it was fitted on."""
+    candidates: tuple[Candidate, ...] = ()
+    held_out_rows: int = 0
+    held_out_blocks: int = 0
+
+    @classmethod
+    def line(cls, kind: str, slope: float, shift: float, rows: int) -> Calibration:
+        """Return ``sigmoid(slope * logit + shift)``."""
+        return cls(kind, low=slope, high=slope, shift=shift, rows=rows)
 
     def apply(self, logit_N: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return calibrated probabilities."""
-        return np.asarray(expit(self.slope * logit_N + self.shift), dtype=np.float64)
+        """Return calibrated probabilities, strictly inside (0, 1)."""
+        starts, anchors, heights, slopes = (np.array(part) for part in self.pieces())
+        kept_N = np.clip(logit_N, -LOGIT_CLIP, LOGIT_CLIP)
+        piece_N = np.searchsorted(starts, kept_N, side="right")
+        bent_N = heights[piece_N] + slopes[piece_N] * (kept_N - anchors[piece_N])
+        said_N = -self.low * np.logaddexp(0.0, -bent_N) + self.high * np.logaddexp(0.0, bent_N) + self.shift
+        return np.asarray(expit(np.clip(said_N, -LOGIT_CLIP, LOGIT_CLIP)), dtype=np.float64)
+
+    def pieces(self) -> Pieces:
+        """Return the bend as straight pieces; without knots it is one, the logit itself."""
+        if not self.knots:
+            return Pieces((), (0.0,), (0.0,), (1.0,))
+        x_K, y_K = (np.array(part) for part in zip(*self.knots, strict=True))
+        inner = np.diff(y_K) / np.diff(x_K)
+        slopes = (self.end_slope, *inner.tolist(), self.end_slope)
+        return Pieces(tuple(x_K), (x_K[0], *x_K), (y_K[0], *y_K), slopes)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return asdict(self)
+        return {
+            "kind": self.kind,
+            "parameters": self._parameters(),
+            "rows": self.rows,
+            "held_out_rows": self.held_out_rows,
+            "held_out_blocks": self.held_out_blocks,
+            "candidates": [asdict(candidate) for candidate in self.candidates],
+        }
+
+    def _parameters(self) -> dict[str, Any]:
+        match self.kind:
+            case "none":
+                return {}
+            case "temperature":
+                return {"slope": self.low}
+            case "platt":
+                return {"slope": self.low, "shift": self.shift}
+            case "beta":
+                return {"a": self.low, "b": self.high, "c": self.shift}
+        return {"knots": [list(knot) for knot in self.knots], "end_slope": self.end_slope}
 
 
-def fit_calibration(logit_N: NDArray[np.float64], y_N: NDArray[np.int8]) -> Calibration:
-    """Fit Platt's sigmoid; fall back to a temperature if its slope is not positive, to nothing if rows are too few.
+def fit_calibration(
+    logit_N: NDArray[np.float64], y_N: NDArray[np.int8], minute_N: NDArray[np.int64], *, horizon_minutes: int = 15
+) -> Calibration:
+    """Choose a kind by how it does on later minutes than it was fitted on, then fit that kind on every row.
 
-    A slope that is not positive would turn every direction round: then the shift is what fits, and the ranking is
-    worth nothing, which the gates must see rather than have repaired.
+    The simplest kind is taken that is no worse than the best by more than one standard error of their difference (the
+    one-standard-error rule: Hastie, Tibshirani and Friedman, "The elements of statistical learning", section 7.10).
+    With too few rows, or labels of one class, nothing can be learnt and the model is left as it is.
+
+    Args:
+        logit_N: What the network says.
+        y_N: 1 up, 0 not up.
+        minute_N: Epoch minute of each row, ascending.
+        horizon_minutes: How far a label looks ahead; so much is purged before each held-out block.
     """
     rows = len(logit_N)
-    if rows < LEAST_ROWS or len(np.unique(y_N)) < 2:
-        return Calibration("none", 1.0, 0.0, rows)
-    slope, shift = _minimum(logit_N, _smoothed(y_N), has_shift=True)
-    if _SLOPES[0] < slope < _SLOPES[1]:
-        return Calibration("platt", slope, shift, rows)
-    slope, _ = _minimum(logit_N, y_N.astype(np.float64), has_shift=False)
-    return Calibration("temperature", float(np.clip(slope, *_SLOPES)), 0.0, rows)
+    if rows < LEAST_ROWS or len(np.unique(y_N)) < 2 or np.ptp(logit_N) < _LEAST_RANGE:
+        return Calibration("none", rows=rows)
+    held = _held_out_losses(logit_N, y_N, minute_N, horizon_minutes)
+    candidates = _compared(held)
+    chosen = next(candidate.kind for candidate in candidates if candidate.chosen)
+    # what could be fitted on a part of the rows can be on all of them, but for a freak: then nothing is done
+    fitted = fit_kind(chosen, logit_N, y_N) or Calibration("none", rows=rows)
+    blocks = len(np.unique(held.block_H))
+    return replace(fitted, candidates=candidates, held_out_rows=len(held.block_H), held_out_blocks=blocks)
+
+
+def fit_kind(kind: str, logit_N: NDArray[np.float64], y_N: NDArray[np.int8]) -> Calibration | None:
+    """Fit one kind on all the rows; None where these rows cannot bear it (too few, one class, an absurd slope)."""
+    rows = len(logit_N)
+    if kind == "none":
+        return Calibration("none", rows=rows)
+    if len(np.unique(y_N)) < 2 or np.ptp(logit_N) < _LEAST_RANGE:
+        return None
+    kept_N, target_N = np.clip(logit_N, -LOGIT_CLIP, LOGIT_CLIP), _smoothed(y_N)
+    if kind == "temperature":
+        slope = _logistic(kept_N[:, None], target_N)[0]
+        return Calibration.line(kind, float(np.clip(slope, *SLOPES)), 0.0, rows)
+    slope, shift = _platt(kept_N, target_N)
+    if kind == "platt":
+        return Calibration.line(kind, slope, shift, rows)
+    return _beta(kept_N, target_N) if kind == "beta" else _isotonic(kept_N, y_N, slope)
 
 
 def _smoothed(y_N: NDArray[np.int8]) -> NDArray[np.float64]:
@@ -63,13 +189,136 @@ def _smoothed(y_N: NDArray[np.int8]) -> NDArray[np.float64]:
     return np.where(y_N == 1, (up + 1) / (up + 2), 1 / (down + 2))
 
 
-def _minimum(logit_N: NDArray[np.float64], target_N: NDArray[np.float64], *, has_shift: bool) -> tuple[float, float]:
-    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        z_N = parameters[0] * logit_N + (parameters[1] if has_shift else 0.0)
-        error_N = expit(z_N) - target_N
-        value = float(np.mean(np.logaddexp(0.0, z_N) - target_N * z_N))
-        gradient = [float(np.mean(error_N * logit_N)), float(np.mean(error_N)) if has_shift else 0.0]
-        return value, np.array(gradient)
+def _logistic(
+    design_NM: NDArray[np.float64], target_N: NDArray[np.float64], offset_N: NDArray[np.float64] | float = 0.0
+) -> NDArray[np.float64]:
+    """Return the weights of a logistic regression on soft targets; the columns may be nearly collinear."""
+    # made orthogonal, or the two columns of beta calibration, alike where logits are small, take thousands of steps
+    q_NM, r_MM = np.linalg.qr(design_NM)
+    q_NM *= np.sqrt(len(q_NM))
 
-    best = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B")
-    return float(best.x[0]), float(best.x[1])
+    def loss(weight_M: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        z_N = q_NM @ weight_M + offset_N
+        value = float(np.mean(np.logaddexp(0.0, z_N) - target_N * z_N))
+        return value, q_NM.T @ (expit(z_N) - target_N) / len(z_N)
+
+    best = minimize(loss, np.zeros(design_NM.shape[1]), jac=True, method="BFGS", options={"gtol": 1e-9})
+    return np.asarray(np.linalg.solve(r_MM, best.x * np.sqrt(len(q_NM))))
+
+
+def _platt(logit_N: NDArray[np.float64], target_N: NDArray[np.float64]) -> tuple[float, float]:
+    """Return slope and shift; a slope that is not positive would turn every direction round, so it is held above 0.
+
+    The ranking is then worth nothing, which the gates must see rather than have repaired.
+    """
+    ones_N1 = np.ones((len(logit_N), 1))
+    slope, shift = _logistic(np.column_stack([logit_N, ones_N1]), target_N)
+    if SLOPES[0] < slope < SLOPES[1]:
+        return float(slope), float(shift)
+    held = float(np.clip(slope, *SLOPES))
+    return held, float(_logistic(ones_N1, target_N, held * logit_N)[0])
+
+
+def _beta(logit_N: NDArray[np.float64], target_N: NDArray[np.float64]) -> Calibration | None:
+    """Return ``logit q = a ln p - b ln(1 - p) + c`` with a, b >= 0; one below 0 is left out and the rest fitted again."""
+    low_N, high_N, one_N = -np.logaddexp(0.0, -logit_N), np.logaddexp(0.0, logit_N), np.ones(len(logit_N))
+    a, b, c = _logistic(np.column_stack([low_N, high_N, one_N]), target_N)
+    if a < 0 <= b:
+        a, (b, c) = 0.0, _logistic(np.column_stack([high_N, one_N]), target_N)
+    elif b < 0 <= a:
+        b, (a, c) = 0.0, _logistic(np.column_stack([low_N, one_N]), target_N)
+    if min(a, b) < 0 or not SLOPES[0] < (a + b) / 2 or max(a, b) > SLOPES[1]:
+        return None
+    return Calibration("beta", low=float(a), high=float(b), shift=float(c), rows=len(logit_N))
+
+
+def _isotonic(logit_N: NDArray[np.float64], y_N: NDArray[np.int8], end_slope: float) -> Calibration | None:
+    """Pool rows into blocks, blocks into a rising step function, and join the steps' middles by lines."""
+    order = np.argsort(logit_N, kind="stable")
+    blocks = min(MOST_BLOCKS, len(logit_N) // LEAST_BLOCK)
+    if blocks < 2:
+        return None
+    edges = np.quantile(logit_N, np.linspace(0, 1, blocks + 1)[1:-1])
+    block_N = np.searchsorted(np.unique(edges), logit_N[order], side="right")
+    rows_K = np.bincount(block_N).astype(np.float64)
+    kept_K = rows_K > 0
+    x_K = (np.bincount(block_N, weights=logit_N[order]))[kept_K] / rows_K[kept_K]
+    up_K = (np.bincount(block_N, weights=y_N[order]))[kept_K] / rows_K[kept_K]
+    rising = IsotonicRegression(y_min=_SURE, y_max=1.0 - _SURE).fit(x_K, up_K, rows_K[kept_K]).predict(x_K)
+    knots = _fewest_knots(x_K, np.asarray(rising), rows_K[kept_K])
+    steepest = max((np.diff([y for _, y in knots]) / np.diff([x for x, _ in knots])).tolist(), default=np.inf)
+    if steepest > SLOPES[1]:
+        return None
+    return Calibration("isotonic", knots=knots, end_slope=end_slope, rows=len(logit_N))
+
+
+def _fewest_knots(
+    x_K: NDArray[np.float64], share_K: NDArray[np.float64], rows_K: NDArray[np.float64]
+) -> tuple[tuple[float, float], ...]:
+    """Pool neighbours until each step is higher than the one before by more than a standard error."""
+    blocks = [(x, share, rows) for x, share, rows in zip(x_K, share_K, rows_K, strict=True)]
+    while len(blocks) > 1:
+        rises = [
+            (right[1] - left[1])
+            / np.sqrt(_OVERLAP * (left[1] * (1 - left[1]) / left[2] + right[1] * (1 - right[1]) / right[2]))
+            for left, right in pairwise(blocks)
+        ]
+        least = int(np.argmin(rises))
+        if rises[least] > 1:
+            break
+        left, right = blocks[least], blocks[least + 1]
+        rows = left[2] + right[2]
+        blocks[least : least + 2] = [
+            ((left[0] * left[2] + right[0] * right[2]) / rows, (left[1] * left[2] + right[1] * right[2]) / rows, rows)
+        ]
+    return tuple((float(x), float(logit(share))) for x, share, _ in blocks)
+
+
+class _HeldOut(NamedTuple):
+    """Losses of every kind on the rows no fit of theirs saw."""
+
+    loss_H: dict[str, NDArray[np.float64]]
+    block_H: NDArray[np.int64]
+
+
+def _held_out_losses(
+    logit_N: NDArray[np.float64], y_N: NDArray[np.int8], minute_N: NDArray[np.int64], horizon_minutes: int
+) -> _HeldOut:
+    """Fit on everything before each held-out stretch, less a horizon, and lose on the stretch; four times."""
+    edges = np.quantile(minute_N, np.linspace(_FIRST_SHARE, 1.0, _FOLDS + 1), method="lower")
+    losses: dict[str, list[NDArray[np.float64]]] = {kind: [] for kind in KINDS}
+    held = []
+    for position, (start, end) in enumerate(pairwise(edges)):
+        before_N = minute_N + horizon_minutes < start
+        inside_N = (minute_N >= start) & ((minute_N < end) | (position == _FOLDS - 1))
+        held.append(minute_N[inside_N])
+        for kind in KINDS:
+            fitted = fit_kind(kind, logit_N[before_N], y_N[before_N])
+            p_N = (fitted or Calibration("none")).apply(logit_N[inside_N])
+            losses[kind].append(log_losses(p_N, y_N[inside_N]) if fitted else np.full(len(p_N), np.inf))
+    minute_H = np.concatenate(held)
+    length = _DAY if len(np.unique(minute_H // _DAY)) >= _LEAST_DAYS else _SHORT_BLOCK
+    return _HeldOut({kind: np.concatenate(parts) for kind, parts in losses.items()}, minute_H // length)
+
+
+def _compared(held: _HeldOut) -> tuple[Candidate, ...]:
+    """Return the kinds that could be fitted every time, with their losses, and mark the one to take."""
+    means = {kind: float(loss_H.mean()) for kind, loss_H in held.loss_H.items() if np.isfinite(loss_H).all()}
+    best = min(means, key=lambda kind: means[kind])
+    found = [
+        Candidate(kind, mean, mean - means[best], _error(held.loss_H[kind] - held.loss_H[best], held.block_H))
+        for kind, mean in means.items()
+    ]
+    take = next(candidate.kind for candidate in found if candidate.excess <= candidate.excess_error)
+    return tuple(replace(candidate, chosen=candidate.kind == take) for candidate in found)
+
+
+def _error(difference_H: NDArray[np.float64], block_H: NDArray[np.int64]) -> float:
+    """Return the standard error of the mean difference when whole blocks of time are what varies."""
+    _, place_H = np.unique(block_H, return_inverse=True)
+    rows_B = np.bincount(place_H)
+    blocks = len(rows_B)
+    if blocks < 2:
+        return float("inf")
+    rest_B = np.bincount(place_H, weights=difference_H) - difference_H.mean() * rows_B
+    return float(np.sqrt(np.sum(rest_B**2) * blocks / (blocks - 1)) / rows_B.sum())

@@ -16,19 +16,17 @@ import numpy as np
 import torch
 
 from desk.errors import ModelError
-from models.artefacts import commit, read_json, sha256_of, write_json
+from models.appraise import appraise, without_nan
+from models.artefacts import commit, read_json, seal_of, sealed, sha256_of, write_json
 from models.calibrate import Calibration, fit_calibration
-from models.canaries import lit_canaries
 from models.candidate import spec_from_json
 from models.dataset import Dataset, load_dataset
-from models.export import GRAPH, OPSET, export_graph, load_network, parity, served
-from models.gates import judge_gates
+from models.export import GRAPH, OPSET, export_graph, load_network, parity, served, torch_probabilities
 from models.judgement import Judgement, MetricRow, ProductVerdict, judgement_from_json
-from models.measure import Measured, coverage_cuts, measure
+from models.measure import coverage_cuts
 from models.scaler import Scaler
 from models.scorer import Scorer
 from models.train import forward
-from models.verify import score_rows
 from models.window import gather, part_ends, window_view
 
 if TYPE_CHECKING:
@@ -40,9 +38,10 @@ if TYPE_CHECKING:
 JUDGE_STRIDE = {"transformer": 5}
 """Judged on every minute, or on every fifth where scoring is slow: labels overlap, so little is lost."""
 PARITY_WINDOWS = 1000
+PARITY_SAMPLE = 32
 _BATCH = 256
 # part of what makes a judgement reusable: raise it when a change here changes what a judging says
-JUDGING = 3
+JUDGING = 4
 
 
 def judge(
@@ -80,42 +79,41 @@ def judge(
     model = served(network, scaler, calibrations)
     graph = export_graph(model, folder, minutes, len(data.columns))
     model_id = f"{candidate.candidate_id}-{sha256_of(graph)[:8]}"
-    passport = _manifest(model_id, marker, graph, data)
+    passport = _manifest(model_id, marker, graph, data) | {"judged": _terms(gates, cost_bps, trials, stride)}
     write_json(folder / "passport.json", passport)  # the scorer needs it; completed below
     scorer = Scorer(folder)
+    passport["parity"] = parity_proof(model, scorer, data, minutes)
 
-    proof = _parity(model, scorer, data, minutes)
-    canaries = lit_canaries(data, scaler)
-    verdicts, rows, details, curves = [], [], {}, {}
-    for product, (calibration, cuts) in zip(data.coins, fitted, strict=True):
-        ends = part_ends(data, "test", minutes, stride=stride, product=product)
-        p_N = score_rows(data, scorer, product, ends, minutes)
-        found = measure(data, product, ends, p_N, cost_bps=cost_bps)
-        evidence = found.evidence(parity=_worst(proof), canaries=canaries, sources=data.sources)
-        results = judge_gates(evidence, gates)
-        slot = f"{marker['architecture'].removesuffix('_one_way')}:{product}"
-        verdicts.append(ProductVerdict(product, slot, all(gate.passed for gate in results), results))
-        rows += [MetricRow(model_id, product, *row) for row in found.rows]
-        details[product] = _details(found, calibration, cuts, verdicts[-1])
-        curves[product] = found.curves
-    passport |= {
-        "judged": {
-            "profile": asdict(gates),
-            "cost_bps": cost_bps,
-            "trials": trials,
-            "stride_minutes": stride,
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit(),
-        },
-        "parity": proof,
-        "canaries": canaries,
-        "verdicts": details,
+    found = appraise(data, scorer, passport)
+    passport["verdicts"] = {
+        product: found[product].claims | {"calibration": calibration.as_json()}
+        for product, (calibration, _) in zip(data.coins, fitted, strict=True)
     }
-    judgement = Judgement(model_id, marker["architecture"], str(folder), gates.name, tuple(verdicts), tuple(rows))
-    write_json(folder / "passport.json", passport)
-    write_json(folder / "curves.json", curves)
-    write_json(folder / "judgement.json", {"key": key} | _without_nan(judgement.as_json()))
+    judgement = Judgement(
+        model_id,
+        marker["architecture"],
+        str(folder),
+        gates.name,
+        tuple(ProductVerdict(part.product, part.slot, part.accepted, part.gates) for part in found.values()),
+        tuple(MetricRow(model_id, part.product, *row) for part in found.values() for row in part.rows),
+    )
+    write_json(folder / "curves.json", {product: part.curves for product, part in found.items()})
+    passport["curves_sha256"] = sha256_of(folder / "curves.json")
+    write_json(folder / "passport.json", sealed(passport))
+    told = {"key": key, "passport_sha256": sha256_of(folder / "passport.json")}
+    write_json(folder / "judgement.json", told | without_nan(judgement.as_json()))
     return judgement
+
+
+def _terms(gates: GateProfile, cost_bps: float, trials: int, stride: int) -> dict[str, Any]:
+    return {
+        "profile": asdict(gates),
+        "cost_bps": cost_bps,
+        "trials": trials,
+        "stride_minutes": stride,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+    }
 
 
 def _judging_key(marker: dict[str, Any], gates: GateProfile, cost_bps: float, trials: int) -> str:
@@ -128,9 +126,13 @@ def _known(folder: Path, key: str) -> Judgement | None:
     if not path.exists():
         return None
     content = read_json(path)
-    passport = read_json(folder / "passport.json")
-    whole = (folder / GRAPH).exists() and sha256_of(folder / GRAPH) == passport.get("sha256")
-    return judgement_from_json(content) if content.get("key") == key and whole else None
+    files = (folder / "passport.json", folder / GRAPH)
+    if content.get("key") != key or not all(file.exists() for file in files):
+        return None
+    # a passport or graph that was changed since is judged again, not read back
+    is_same = sha256_of(files[0]) == content.get("passport_sha256")
+    whole = is_same and sha256_of(files[1]) == read_json(files[0]).get("sha256")
+    return judgement_from_json(content) if whole else None
 
 
 def calibrate(
@@ -148,19 +150,24 @@ def calibrate(
             logit_B, _ = forward(network, torch.from_numpy(x_BTF), torch.from_numpy(data.coin_N[chosen]))
         logits.append(logit_B.double().numpy())
     logit_N, y_N = np.concatenate(logits), data.direction_N[ends]
-    calibration = fit_calibration(logit_N, y_N)
+    calibration = fit_calibration(logit_N, y_N, data.minute_N[ends], horizon_minutes=data.horizon_minutes)
     return calibration, coverage_cuts(calibration.apply(logit_N), y_N)
 
 
-def _parity(model: nn.Module, scorer: Scorer, data: Dataset, minutes: int) -> dict[str, float | int]:
+def parity_proof(model: nn.Module, scorer: Scorer, data: Dataset, minutes: int) -> dict[str, Any]:
+    """Compare graph and torch on real windows of the test part; return the differences, and what torch said of a few."""
     ends = part_ends(data, "test", minutes)
     chosen = ends[np.linspace(0, len(ends) - 1, min(len(ends), PARITY_WINDOWS)).astype(np.int64)]
     x_BTF = gather(window_view(data.x_NF, minutes), chosen)
-    return parity(model, scorer, x_BTF, list(data.coins), data.coin_N[chosen])
-
-
-def _worst(proof: dict[str, float | int]) -> float:
-    return float(max(proof["largest_difference"], proof["largest_difference_one_by_one"]))
+    proof = parity(model, scorer, x_BTF, list(data.coins), data.coin_N[chosen])
+    # what torch said of a few of them: whoever has the graph and the data set but no weights compares with these
+    few = np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), PARITY_SAMPLE)).astype(np.int64))
+    said_B = torch_probabilities(model, x_BTF[few], data.coin_N[chosen[few]])
+    sample = [
+        {"product": data.coins[data.coin_N[row]], "minute": int(data.minute_N[row]), "probability": float(p)}
+        for row, p in zip(chosen[few], said_B, strict=True)
+    ]
+    return proof | {"sample": sample}
 
 
 def _manifest(model_id: str, marker: dict[str, Any], graph: Path, data: Dataset) -> dict[str, Any]:
@@ -181,7 +188,9 @@ def _manifest(model_id: str, marker: dict[str, Any], graph: Path, data: Dataset)
         "opset": OPSET,
         "sha256": sha256_of(graph),
         "dataset_digest": marker["dataset_digest"],
+        "dataset_manifest_sha256": seal_of(data.manifest),
         "borders": data.manifest["borders"],
+        "span": data.manifest["span"],
         "sources": list(data.sources),
         "scaler": marker["scaler"],
         "spec": marker["spec"],
@@ -196,26 +205,3 @@ def _manifest(model_id: str, marker: dict[str, Any], graph: Path, data: Dataset)
             "history": marker["history"],
         },
     }
-
-
-def _details(
-    found: Measured, calibration: Calibration, cuts: dict[str, dict[str, float]], verdict: ProductVerdict
-) -> dict[str, Any]:
-    return {
-        "accepted": verdict.accepted,
-        "slot": verdict.slot,
-        "gates": [asdict(gate) for gate in verdict.gates],
-        "calibration": calibration.as_json(),
-        "coverage_cuts": cuts,
-        "metrics": found.summary,
-        "baselines": found.baselines,
-        "controls": found.controls,
-    }
-
-
-def _without_nan(content: Any) -> Any:  # noqa: ANN401  # any JSON value
-    if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_without_nan(value) for value in content]
-    return None if isinstance(content, float) and not np.isfinite(content) else content

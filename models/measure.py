@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 _SESSIONS = ("tokyo", "london", "new_york")
 _TIERS = (("low", 0.0), ("medium", 0.65), ("high", 0.75))
-_LEAST_SLICE = 100
+LEAST_SLICE = 100
+"""Fewer rows bear no figure; labels overlap 15 times, so these are worth seven."""
+CURVE_COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.03, 0.02, 0.01)
+BASELINE_METRICS = ("accuracy", "auc", "log_loss", "brier", "brier_skill", "ece_mass", "ece_width", "net_bps")
 _EMPTY = Interval(float("nan"), None, None)
 
 
@@ -48,6 +51,8 @@ class Measured:
     rows: list[Row]
     summary: dict[str, dict[str, float | None]]
     baselines: dict[str, dict[str, float | None]]
+    against_baselines: dict[str, dict[str, float | None]]
+    """Log loss of the model less that of each baseline, row by row, with its interval; below 0 the model is better."""
     controls: dict[str, Any]
     curves: dict[str, Any]
     test_rows: int
@@ -85,34 +90,48 @@ def measure(
     data: Dataset, product: str, ends: NDArray[np.int64], p_N: NDArray[np.float64], *, cost_bps: float
 ) -> Measured:
     """Measure the forecasts ``p_N`` of the test rows ``ends``."""
-    y_N, return_N, minute_N = data.direction_N[ends], data.return_N[ends], data.minute_N[ends]
+    y_N, minute_N = data.direction_N[ends], data.minute_N[ends]
     classes = len(np.unique(y_N))
     if not len(ends) or classes < 2:
-        return Measured([], {}, {}, {}, {}, len(ends), _days(minute_N), classes, 0.0, {}, {})
-    days = DayBootstrap(minute_N)
+        return Measured([], {}, {}, {}, {}, {}, len(ends), _days(minute_N), classes, 0.0, {}, {})
     figures = intervals(data, ends, p_N, cost_bps=cost_bps)
-    selective = {c: days.mean(evaluate.hits(p_N, y_N), evaluate.covered(p_N, c)) for c in evaluate.COVERAGES}
-    baselines = _baselines(data, product, ends, y_N, days)
-    rows = [_row("all", name, figure, len(ends)) for name, figure in figures.items()]
-    rows += _coverage_rows(days, p_N, y_N, return_N, cost_bps)
-    rows += _slice_rows(days, p_N, y_N, minute_N)
-    rows += [
-        Row(f"baseline={name}", metric, value, None, None, len(ends))
-        for name, found in baselines.items()
-        for metric, value in found.items()
-    ]
+    slices = {f"coverage={coverage:g}": evaluate.covered(p_N, coverage) for coverage in evaluate.COVERAGES}
+    slices |= slices_of(p_N, minute_N)
+    parts = {
+        name: intervals(data, ends[chosen_N], p_N[chosen_N], cost_bps=cost_bps)
+        for name, chosen_N in slices.items()
+        if chosen_N.sum() >= LEAST_SLICE
+    }
+    forecasts = baseline_forecasts(data, product, ends)
+    baselines = {name: intervals(data, ends, own_N, cost_bps=cost_bps) for name, own_N in forecasts.items()}
+    every_N = np.ones(len(ends), dtype=bool)
+    against = _against(minute_N, p_N, y_N, forecasts, every_N)
+    rows = _rows("all", figures, len(ends))
+    for name, chosen_N in slices.items():
+        # too few rows for any figure: one row without a value says so
+        rows += _rows(name, parts.get(name, {"accuracy": _EMPTY}), int(chosen_N.sum()))
+        if name in parts:
+            less = _against(minute_N, p_N, y_N, forecasts, chosen_N)
+            found = {f"log_loss_less_{other}": figure for other, figure in less.items()}
+            rows += _rows(name, found, int(chosen_N.sum()))
+    for name, own in baselines.items():
+        rows += _rows(f"baseline={name}", _baseline_part(own) | {"log_loss_difference": against[name]}, len(ends))
     return Measured(
         rows=rows,
         summary={name: figure.as_json() for name, figure in figures.items()},
-        baselines=baselines,
+        baselines={
+            name: {metric: figure.as_json()["value"] for metric, figure in _baseline_part(own).items()}
+            for name, own in baselines.items()
+        },
+        against_baselines={name: figure.as_json() for name, figure in against.items()},
         controls=_controls(controls(data, product, ends), y_N),
-        curves=_curves(p_N, y_N, selective),
+        curves=_curves(data, ends, p_N, slices, cost_bps),
         test_rows=len(ends),
         test_days=_days(minute_N),
         classes=classes,
         spread=float(np.std(p_N)),
         figures=figures,
-        selective=selective,
+        selective={c: parts.get(f"coverage={c:g}", {}).get("accuracy", _EMPTY) for c in evaluate.COVERAGES},
     )
 
 
@@ -135,11 +154,12 @@ def coverage_cuts(p_N: NDArray[np.float64], y_N: NDArray[np.int8]) -> dict[str, 
 def intervals(
     data: Dataset, ends: NDArray[np.int64], p_N: NDArray[np.float64], *, cost_bps: float
 ) -> dict[str, Interval]:
-    """Return the figures over the whole of the rows ``ends``, each with its interval where one is computed."""
+    """Return every figure over the rows ``ends``, each with its interval where one is computed."""
     y_N, return_N, days = data.direction_N[ends], data.return_N[ends], DayBootstrap(data.minute_N[ends])
     mass_N, width_N = evaluate.equal_mass_bins(p_N), evaluate.equal_width_bins(p_N)
+    hits_N = evaluate.hits(p_N, y_N)
     return {
-        "accuracy": days.mean(evaluate.hits(p_N, y_N)),
+        "accuracy": days.mean(hits_N),
         "base_rate": Interval(evaluate.base_rate(y_N), None, None),
         "auc": days.auc(p_N, y_N),
         "log_loss": days.mean(evaluate.log_losses(p_N, y_N)),
@@ -148,22 +168,47 @@ def intervals(
         "ece_mass": days.calibration_error(p_N, y_N, mass_N),
         "ece_width": days.calibration_error(p_N, y_N, width_N),
         "net_bps": days.mean(evaluate.net_bps(p_N, return_N, cost_bps)),
-        "break_even_accuracy": Interval(evaluate.break_even_accuracy(return_N, cost_bps), None, None),
+        "break_even_accuracy": _break_even(days, return_N, cost_bps),
+        "effective_rows": Interval(days.effective_rows(hits_N), None, None),
     }
 
 
-def _baselines(
-    data: Dataset, product: str, ends: NDArray[np.int64], y_N: NDArray[np.int8], days: DayBootstrap
-) -> dict[str, dict[str, float | None]]:
-    found: dict[str, dict[str, float | None]] = {}
-    for name, p_N in baseline_forecasts(data, product, ends).items():
-        found[name] = {
-            "accuracy": evaluate.accuracy(p_N, y_N),
-            "auc": evaluate.auc(p_N, y_N),
-            "log_loss": days.mean(evaluate.log_losses(p_N, y_N)).value,
-            "brier_skill": evaluate.brier_skill(p_N, y_N),
-        }
-    return found
+def _break_even(days: DayBootstrap, return_N: NDArray[np.float64], cost_bps: float) -> Interval:
+    """Return the break-even accuracy; its ends are those of the mean move, the other way round."""
+    move = days.mean(np.abs(return_N) * 1e4)
+    ends = [None if end is None or end <= 0 else 0.5 + cost_bps / (2.0 * end) for end in (move.high, move.low)]
+    return Interval(evaluate.break_even_accuracy(return_N, cost_bps), ends[0], ends[1])
+
+
+def slices_of(p_N: NDArray[np.float64], minute_N: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
+    """Return which rows are of each session (by UTC hour), tier (by confidence) and month."""
+    hour_N = minute_N % 1440 // 60
+    slices = {f"session={name}": hour_N // 8 == position for position, name in enumerate(_SESSIONS)}
+    sure_N = evaluate.confidence(p_N)
+    for position, (tier, low) in enumerate(_TIERS):
+        high = _TIERS[position + 1][1] if position + 1 < len(_TIERS) else math.inf
+        slices[f"tier={tier}"] = (sure_N >= low) & (sure_N < high)
+    days, day_N = np.unique(minute_N // 1440, return_inverse=True)
+    month_N = np.array([_month(day) for day in days])[day_N]
+    return slices | {f"month={month}": month_N == month for month in np.unique(month_N).tolist()}
+
+
+def _against(
+    minute_N: NDArray[np.int64],
+    p_N: NDArray[np.float64],
+    y_N: NDArray[np.int8],
+    forecasts: Mapping[str, NDArray[np.float64]],
+    chosen_N: NDArray[np.bool_],
+) -> dict[str, Interval]:
+    """Compare row by row: what model and baseline share, hard days above all, cancels (Diebold and Mariano 1995)."""
+    days, own_N = DayBootstrap(minute_N[chosen_N]), evaluate.log_losses(p_N, y_N)
+    return {
+        name: days.mean((own_N - evaluate.log_losses(theirs_N, y_N))[chosen_N]) for name, theirs_N in forecasts.items()
+    }
+
+
+def _baseline_part(found: Mapping[str, Interval]) -> dict[str, Interval]:
+    return {name: found[name] for name in BASELINE_METRICS}
 
 
 def _controls(found: Controls, y_N: NDArray[np.int8]) -> dict[str, Any]:
@@ -172,55 +217,61 @@ def _controls(found: Controls, y_N: NDArray[np.int8]) -> dict[str, Any]:
     return {"shuffled_auc": list(found.shuffled_auc), "future_accuracy": future}
 
 
-def _coverage_rows(
-    days: DayBootstrap,
+def _curves(
+    data: Dataset,
+    ends: NDArray[np.int64],
     p_N: NDArray[np.float64],
-    y_N: NDArray[np.int8],
-    return_N: NDArray[np.float64],
+    slices: Mapping[str, NDArray[np.bool_]],
     cost_bps: float,
-) -> list[Row]:
-    rows = []
-    for coverage in evaluate.COVERAGES:
-        chosen_N = evaluate.covered(p_N, coverage)
-        name, count = f"coverage={coverage:g}", int(chosen_N.sum())
-        rows.append(_row(name, "accuracy", days.mean(evaluate.hits(p_N, y_N), chosen_N), count))
-        rows.append(_row(name, "net_bps", days.mean(evaluate.net_bps(p_N, return_N, cost_bps), chosen_N), count))
-    return rows
-
-
-def _slice_rows(
-    days: DayBootstrap, p_N: NDArray[np.float64], y_N: NDArray[np.int8], minute_N: NDArray[np.int64]
-) -> list[Row]:
-    hour_N = minute_N % 1440 // 60
-    slices = {f"session={name}": hour_N // 8 == position for position, name in enumerate(_SESSIONS)}
-    sure_N = evaluate.confidence(p_N)
-    for position, (tier, low) in enumerate(_TIERS):
-        high = _TIERS[position + 1][1] if position + 1 < len(_TIERS) else math.inf
-        slices[f"tier={tier}"] = (sure_N >= low) & (sure_N < high)
-    month_N = np.array([_month(day) for day in np.unique(minute_N // 1440)])[days.day_N]
-    slices |= {f"month={month}": month_N == month for month in np.unique(month_N).tolist()}
-    rows = []
-    for name, chosen_N in slices.items():
-        count = int(chosen_N.sum())
-        if count < _LEAST_SLICE:
-            continue
-        rows.append(_row(name, "accuracy", days.mean(evaluate.hits(p_N, y_N), chosen_N), count))
-        rows.append(_row(name, "log_loss", days.mean(evaluate.log_losses(p_N, y_N), chosen_N), count))
-        rows.append(_row(name, "base_rate", Interval(evaluate.base_rate(y_N[chosen_N]), None, None), count))
-    return rows
-
-
-def _curves(p_N: NDArray[np.float64], y_N: NDArray[np.int8], selective: Mapping[float, Interval]) -> dict[str, Any]:
+) -> dict[str, Any]:
+    y_N, minute_N = data.direction_N[ends], data.minute_N[ends]
+    parts = {name: chosen_N for name, chosen_N in slices.items() if chosen_N.sum() >= LEAST_SLICE}
     return {
-        "reliability_equal_mass": evaluate.reliability(p_N, y_N, evaluate.equal_mass_bins(p_N)),
-        "reliability_equal_width": evaluate.reliability(p_N, y_N, evaluate.equal_width_bins(p_N)),
-        "coverage": [{"coverage": coverage} | figure.as_json() for coverage, figure in selective.items()],
+        "reliability_equal_mass": reliability_points(p_N, y_N, minute_N, evaluate.equal_mass_bins(p_N)),
+        "reliability_equal_width": reliability_points(p_N, y_N, minute_N, evaluate.equal_width_bins(p_N)),
+        "coverage": _coverage_points(data, ends, p_N, cost_bps),
+        "slices": {
+            name: {
+                "reliability_equal_mass": reliability_points(
+                    p_N[chosen_N], y_N[chosen_N], minute_N[chosen_N], evaluate.equal_mass_bins(p_N[chosen_N])
+                ),
+                "coverage": _coverage_points(data, ends[chosen_N], p_N[chosen_N], cost_bps),
+            }
+            for name, chosen_N in parts.items()
+            if not name.startswith("coverage=")
+        },
     }
 
 
-def _row(name: str, metric: str, figure: Interval, count: int) -> Row:
-    found = figure.as_json()
-    return Row(name, metric, found["value"], found["low_95"], found["high_95"], count)
+def reliability_points(
+    p_N: NDArray[np.float64], y_N: NDArray[np.int8], minute_N: NDArray[np.int64], bin_N: NDArray[np.int64]
+) -> list[dict[str, float | None]]:
+    """Return the bins of `evaluate.reliability`, the share of ups of each with its interval."""
+    days, points = DayBootstrap(minute_N), []
+    for point in evaluate.reliability(p_N, y_N, bin_N):
+        share = days.mean(y_N.astype(np.float64), bin_N == point["bin"])
+        points.append({**point, "low_95": share.low, "high_95": share.high})
+    return points
+
+
+def _coverage_points(
+    data: Dataset, ends: NDArray[np.int64], p_N: NDArray[np.float64], cost_bps: float
+) -> list[dict[str, float | None]]:
+    """Return accuracy, and what it would have to be, on the most confident share of the rows, for many shares."""
+    hits_N, days, points = evaluate.hits(p_N, data.direction_N[ends]), DayBootstrap(data.minute_N[ends]), []
+    for coverage in CURVE_COVERAGES:
+        chosen_N = evaluate.covered(p_N, coverage)
+        if chosen_N.sum() < LEAST_SLICE:
+            continue
+        needed = evaluate.break_even_accuracy(data.return_N[ends][chosen_N], cost_bps)
+        found = days.mean(hits_N, chosen_N).as_json()
+        points.append({"coverage": coverage, **found, "break_even_accuracy": needed, "row_count": int(chosen_N.sum())})
+    return points
+
+
+def _rows(name: str, figures: Mapping[str, Interval], count: int) -> list[Row]:
+    found = {metric: figure.as_json() for metric, figure in figures.items()}
+    return [Row(name, metric, each["value"], each["low_95"], each["high_95"], count) for metric, each in found.items()]
 
 
 def _days(minute_N: NDArray[np.int64]) -> int:

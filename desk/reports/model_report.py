@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from desk.errors import ModelError
-from desk.reports.document import Cell, Document, Figures, Section, Table
-from desk.reports.model_plots import coverage, reliability, slices
-from desk.reports.model_tables import baseline_table, figure, gates_table
+from desk.reports.document import Cell, Document, Figures, Section, Table, Text
+from desk.reports.model_facts import calibration_blocks, feasibility_blocks, rows_sentence, selection_blocks
+from desk.reports.model_plots import coverage, reliability, slices, training_curve
+from desk.reports.model_tables import baseline_table, figure, gates_table, paired_table, slice_table
 from desk.reports.passports import read_card
 from desk.reports.wording import percent
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from desk.config import Settings
     from desk.reports.passports import Metric, ModelCard, ProductCard
 
+_CHOICES = (
+    "The most confident share of the minutes, and the tiers of fixed confidence (medium from 0.65, high from 0.75). In brackets are "
+    "95 % intervals; a base rate is that of the same minutes."
+)
 _FACTS = (
     ("data set", ("dataset_digest",)),
     ("feature set", ("feature_set",)),
@@ -74,18 +79,23 @@ def model_document(model: ModelCard) -> Document:
             Section("Is the probability true?", (reliability([model]),)),
             Section("What does confidence buy?", (coverage([model]),)),
             *(section for card in model.cards for section in _product_sections(model, card)),
+            Section("How it was trained", (training_curve(model),)),
             Section("Passport", (_facts(model),)),
         ),
     )
 
 
 def _product_sections(model: ModelCard, card: ProductCard) -> tuple[Section, ...]:
-    tag = card.product.replace("-", "_").lower()
+    tag, name = card.product.replace("-", "_").lower(), card.product
     month, session = slices(card, "month", f"month_{tag}"), slices(card, "session", f"session_{tag}")
     return (
-        Section(f"{card.product}: gates", (_figures(card), gates_table([model], card.product))),
-        Section(f"{card.product}: beside its baselines", (baseline_table([model], card.product),)),
-        Section(f"{card.product}: through time", (month, session)),
+        Section(f"{name}: gates", (Text(rows_sentence(card)), _figures(card), gates_table([model], name))),
+        Section(f"{name}: beside its baselines", (baseline_table([model], name), paired_table(card))),
+        Section(f"{name}: calibration", calibration_blocks(card)),
+        Section(f"{name}: after costs", feasibility_blocks(card)),
+        Section(f"{name}: luck of the search", selection_blocks(card)),
+        Section(f"{name}: through time", (month, slice_table(card, "month"), session, slice_table(card, "session"))),
+        Section(f"{name}: by confidence", (Text(_CHOICES), slice_table(card, "coverage"), slice_table(card, "tier"))),
     )
 
 

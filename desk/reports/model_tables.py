@@ -10,18 +10,42 @@ from desk.reports.wording import NOT_COMPUTED, count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from desk.reports.passports import Metric, ModelCard
+    from desk.reports.passports import Metric, ModelCard, ProductCard
     from desk.reports.verdict import Standing
 
-BASELINE_METRICS = ("accuracy", "auc", "log_loss", "brier_skill", "ece_mass", "net_bps")
+BASELINE_METRICS = ("accuracy", "auc", "log_loss", "brier", "brier_skill", "ece_mass", "ece_width", "net_bps")
 _TITLES = {
     "accuracy": "accuracy",
+    "base_rate": "base rate",
+    "break_even_accuracy": "break-even accuracy",
     "auc": "AUC",
     "log_loss": "log-loss",
+    "brier": "Brier",
     "brier_skill": "Brier skill",
-    "ece_mass": "calibration error",
+    "ece_mass": "ECE mass",
+    "ece_width": "ECE width",
     "net_bps": "net bps",
+    "log_loss_less_base_rate": "loss less base rate's",
+    "log_loss_less_last_move_sign": "loss less last move's",
+    "log_loss_less_logistic_regression": "loss less logistic's",
+    "log_loss_less_gradient_boosting": "loss less boosting's",
 }
+SLICE_METRICS = (
+    "accuracy",
+    "base_rate",
+    "auc",
+    "log_loss",
+    "brier",
+    "brier_skill",
+    "ece_mass",
+    "ece_width",
+    "net_bps",
+    "break_even_accuracy",
+    "log_loss_less_base_rate",
+    "log_loss_less_last_move_sign",
+    "log_loss_less_logistic_regression",
+    "log_loss_less_gradient_boosting",
+)
 
 
 def overview_table(cards: Sequence[ModelCard], standings: Sequence[Standing]) -> Table:
@@ -76,8 +100,8 @@ def gates_table(cards: Sequence[ModelCard], product: str) -> Table:
                 state = Cell("pass", "good") if gate.is_passed else Cell("fail", "bad")
                 rows.append(
                     (
-                        model.architecture,
                         gate.name,
+                        model.architecture,
                         state,
                         Cell(figure(gate.figure), "number"),
                         Cell(figure(gate.bound), "number"),
@@ -85,7 +109,7 @@ def gates_table(cards: Sequence[ModelCard], product: str) -> Table:
                         gate.sentence,
                     )
                 )
-    columns = ("model", "gate", "state", "figure", "bound", "95 % interval", "what it means, and what would change it")
+    columns = ("gate", "model", "state", "figure", "bound", "95 % interval", "what it means, and what would change it")
     return Table(columns, tuple(rows), "no gate was computed for it")
 
 
@@ -111,6 +135,47 @@ def baseline_table(cards: Sequence[ModelCard], product: str) -> Table:
                 )
     columns = ("on the test part", *(_TITLES[name] for name in BASELINE_METRICS), "rows")
     return Table(columns, tuple(rows), "no figure was computed for it")
+
+
+def paired_table(card: ProductCard) -> Table:
+    """Return how a model's log loss differs from each baseline's on the same minutes; what both find hard cancels."""
+    rows: list[tuple[Cell | str, ...]] = []
+    for name in card.slices("baseline"):
+        found = card.metric("log_loss_difference", f"baseline={name}")
+        if found.value is None or found.low is None or found.high is None:
+            continue
+        better, worse = found.high < 0, found.low > 0
+        told = Cell("better", "good") if better else Cell("worse", "bad") if worse else Cell("not told apart", "wait")
+        reach = Cell(f"{found.low:+.5f} to {found.high:+.5f}", "number")
+        rows.append((name.replace("_", " "), Cell(f"{found.value:+.5f}", "number"), reach, told))
+    columns = ("against", "log loss, model less baseline", "95 % interval", "the model is")
+    return Table(columns, tuple(rows), "the model was not compared minute by minute with its baselines")
+
+
+def slice_table(card: ProductCard, kind: str) -> Table:
+    """Return every figure by month, session, tier or coverage, a column each, with its interval."""
+    values = card.slices(kind)
+    counts = [card.metric("accuracy", f"{kind}={value}") for value in values]
+    rows: list[tuple[Cell | str, ...]] = [("minutes", *(Cell(f"{metric.rows or 0:,}", "number") for metric in counts))]
+    for name in SLICE_METRICS:
+        cells = []
+        for value, counted in zip(values, counts, strict=True):
+            few = "too few" if counted.value is None and name == "accuracy" else None
+            cells.append(Cell(few, "number") if few else _with_range(card.metric(name, f"{kind}={value}")))
+        rows.append((_TITLES[name], *cells))
+    names = [f"{100 * float(value):g} %" if kind == "coverage" else value.replace("_", " ") for value in values]
+    return Table((kind, *names), tuple(rows) if values else (), f"no figure by {kind}")
+
+
+def _with_range(metric: Metric) -> Cell:
+    if metric.value is None:
+        return Cell("–", "number")
+    ends = "" if metric.low is None or metric.high is None else f" ({_short(metric.low)}, {_short(metric.high)})"
+    return Cell(f"{_short(metric.value)}{ends}", "number")
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.4f}"
 
 
 def _figure_cell(item: Metric) -> Cell:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from desk.config import Settings
     from desk.reports.record import Rows
 
-_SESSIONS = ("tokyo", "london", "new_york")
+_ORDER = ("tokyo", "london", "new_york", "low", "medium", "high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,8 @@ class Point:
     low: float | None = None
     high: float | None = None
     rows: int | None = None
+    needed: float | None = None
+    """Accuracy that would pay the costs on these minutes; of a coverage curve only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,18 @@ class ProductCard:
     metrics: Mapping[str, Mapping[str, Metric]] = field(default_factory=dict)
     """Slice (``all``, ``month=2025-01``, ``baseline=logistic``) -> metric -> figure."""
     reliability: tuple[Point, ...] = ()
+    reliability_before: tuple[Point, ...] = ()
+    """The same of the network itself, without its calibration."""
     coverage: tuple[Point, ...] = ()
+    verdict: Mapping[str, Any] = field(default_factory=dict)
+    """The product's entry under ``verdicts`` of the passport, as it is."""
+
+    def entry(self, *path: str) -> Mapping[str, Any]:
+        """Return a nested object of the verdict; an empty one when it is not there."""
+        found: Any = self.verdict
+        for key in path:
+            found = _dict(found).get(key)
+        return _dict(found)
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -84,8 +97,8 @@ class ProductCard:
         """Return the values of one kind of slice: ``slices("month")`` -> ``2025-01``, ..."""
         start = f"{kind}="
         found = [name.removeprefix(start) for name in self.metrics if name.startswith(start)]
-        # sessions in the order of the day, everything else by name
-        return tuple(sorted(found, key=lambda value: (_SESSIONS.index(value) if value in _SESSIONS else 0, value)))
+        # sessions in the order of the day, tiers from the lowest, everything else by name
+        return tuple(sorted(found, key=lambda value: (_ORDER.index(value) if value in _ORDER else 0, value)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +115,12 @@ class ModelCard:
     def judged_at(self) -> str:
         """When it was judged, as ISO text; empty before."""
         return str(_dict(self.passport.get("judged")).get("at", ""))
+
+    @property
+    def history(self) -> tuple[Mapping[str, Any], ...]:
+        """What training noted at each check, oldest first."""
+        entries = _list(_dict(self.passport.get("training")).get("history"))
+        return tuple(entry for entry in entries if isinstance(entry, dict))
 
     def text(self, *path: str) -> str:
         """Return a nested entry of the passport as text, "not computed" when it is not there."""
@@ -169,9 +188,11 @@ def _product_card(
         slot=str(verdict.get("slot", f"{architecture.removesuffix('_one_way')}:{product}")),
         is_accepted=bool(verdict.get("accepted", False)),
         gates=tuple(_gate(gate) for gate in _list(verdict.get("gates")) if isinstance(gate, dict)),
-        metrics=_summary_metrics(verdict) | _row_metrics(rows, product),
+        metrics=_joined(_summary_metrics(verdict), _row_metrics(rows, product)),
         reliability=_points(curves.get("reliability_equal_mass"), "mean_probability", "up_share"),
+        reliability_before=_points(curves.get("reliability_before"), "mean_probability", "up_share"),
         coverage=tuple(sorted(_points(curves.get("coverage"), "coverage", "value"), key=lambda point: point.x)),
+        verdict=verdict,
     )
 
 
@@ -192,7 +213,14 @@ def _summary_metrics(verdict: Mapping[str, Any]) -> dict[str, dict[str, Metric]]
     found = {"all": {name: _metric(_dict(entry)) for name, entry in _dict(verdict.get("metrics")).items()}}
     for name, figures in _dict(verdict.get("baselines")).items():
         found[f"baseline={name}"] = {metric: Metric(as_float(value)) for metric, value in _dict(figures).items()}
+    for name, difference in _dict(verdict.get("against_baselines")).items():
+        found.setdefault(f"baseline={name}", {})["log_loss_difference"] = _metric(_dict(difference))
     return found
+
+
+def _joined(one: dict[str, dict[str, Metric]], other: dict[str, dict[str, Metric]]) -> dict[str, dict[str, Metric]]:
+    """Return the figures of both, the second's where both have one."""
+    return {part: one.get(part, {}) | other.get(part, {}) for part in (*one, *other)}
 
 
 def _row_metrics(rows: Sequence[Any], product: str) -> dict[str, dict[str, Metric]]:
@@ -218,8 +246,8 @@ def _points(curve: object, x_name: str, y_name: str) -> tuple[Point, ...]:
     for entry in _list(curve):
         x, y = as_float(_dict(entry).get(x_name)), as_float(_dict(entry).get(y_name))
         if x is not None and y is not None:
-            figure = _metric(_dict(entry))
-            found.append(Point(x, y, figure.low, figure.high, figure.rows))
+            figure, needed = _metric(_dict(entry)), as_float(_dict(entry).get("break_even_accuracy"))
+            found.append(Point(x, y, figure.low, figure.high, figure.rows, needed))
     return tuple(found)
 
 

@@ -9,9 +9,8 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
 
-from models import evaluate
+from models import bootstrap, evaluate
 from models.bootstrap import DayBootstrap
-from models.calibrate import fit_calibration
 
 
 @pytest.fixture
@@ -56,6 +55,15 @@ def test_auc_worked_by_hand_counts_ties_half():
 
 def test_auc_of_one_class_is_not_a_number():
     assert math.isnan(evaluate.auc(np.array([0.2, 0.8]), np.array([1, 1], np.int8)))
+
+
+@pytest.mark.parametrize(
+    ("forecast_of_rain", "rained", "score"),
+    [(1.0, 1, 0.0), (1.0, 0, 1.0), (0.7, 1, 0.09), (0.7, 0, 0.49), (0.3, 1, 0.49), (0.5, 0, 0.25), (0.5, 1, 0.25)],
+)
+def test_brier_of_the_textbook_s_rainy_day(forecast_of_rain, rained, score):
+    # the worked example commonly printed with Brier 1950: a chance of rain, and whether it rained
+    assert evaluate.brier(np.array([forecast_of_rain]), np.array([rained], np.int8)) == pytest.approx(score)
 
 
 def test_brier_skill_worked_by_hand():
@@ -137,39 +145,97 @@ def test_bootstrap_gives_the_same_ends_each_time(forecast):
 def test_bootstrap_of_every_metric_agrees_with_resampling_rows(forecast):
     p_N, y_N = forecast
     days = DayBootstrap(days_of(500, 10), replicates=20)
-    bin_N = evaluate.equal_mass_bins(p_N)
-    skill, error = days.brier_skill(p_N, y_N), days.calibration_error(p_N, y_N, bin_N)
-    skills, errors = [], []
-    for times_D in days.times_RD:
-        rows = np.repeat(np.arange(len(p_N)), times_D.astype(int)[days.day_N])
-        skills.append(evaluate.brier_skill(p_N[rows], y_N[rows]))
-        errors.append(evaluate.calibration_error(p_N[rows], y_N[rows], bin_N[rows]))
-    assert (skill.low, skill.high) == pytest.approx(tuple(np.quantile(skills, (0.025, 0.975))))
-    assert (error.low, error.high) == pytest.approx(tuple(np.quantile(errors, (0.025, 0.975))))
+    resampled = [np.repeat(np.arange(len(p_N)), times_D.astype(int)[days.day_N]) for times_D in days.times_RD]
+    for interval, metric in ((days.brier_skill, evaluate.brier_skill), (days.auc, evaluate.auc)):
+        found = interval(p_N, y_N)
+        values = [metric(p_N[rows], y_N[rows]) for rows in resampled]
+        assert found.value == metric(p_N, y_N)
+        assert (found.low, found.high) == pytest.approx(tuple(np.quantile(values, (days.tail, 1 - days.tail))))
+
+
+def test_bootstrap_of_auc_in_several_chunks_is_that_of_one(forecast, monkeypatch):
+    p_N, y_N = forecast
+    days = DayBootstrap(days_of(500, 10), replicates=20)
+    whole = days.auc(p_N, y_N)
+    monkeypatch.setattr(bootstrap, "_CHUNK_GROUPS", 7)
+    assert days.auc(p_N, y_N) == pytest.approx(whole)
+
+
+def test_bootstrap_joins_an_hour_of_a_day_to_the_day_beside_it():
+    minutes = np.arange(1380, 5 * 1440 + 30)  # an hour, four days, half an hour
+    days = DayBootstrap(minutes)
+    assert days.days == 4
+    assert np.bincount(days.day_N).tolist() == [1500, 1440, 1440, 1470]
+    assert DayBootstrap(minutes[:500]).days == 2
+
+
+def test_interval_of_few_days_reaches_further_than_plain_percentiles():
+    # Hesterberg 2015, section 5.3: the tail is the normal one of sqrt(n / (n - 1)) times the t quantile 2.262, 2.093
+    assert DayBootstrap(days_of(2, 10)).tail == pytest.approx(0.00855, abs=1e-4)
+    assert DayBootstrap(days_of(2, 20)).tail == pytest.approx(0.0159, abs=1e-4)
+    assert DayBootstrap(days_of(1, 2000)).tail == pytest.approx(0.025, abs=1e-4)
+
+
+def overlapping(seed: int, days: int, per_day: int = 240, overlap: int = 15) -> np.ndarray:
+    """Hits whose neighbours share all but one of ``overlap`` minutes, right half of the time."""
+    noise = np.random.default_rng(seed).normal(size=days * per_day + overlap - 1)
+    return (np.convolve(noise, np.ones(overlap), mode="valid") > 0).astype(float)
+
+
+def test_day_bootstrap_covers_where_labels_overlap_and_resampling_rows_does_not():
+    minutes, by_day, by_row = days_of(240, 30), 0, 0
+    for seed in range(150):
+        hits_N = overlapping(seed, 30)
+        interval = DayBootstrap(minutes, replicates=300).mean(hits_N)
+        by_day += interval.low <= 0.5 <= interval.high
+        by_row += abs(hits_N.mean() - 0.5) <= 1.96 * hits_N.std() / np.sqrt(len(hits_N))
+    assert by_day >= 135  # 95 % of 150 is 142.5, standard error 2.7
+    assert by_row < 90
+
+
+def test_effective_rows_of_overlapping_labels_are_a_tenth_or_less():
+    # a mean over 15 minutes keeps a correlation of (2 / pi) asin(1 - k / 15) at lag k: 1 + 2 sum = 11.2
+    found = [DayBootstrap(days_of(240, 60)).effective_rows(overlapping(seed, 60)) for seed in range(20)]
+    assert np.median(found) == pytest.approx(60 * 240 / 11.2, rel=0.2)
+
+
+def test_effective_rows_of_independent_rows_are_about_all_of_them():
+    hits_N = (np.random.default_rng(2).random(60 * 240) < 0.5).astype(float)
+    assert DayBootstrap(days_of(240, 60)).effective_rows(hits_N) > 0.6 * len(hits_N)
+
+
+def calibrated_or_not(seed: int, slope: float, days: int = 40, per_day: int = 60):
+    """Forecasts of slow inputs; at slope 1 they are true, below they are too sure."""
+    generator = np.random.default_rng(seed)
+    z_N = np.repeat(generator.normal(size=days * per_day // 5), 5)
+    truth_N = 1 / (1 + np.exp(-slope * z_N))
+    return 1 / (1 + np.exp(-z_N)), (generator.random(len(z_N)) < truth_N).astype(np.int8), truth_N
+
+
+@pytest.mark.parametrize("slope", [1.0, 0.6])
+def test_interval_of_calibration_error_covers_the_true_error_also_when_it_is_nought(slope):
+    covered, plain = 0, 0
+    for seed in range(80):
+        p_N, y_N, truth_N = calibrated_or_not(seed, slope)
+        bin_N = evaluate.equal_mass_bins(p_N)
+        gaps_K = np.bincount(bin_N, weights=p_N - truth_N)
+        days = DayBootstrap(days_of(60, 40), replicates=200)
+        true_error = np.abs(gaps_K).sum() / len(p_N)
+        found = days.calibration_error(p_N, y_N, bin_N)
+        covered += found.low <= true_error + 1e-12 and true_error <= found.high
+        assert found.low <= found.value <= found.high
+        daily_DK = np.stack([np.bincount(days.day_N, weights=(p_N - y_N) * (bin_N == k)) for k in range(10)], axis=1)
+        resampled_R = np.abs(days.times_RD @ daily_DK).sum(axis=1) / len(p_N)
+        plain += np.quantile(resampled_R, 0.025) <= true_error <= np.quantile(resampled_R, 0.975)
+    assert covered >= 72  # 95 % of 80 is 76
+    assert slope < 1 or plain < 8
+
+
+def test_calibration_error_of_a_single_day_has_no_interval(forecast):
+    p_N, y_N = forecast[0][:200], forecast[1][:200]
+    found = DayBootstrap(np.arange(200)).calibration_error(p_N, y_N, evaluate.equal_mass_bins(p_N))
+    assert (found.low, found.high) == (None, None)
 
 
 def test_bootstrap_of_a_single_day_gives_no_interval():
     assert DayBootstrap(np.arange(100)).mean(np.ones(100)) == (1.0, None, None)
-
-
-def test_calibration_repairs_an_overconfident_model():
-    generator = np.random.default_rng(1)
-    true_N = generator.normal(size=20_000)
-    y_N = (generator.random(20_000) < 1 / (1 + np.exp(-true_N))).astype(np.int8)
-    found = fit_calibration(3.0 * true_N + 0.6, y_N)
-    assert found.kind == "platt"
-    assert (found.slope, found.shift) == pytest.approx((1 / 3, -0.2), abs=0.03)
-
-
-def test_calibration_of_a_model_that_is_wrong_way_round_does_not_turn_it():
-    logit_N = np.linspace(-3, 3, 2000)
-    found = fit_calibration(logit_N, (logit_N < 0).astype(np.int8))
-    assert found.kind == "temperature"
-    assert found.slope > 0
-    assert found.apply(np.array([1.0]))[0] > 0.5
-
-
-@pytest.mark.parametrize(("rows", "y"), [(50, [0, 1]), (400, [1])])
-def test_calibration_with_too_little_to_fit_leaves_the_model_as_it_is(rows, y):
-    y_N = np.resize(np.array(y, np.int8), rows)
-    assert fit_calibration(np.linspace(-1, 1, rows), y_N).kind == "none"

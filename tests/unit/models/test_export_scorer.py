@@ -16,6 +16,7 @@ from desk.errors import ModelError, ModelMismatchError
 from models.artefacts import sha256_of
 from models.calibrate import Calibration
 from models.export import OPSET, export_graph, parity, served, torch_probabilities
+from models.judge import _known
 from models.networks import build_network, window_minutes
 from models.scaler import Scaler
 from models.scorer import Scorer
@@ -23,6 +24,13 @@ from models.scorer import Scorer
 if TYPE_CHECKING:
     from pathlib import Path
 
+KINDS = (
+    Calibration.line("platt", 0.9, 0.05, 500),
+    Calibration("isotonic", knots=((-1.0, -0.4), (-0.2, -0.1), (0.3, 0.9)), end_slope=0.3),
+    Calibration("beta", low=2.0, high=0.0, shift=0.3),
+    Calibration.line("temperature", 0.4, 0.0, 500),
+    Calibration("none"),
+)
 COINS = {"lstm": ["BTC-USD"], "lstm_one_way": ["BTC-USD"], "transformer": ["BTC-USD", "ETH-USD", "SOL-USD"]}
 
 
@@ -35,7 +43,7 @@ def export(folder: Path, architecture: str) -> torch.nn.Module:
         generator.normal(size=(len(coins), 31)).astype(np.float32),
         generator.uniform(0.5, 2.0, size=(len(coins), 31)).astype(np.float32),
     )
-    calibrations = [Calibration("platt", 0.9 + 0.1 * coin, 0.05 * coin, 500) for coin in range(len(coins))]
+    calibrations = [KINDS[coin % len(KINDS)] for coin in range(len(coins))]
     model = served(build_network(architecture, 31, len(coins), 0.3).eval(), scaler, calibrations)
     graph = export_graph(model, folder, window_minutes(architecture), 31)
     passport = {
@@ -200,3 +208,20 @@ def test_scorer_and_registry_need_none_of_the_training_libraries():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.strip().split(","))
     assert not loaded & {"torch", "sklearn", "scipy", "pyarrow", "polars", "matplotlib", "prefect", "duckdb"}
+
+
+def test_judging_is_not_read_back_where_passport_or_graph_was_changed(tmp_path):
+    export(tmp_path, "lstm")
+    told = {"key": "k", "passport_sha256": sha256_of(tmp_path / "passport.json")}
+    empty = {"model_id": "m", "architecture": "lstm", "path": "p", "profile": "seed", "verdicts": [], "metrics": []}
+    (tmp_path / "judgement.json").write_text(json.dumps(told | empty))
+    assert _known(tmp_path, "k") is not None
+    assert _known(tmp_path, "other terms") is None
+    whole = (tmp_path / "passport.json").read_bytes()
+    (tmp_path / "passport.json").write_bytes(whole + b" ")
+    assert _known(tmp_path, "k") is None
+    (tmp_path / "passport.json").write_bytes(whole)
+    (tmp_path / "model.onnx").write_bytes(b"another")
+    assert _known(tmp_path, "k") is None
+    (tmp_path / "model.onnx").unlink()
+    assert _known(tmp_path, "k") is None

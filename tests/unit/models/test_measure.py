@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models import measure as measuring
+from models.baselines import baseline_forecasts
 from models.dataset import UNLABELLED, load_dataset
+from models.evaluate import base_rate, equal_mass_bins
 from models.gates import gate_profile, judge_gates
-from models.measure import coverage_cuts, intervals, measure
+from models.measure import coverage_cuts, intervals, measure, reliability_points, slices_of
 
 _SPEC = importlib.util.spec_from_file_location("models_fixture", Path(__file__).with_name("conftest.py"))
 fixture = importlib.util.module_from_spec(_SPEC)
@@ -25,6 +28,32 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ends(data):
     return data.rows("BTC-USD", "test")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trained_once():
+    """Baselines and controls of the same rows are trained once for all tests here; they take nearly all of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("baseline_forecasts", "controls"):
+            patch.setattr(f"models.measure.{name}", remembered(getattr(measuring, name)))
+        yield
+
+
+def remembered(function):
+    known = {}
+
+    def call(data, product, ends):
+        key = (data.digest, product, ends.tobytes())
+        if key not in known:
+            known[key] = function(data, product, ends)
+        return known[key]
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def measured(data, ends, trained_once):
+    return measure(data, "BTC-USD", ends, sure_and_right(data, ends, 0.8), cost_bps=15.0)
 
 
 def refused(data, ends, p_N, sources=("local:planted",), profile="seed"):
@@ -80,8 +109,8 @@ def test_no_row_at_all_is_refused_and_nothing_crashes(data):
     assert found == {"enough_test_rows", "two_classes", "not_constant"}
 
 
-def test_measure_says_every_slice_with_its_rows(data, ends):
-    found = measure(data, "BTC-USD", ends, sure_and_right(data, ends, 0.8), cost_bps=15.0)
+def test_measure_says_every_slice_with_its_rows(ends, measured):
+    found = measured
     rows = {(row.slice, row.metric): row for row in found.rows}
     sessions = [rows[f"session={name}", "accuracy"].row_count for name in ("tokyo", "london", "new_york")]
     assert sum(sessions) == len(ends) == rows["all", "accuracy"].row_count
@@ -90,6 +119,47 @@ def test_measure_says_every_slice_with_its_rows(data, ends):
     assert rows["coverage=1", "accuracy"].value == rows["all", "accuracy"].value
     assert rows["all", "break_even_accuracy"].value > 0.5
     assert len({(row.slice, row.metric) for row in found.rows}) == len(found.rows)
+
+
+def test_measure_says_every_figure_of_every_slice_with_its_interval(data, ends, measured):
+    rows = {(row.slice, row.metric): row for row in measured.rows}
+    figures = {row.metric for row in measured.rows if row.slice == "all"}
+    for part in ("session=london", "month=2025-01", "tier=high", "coverage=0.5"):
+        assert {row.metric for row in measured.rows if row.slice == part} >= figures
+        for metric in ("accuracy", "auc", "log_loss", "brier", "brier_skill", "ece_mass", "ece_width", "net_bps"):
+            row = rows[part, metric]
+            assert row.low_95 <= row.value <= row.high_95
+    chosen_N = slices_of(np.full(len(ends), 0.5), data.minute_N[ends])["session=london"]
+    assert rows["session=london", "base_rate"].value == base_rate(data.direction_N[ends][chosen_N])
+    assert rows["session=london", "log_loss_less_base_rate"].high_95 < 0
+
+
+def test_measure_says_of_a_slice_of_few_rows_only_how_few(data, ends):
+    p_N = np.clip(sure_and_right(data, ends, 0.62), 0.3, 0.7)
+    p_N[:40] = 0.9
+    found = measure(data, "BTC-USD", ends, p_N, cost_bps=15.0)
+    (row,) = [row for row in found.rows if row.slice == "tier=high"]
+    assert (row.value, row.low_95, row.row_count) == (None, None, 40)
+
+
+def test_measure_counts_what_overlapping_labels_are_worth(ends, measured):
+    assert 50 < measured.figures["effective_rows"].value <= len(ends)
+
+
+def test_measure_of_a_baseline_s_own_forecast_differs_from_it_by_nothing(data, ends):
+    forecast = baseline_forecasts(data, "BTC-USD", ends)["logistic_regression"]
+    found = measure(data, "BTC-USD", ends, forecast, cost_bps=15.0)
+    difference = found.against_baselines["logistic_regression"]
+    assert (difference["value"], difference["low_95"], difference["high_95"]) == (0.0, 0.0, 0.0)
+    assert found.baselines["logistic_regression"]["ece_mass"] == found.summary["ece_mass"]["value"]
+    assert found.baselines["logistic_regression"]["net_bps"] == found.summary["net_bps"]["value"]
+
+
+def test_reliability_points_carry_the_interval_of_their_share(data, ends):
+    p_N = sure_and_right(data, ends, 0.8)
+    points = reliability_points(p_N, data.direction_N[ends], data.minute_N[ends], equal_mass_bins(p_N))
+    assert sum(point["row_count"] for point in points) == len(ends)
+    assert all(point["low_95"] <= point["up_share"] <= point["high_95"] for point in points)
 
 
 def test_net_bps_of_a_forecaster_at_its_break_even_is_near_nothing(data, ends):

@@ -344,6 +344,9 @@ def judged(model_id: str, product: str, *, is_accepted: bool) -> dict:
     ]
     for month in ("2025-01", "2025-02"):
         add(f"month={month}", "accuracy", accuracy + 0.004, 0.015, 6_400)
+        add(f"month={month}", "log_loss_less_base_rate", -0.16 if is_accepted else 0.0004, 0.01, 6_400)
+    add("month=2025-03", "accuracy", None, None, 60)
+    add("all", "effective_rows", 910.0)
     for session in ("tokyo", "london", "new_york"):
         add(f"session={session}", "accuracy", accuracy - 0.003, 0.02, 4_300)
     gates = [
@@ -362,11 +365,70 @@ def judged(model_id: str, product: str, *, is_accepted: bool) -> dict:
         "dataset_digest": "0123456789abcdef" * 4,
         "sha256": "fedcba9876543210" * 4,
         "judged": {"trials": 4, "at": "2025-03-02T21:00:00+00:00", "profile": {"name": "seed"}},
-        "training": {"commit": "9331572" + "0" * 33},
-        "verdicts": {product: {"slot": f"lstm:{product}", "accepted": is_accepted, "gates": gates}},
+        "training": {"commit": "9331572" + "0" * 33, "history": history()},
+        "verdicts": {product: {"slot": f"lstm:{product}", "accepted": is_accepted, "gates": gates} | FOUND},
     }
-    curves = {product: {"reliability_equal_mass": reliability, "coverage": coverage}}
+    before = [point | {"mean_probability": point["mean_probability"] * 0.9} for point in reliability]
+    curves = {product: {"reliability_equal_mass": reliability, "reliability_before": before, "coverage": coverage}}
     return {"passport.json": passport, "curves.json": curves, "judgement.json": {"metrics": metrics}}
+
+
+FOUND = {
+    "against_baselines": {"logistic": {"value": -0.0123, "low_95": -0.02, "high_95": -0.004}},
+    "calibration": {
+        "kind": "temperature",
+        "parameters": {"slope": 0.7},
+        "rows": 9_000,
+        "held_out_rows": 5_400,
+        "held_out_blocks": 11,
+        "candidates": [
+            {
+                "kind": kind,
+                "held_out_log_loss": 0.69 + excess,
+                "excess": excess,
+                "excess_error": error,
+                "chosen": chosen,
+            }
+            for kind, excess, error, chosen in (("none", 0.004, 0.001, False), ("temperature", 0.0, 0.0, True))
+        ],
+    },
+    "calibrated": {
+        "before": {"log_loss": 0.6951, "brier": 0.251, "ece_mass": 0.031, "ece_width": 0.03},
+        "after": {"log_loss": 0.6911, "brier": 0.249, "ece_mass": 0.012, "ece_width": 0.011},
+        "log_loss_change": {"value": -0.004, "low_95": -0.005, "high_95": -0.003},
+    },
+    "feasibility": {
+        "sentence": "A round trip of 18.0 bps asks too much.",
+        "by_confidence": [
+            {
+                "coverage": 0.1,
+                "mean_move_bps": 21.0,
+                "break_even_accuracy": 1.2,
+                "accuracy": 0.6,
+                "model_net_bps": -9.0,
+                "oracle_net_bps": 3.0,
+                "signals_per_day": 14.0,
+            }
+        ],
+    },
+    "selection": {"trials": 4, "days": 9, "deflated_sharpe_ratio": 0.9004, "sharpe_daily": 0.1},
+}
+"""What a judging finds beside the figures."""
+
+
+def history() -> list[dict]:
+    """Return two members' checks as training notes them."""
+    return [
+        {
+            "member": member,
+            "check": check,
+            "windows": 8_000 * check,
+            "train_loss": 0.69 - 0.001 * check,
+            "early_stop_log_loss": 0.692 - 0.0005 * check + 0.0002 * check**2,
+        }
+        for member in (1, 2)
+        for check in (1, 2, 3)
+    ]
 
 
 def gate(name: str, passed: bool, figure: float, bound: float, sentence: str) -> dict:
