@@ -27,7 +27,9 @@ RANDOM = "random moment"
 EXPORT_PLACES = tuple(place for place in PLACES if place.startswith("export."))
 FIRST_PLACE = "migrate.before_rename"
 """Passed only where there is no database yet."""
-WORK_PLACES = tuple(place for place in PLACES if place not in (*EXPORT_PLACES, FIRST_PLACE))
+REGISTRY_PLACES = tuple(place for place in PLACES if place.startswith("registry."))
+"""Passed by promotions, which `tests/unit/models/test_registry_kills.py` kills."""
+WORK_PLACES = tuple(place for place in PLACES if place not in (*EXPORT_PLACES, *REGISTRY_PLACES, FIRST_PLACE))
 _FULL_PLACES = ("write.before_begin", "ingest.after_candles", "write.before_commit", "publish.before_rename")
 _ANSWER_FAULTS = ("500", "502", "401", "reset", "slow", "html", "truncated")
 _DATA_FAULTS = ("duplicates", "disorder", "outside", "revised", "late_hole")

@@ -42,6 +42,16 @@ PLACES = {
     "publish.after_rename": "the new copy is in place, the lock still held",
     "export.before_rename": "a raw export's draft is written and not yet in place",
     "export.before_manifest": "a raw export is in place without its manifest",
+    "registry.after_lock": "the registry's lock is held, nothing was looked at",
+    "registry.before_copy": "a file of a model is about to be copied; each file is one pass",
+    "registry.before_folder": "every file is copied and flushed, under a name that nobody serves",
+    "registry.after_folder": "a model's files are in place, no event names them",
+    "registry.before_append": "the files are there and the events decided, the registry's draft is not written",
+    "registry.before_switch": "the registry's draft is written and flushed, the old file still in place",
+    "registry.after_switch": "the switch is made, the lock still held",
+    "registry.before_table": "the switch is made, the tables do not know of it",
+    "registry.after_events": "the events are in the tables' transaction, the metrics are not",
+    "registry.after_table": "the tables know, the caller was not yet told",
 }
 """Every place there is, each with the state of things there."""
 

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from desk.errors import ModelMismatchError
-from models.artefacts import read_json, sha256_of
+from models.artefacts import broken_seal, read_json, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,18 +55,21 @@ class Manifest:
 class Scorer:
     """One model's graph, checked against its passport before the first score."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open the graph in ``folder`` on one thread.
+    def __init__(self, folder: Path, *, with_seal: bool = True) -> None:
+        """Open the graph in ``folder`` on one thread; a passport of an older version has no seal and is taken as it is.
 
         Raises:
-            ModelMismatchError: hash, opset, inputs or shapes differ from the passport; the text names which.
+            ModelMismatchError: seal, hash, opset, inputs or shapes differ from the passport; the text names which.
             ModelError: a file is missing or cannot be read.
         """
         self.folder = folder
         self.passport: dict[str, Any] = read_json(folder / "passport.json")
+        if with_seal and (fault := broken_seal(self.passport)) is not None:
+            _refuse(f"{folder / 'passport.json'} was changed after the judging: {fault}")
         self.manifest = _manifest(folder, self.passport)
         self._session = _open(folder, self.manifest)
         self._has_coin = len(self._session.get_inputs()) == 2
+        self.tells_logits = len(self._session.get_outputs()) == 2
 
     def require(self, *, columns: Sequence[str], feature_hash: str) -> None:
         """Refuse columns the model was not trained on.
@@ -93,20 +96,36 @@ class Scorer:
         Raises:
             ModelMismatchError: the model does not serve the product, or the windows have another shape.
         """
+        return self._run(["probability"], x_BTF, product)[:, 0]
+
+    def score_with_logits(
+        self, x_BTF: NDArray[np.float32], product: str
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return probability_B, and logit_B as the network said it before its calibration.
+
+        Raises:
+            ModelMismatchError: as `score`, or the graph was exported before it told its logits.
+        """
+        if not self.tells_logits:
+            _refuse(f"the graph of {self.manifest.model_id} does not tell its logits")
+        said_BO = self._run(["probability", "logit"], x_BTF, product)
+        return said_BO[:, 0], said_BO[:, 1]
+
+    def _run(self, outputs: list[str], x_BTF: NDArray[np.float32], product: str) -> NDArray[np.float64]:
         manifest = self.manifest
         if product not in manifest.products:
             _refuse(f"{manifest.model_id} serves {', '.join(manifest.products)}, not {product}")
         shape = (manifest.window_minutes, len(manifest.columns))
         if x_BTF.ndim != 3 or x_BTF.shape[1:] != shape or x_BTF.dtype != np.float32:
             _refuse(f"{manifest.model_id} reads float32 windows {shape}, found {x_BTF.dtype} {x_BTF.shape[1:]}")
-        p_B = np.empty(len(x_BTF))
+        said_BO = np.empty((len(x_BTF), len(outputs)))
         for start in range(0, len(x_BTF), _BATCH):
             part = np.ascontiguousarray(x_BTF[start : start + _BATCH])
             feed = {"x": part}
             if self._has_coin:
                 feed["coin"] = np.full(len(part), manifest.products.index(product), dtype=np.int64)
-            p_B[start : start + _BATCH] = self._session.run(["probability"], feed)[0]
-        return p_B
+            said_BO[start : start + _BATCH] = np.stack(self._session.run(outputs, feed), axis=1)
+        return said_BO
 
 
 def _manifest(folder: Path, passport: dict[str, Any]) -> Manifest:
@@ -159,8 +178,8 @@ def _check_inputs(session: ort.InferenceSession, manifest: Manifest) -> None:
     if found != wanted:
         _refuse(f"the graph of {manifest.model_id} reads {found}, its passport says {wanted}")
     outputs = [part.name for part in session.get_outputs()]
-    if outputs != ["probability"]:
-        _refuse(f"the graph of {manifest.model_id} says {outputs}, not ['probability']")
+    if outputs not in (["probability"], ["probability", "logit"]):
+        _refuse(f"the graph of {manifest.model_id} says {outputs}, not ['probability', 'logit']")
 
 
 def _refuse(what: str) -> None:

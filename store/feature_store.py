@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from desk.errors import DatasetError, StoreError
+from desk.failpoints import failpoint
 from desk.market import MINUTE, DatasetRef, Span
-from store import imports, ingest
+from store import imports, ingest, model_history
 from store.coverage import CoverageStore, Listing
 from store.database import attached, migrate, publish
 from store.features import LONGEST_FILL_MINUTES, block_query, blocks, feature_set
@@ -92,13 +93,47 @@ class FeatureStore(CoverageStore):
         with self._writing() as connection:
             return ingest.record_pages(connection, pages)
 
-    def record_registry_events(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Append registry events (columns of `registry_events`); an event that is there already is left alone."""
-        self._append("registry_events", rows)
+    def record_model_history(
+        self, events: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str, object]] = ()
+    ) -> int:
+        """Append registry events and model metrics in one transaction; return how many events were new.
+
+        Args:
+            events: The registry's whole history, oldest first (columns of `registry_events`); what is there already is left alone.
+            metrics: Figures (columns of `model_metrics`); a row that is there already is left alone.
+
+        Raises:
+            StoreError: the table holds events that ``events`` lacks; nothing is appended.
+        """
+        with self._writing() as connection:
+            fresh = model_history.append_events(connection, events)
+            failpoint("registry.after_events")
+            if metrics:
+                model_history.append_metrics(connection, metrics)
+            return fresh
+
+    def record_registry_events(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append the registry's history, whole and oldest first; an event that is there already is left alone."""
+        self.record_model_history(rows)
 
     def record_metrics(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Append model metrics (columns of `model_metrics`); a row that is there already is left alone."""
-        self._append("model_metrics", rows)
+        with self._writing() as connection:
+            model_history.append_metrics(connection, rows)
+
+    def registry_events(self) -> list[dict[str, Any]]:
+        """Return the registry's stored events, oldest first.
+
+        Raises:
+            StoreError: the table was edited.
+        """
+        with self._reading() as connection:
+            return model_history.linked_events(connection)
+
+    def model_history_faults(self) -> list[str]:
+        """Return what the checks of the two append-only tables find, one line for each that finds anything."""
+        with self._reading() as connection:
+            return model_history.faults(connection)
 
     def record_execution_costs(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Append dated execution costs (columns of `execution_costs`)."""

@@ -19,7 +19,7 @@ from store.queries import SQL_ROOT, Header, headers, load_sql, parse_header
 if TYPE_CHECKING:
     import duckdb
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _FOLDERS = ("tables", "views", "labels", "macros")
 _HALLMARKS = {"market": "candles_1m", "signals": "decisions"}
 """A table of each database that no version was ever without."""

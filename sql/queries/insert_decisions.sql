@@ -23,7 +23,8 @@ with fresh as (
         unnest($tier::varchar[]) as tier,
         unnest($is_emitted::boolean[]) as is_emitted,
         unnest($reason::varchar[]) as reason,
-        unnest($latency_ms::double[]) as latency_ms
+        unnest($latency_ms::double[]) as latency_ms,
+        unnest($p_boosting::double[]) as p_boosting
 )
 
 select
@@ -41,7 +42,8 @@ select
     fresh.tier,
     fresh.is_emitted,
     fresh.reason,
-    fresh.latency_ms
+    fresh.latency_ms,
+    fresh.p_boosting
 from fresh
 where not exists (
     select 1

@@ -32,7 +32,9 @@ with fresh as (
         unnest($feature_set::varchar[]) as feature_set,
         unnest($latency_ms::double[]) as latency_ms,
         unnest($spread_bps::double[]) as spread_bps,
-        unnest($slippage_bps::double[]) as slippage_bps
+        unnest($slippage_bps::double[]) as slippage_bps,
+        unnest($p_boosting::double[]) as p_boosting,
+        unnest($boosting_model_id::varchar[]) as boosting_model_id
 )
 
 select
@@ -59,7 +61,9 @@ select
     fresh.feature_set,
     fresh.latency_ms,
     fresh.spread_bps,
-    fresh.slippage_bps
+    fresh.slippage_bps,
+    fresh.p_boosting,
+    fresh.boosting_model_id
 from fresh
 where not exists (
     select 1

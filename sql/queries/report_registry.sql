@@ -6,7 +6,7 @@
 -- parameters  nothing
 --
 -- happened_at   when
--- kind          trial, candidate, refusal, promotion or rollback
+-- kind          training, trial, candidate, refusal, promotion or rollback
 -- slot          what the model serves
 -- model_id      the model
 -- who           user and host

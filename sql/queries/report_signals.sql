@@ -16,6 +16,7 @@
 -- entry_price             quote currency
 -- lstm_model_id           model behind p_lstm
 -- transformer_model_id    model behind p_transformer
+-- boosting_model_id       model behind p_boosting
 -- closed_at               when it ended, null while open
 -- exit_reason             target, stop or timeout
 -- gross_bps               move in its direction before costs, basis points
@@ -34,6 +35,7 @@ select
     made.entry_price::double as entry_price,
     made.lstm_model_id,
     made.transformer_model_id,
+    made.boosting_model_id,
     ended.closed_at,
     ended.exit_reason,
     ended.gross_bps,

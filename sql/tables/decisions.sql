@@ -20,6 +20,7 @@
 -- is_emitted       whether a signal was made
 -- reason           emitted, or why not: no_model, no_candle, stale_candle, warming_up, below_threshold, rate_limited, kill_switch, daily_loss, total_loss, duplicate
 -- latency_ms       from the close of the minute (or its arrival, in a replay) to the decision, milliseconds
+-- p_boosting       the boosting member's probability, null if not loaded
 create table if not exists decisions (
     product varchar not null,
     open_time timestamptz not null,
@@ -35,5 +36,6 @@ create table if not exists decisions (
     tier varchar,
     is_emitted boolean not null,
     reason varchar not null,
-    latency_ms double not null
+    latency_ms double not null,
+    p_boosting double
 );

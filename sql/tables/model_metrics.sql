@@ -1,4 +1,4 @@
--- model_metrics: what every judged model scored on its untouched test part, recomputable from its artefacts.
+-- model_metrics: what every judged model scored on its untouched test part, append-only, recomputable from its artefacts.
 --
 -- database  market
 -- grain     one row per (model_id, product, slice, metric)

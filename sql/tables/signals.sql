@@ -29,6 +29,8 @@
 -- latency_ms             as in decisions
 -- spread_bps             full spread assumed, basis points
 -- slippage_bps           slippage per side assumed, basis points
+-- p_boosting             the boosting member's share of the probability
+-- boosting_model_id      model behind p_boosting
 create table if not exists signals (
     signal_id varchar not null,
     session_id varchar not null,
@@ -53,5 +55,7 @@ create table if not exists signals (
     feature_set varchar not null,
     latency_ms double not null,
     spread_bps double not null,
-    slippage_bps double not null
+    slippage_bps double not null,
+    p_boosting double,
+    boosting_model_id varchar
 );

@@ -10,7 +10,7 @@ import pytest
 
 from desk.errors import ModelError, NoPromotedModelError
 from models import artefacts
-from models.artefacts import sha256_of
+from models.artefacts import sealed, sha256_of
 from models.gates import GateResult
 from models.judgement import Judgement, ProductVerdict
 from models.registry import Registry
@@ -107,7 +107,7 @@ def test_rollback_to_files_that_are_gone_changes_nothing(store, tmp_path):
     for name in ("first", "second"):
         store.promote(candidate(tmp_path, name), [SLOT], why="a")
     (store.promoted / "first" / "model.onnx").unlink()
-    with pytest.raises(ModelError, match="no longer in"):
+    with pytest.raises(ModelError, match=r"model\.onnx of first is missing; put the judged files back"):
         store.rollback(SLOT, why="worse")
     assert store.serving(SLOT).model_id == "second"
 
@@ -209,3 +209,156 @@ def test_two_processes_lose_no_event(store):
         writer.join()
     assert {event.model_id for event in store.events()} == {f"{name}-{n}" for name in "ab" for n in range(20)}
     assert len({event.event_id for event in store.events()}) == 40
+
+
+# what the first version wrote: random ids, no head
+V1_EVENTS = [
+    {
+        "event_id": f"{number:032x}",
+        "happened_at": f"2025-11-0{number}T12:00:00.000001+00:00",
+        "kind": kind,
+        "slot": slot,
+        "model_id": model,
+        "who": "me@here",
+        "why": why,
+    }
+    for number, (kind, slot, model, why) in enumerate(
+        [
+            ("trial", "lstm", "lstm-a-1", "judged"),
+            ("candidate", SLOT, "lstm-a-1", "seed: all gates passed"),
+            ("promotion", SLOT, "lstm-a-1", "passed every gate of seed"),
+        ],
+        1,
+    )
+]
+
+
+@pytest.fixture
+def old_store(store) -> Registry:
+    store.path.parent.mkdir(parents=True)
+    store.path.write_text(json.dumps({"version": 1, "current": {SLOT: "lstm-a-1"}, "events": V1_EVENTS}, indent=1))
+    return store
+
+
+def test_file_of_the_first_version_is_read_and_extended_without_loss(old_store, tmp_path):
+    before = old_store.events()
+    assert [event.event_id for event in before] == [entry["event_id"] for entry in V1_EVENTS]
+    assert old_store.current()[SLOT].model_id == "lstm-a-1"
+    old_store.promote(candidate(tmp_path, "lstm-b-2"), [SLOT], why="better")
+    assert old_store.events()[:3] == before
+    content = json.loads(old_store.path.read_text())
+    assert content["events"][:3] == V1_EVENTS
+    assert len(content["events"][3]["event_id"]) == 64
+
+
+def test_older_code_reads_and_extends_a_file_of_today(old_store, tmp_path):
+    old_store.promote(candidate(tmp_path, "lstm-b-2"), [SLOT], why="better")
+    content = json.loads(old_store.path.read_text())
+    # as `Registry.events` of the first version did
+    fields = {"event_id", "happened_at", "kind", "slot", "model_id", "who", "why"}
+    assert content["version"] == 1
+    assert all(set(entry) == fields for entry in content["events"])
+    # and as it wrote: everything anew, its own ids, no head
+    fresh = V1_EVENTS[2] | {"event_id": "f" * 32, "happened_at": "2025-12-01T12:00:00+00:00", "model_id": "lstm-c-3"}
+    written = {"version": 1, "current": {SLOT: "lstm-c-3"}, "events": [*content["events"], fresh]}
+    old_store.path.write_text(json.dumps(written))
+    assert old_store.current()[SLOT].model_id == "lstm-c-3"
+    old_store.rollback(SLOT, why="back")
+    assert old_store.serving(SLOT).model_id == "lstm-b-2"
+    # what older code wrote is covered by the next link
+    spoiled = json.loads(old_store.path.read_text())
+    spoiled["events"][4]["why"] = "another reason"
+    old_store.path.write_text(json.dumps(spoiled))
+    with pytest.raises(ModelError, match=r"event 6 .*changed, removed or put in"):
+        old_store.events()
+
+
+@pytest.mark.parametrize("field", ["event_id", "happened_at", "kind", "slot", "model_id", "who", "why"])
+@pytest.mark.parametrize("number", [0, 2])
+def test_every_field_of_every_event_is_guarded(store, tmp_path, field, number):
+    for name in ("first", "second", "third"):
+        store.promote(candidate(tmp_path, name), [SLOT], why="a", who="me")
+    content = json.loads(store.path.read_text())
+    entry = content["events"][number]
+    entry[field] = "2020-01-01T00:00:00+00:00" if field == "happened_at" else entry[field][:-1] + "x"
+    store.path.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="desk models restore"):
+        store.events()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: content["events"].pop(0),
+        lambda content: content["events"].pop(1),
+        lambda content: content["events"].pop(),
+        lambda content: content["events"].insert(1, dict(content["events"][2])),
+        lambda content: content["events"].reverse(),
+        lambda content: content["events"].append(content["events"][-1] | {"event_id": "0" * 64}),
+        lambda content: content.pop("head"),
+        lambda content: content["head"].update(count=2),
+        lambda content: content["current"].clear(),
+    ],
+)
+def test_events_removed_added_or_moved_are_refused(store, tmp_path, spoil):
+    for name in ("first", "second", "third"):
+        store.promote(candidate(tmp_path, name), [SLOT], why="a", who="me")
+    content = json.loads(store.path.read_text())
+    spoil(content)
+    store.path.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=r"is not as it was written.*desk models restore"):
+        store.serving(SLOT)
+    # and nobody builds on it
+    with pytest.raises(ModelError, match="is not as it was written"):
+        store.record("trial", "lstm", "m", "judged")
+
+
+def test_serving_refuses_files_that_are_not_the_promoted_ones(store, tmp_path):
+    store.promote(candidate(tmp_path, "first"), [SLOT], why="a")
+    home = store.serving(SLOT).path
+    whole = (home / "model.onnx").read_bytes()
+    (home / "model.onnx").write_bytes(b"other")
+    with pytest.raises(ModelError, match=r"graph beside it is not the one that was judged.*desk evaluate"):
+        store.serving(SLOT)
+    # promoting again puts the files right and is no event
+    store.promote(tmp_path / "checkpoints" / "first", [SLOT], why="repair")
+    assert (store.serving(SLOT).path / "model.onnx").read_bytes() == whole
+    assert len(store.events()) == 1
+
+
+def test_promote_without_a_slot_takes_those_it_passed(store, tmp_path):
+    home = candidate(tmp_path, "all", slots=("lstm:BTC-USD", "lstm:ETH-USD"))
+    wanted = store.promotion(home)
+    assert wanted.changes == {"lstm:BTC-USD": "", "lstm:ETH-USD": ""}
+    assert store.events() == (), "asking changes nothing"
+    store.promote(home, why="both")
+    assert sorted(store.current()) == ["lstm:BTC-USD", "lstm:ETH-USD"]
+    with pytest.raises(ModelError, match="refused for lstm:BTC-USD by min_accuracy"):
+        store.promotion(candidate(tmp_path, "bad", accepted=False))
+
+
+def test_passport_exchanged_after_the_judging_is_not_promoted(store, tmp_path):
+    home = candidate(tmp_path, "lstm-a-1", accepted=False)
+    gate = GateResult("min_accuracy", passed=False, figure=0.5, bound=0.68, low=None, high=None, sentence="No.")
+    verdicts = (ProductVerdict("BTC-USD", SLOT, accepted=False, gates=(gate,)),)
+    store.record_judgement(Judgement("lstm-a-1", "lstm", str(home), "seed", verdicts, ()))
+    passport = json.loads((home / "passport.json").read_text())
+    passport["verdicts"]["BTC-USD"] |= {"accepted": True, "gates": []}
+    # sealed anew by who made it pass: the registry knows another hash
+    (home / "passport.json").write_text(json.dumps(sealed(passport)))
+    with pytest.raises(ModelError, match=r"not the one the registry recorded.*desk evaluate --model lstm-a"):
+        store.promote(home, [SLOT], why="please")
+    assert store.current() == {}
+
+
+def test_switch_without_a_reason_is_refused(store, tmp_path):
+    with pytest.raises(ModelError, match="--why"):
+        store.promote(candidate(tmp_path, "first"), [SLOT], why=" ")
+    with pytest.raises(ModelError, match="--why"):
+        store.rollback(SLOT, why="")
+
+
+def test_reason_that_is_no_text_is_kept_as_far_as_it_is(store):
+    event = store.record("trial", "lstm", "m", "half a \ud83d character")
+    assert event.why == "half a ? character"
+    assert store.events() == (event,)

@@ -151,7 +151,10 @@ def test_model_of_another_set_is_refused(third: FeatureSet, settings: Settings) 
     promote(settings, third)
     wanted = load_settings(desk_home=settings.desk_home, feature_set="third")
     assert load_models(wanted, ["BTC-USD"])["BTC-USD"].model_ids == {"lstm": "lstm-third"}
-    with pytest.raises(ModelMismatchError, match="lstm-third was trained on feature set third, FEATURE_SET is flow; set FEATURE_SET=third"):
+    with pytest.raises(
+        ModelMismatchError,
+        match="lstm-third was trained on feature set third, FEATURE_SET is flow; set FEATURE_SET=third",
+    ):
         load_models(settings, ["BTC-USD"])
 
 

@@ -1,0 +1,192 @@
+"""A promoted model that is not what was judged: refused by name, the last good one goes on, people are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from desk.clock import ManualClock
+from desk.errors import ModelError
+from desk.runtime.loop import run_loop
+from desk.runtime.models import load_models
+from desk.runtime.options import LoopOptions
+from models.artefacts import sealed, sha256_of, write_json
+from models.judgement import Judgement, ProductVerdict
+from models.registry import Registry
+from store.database import connect
+from store.features import feature_set
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import SimpleNamespace
+
+    from desk.config import Settings
+
+ROOT = Path(__file__).resolve().parents[3]
+PRODUCT, SLOT, MINUTES = "BTC-USD", "lstm:BTC-USD", 6
+
+
+def graph(path: Path, name: str, inputs: int, opset: int = 18) -> None:
+    """Says 0.5 + 0 of every window; only that it runs matters."""
+    nodes = [
+        helper.make_node("ReduceSum", ["x", "axes"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["sum", "zero"], ["nought"]),
+        helper.make_node("Sigmoid", ["nought"], ["probability"]),
+    ]
+    fixed = [
+        helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
+        helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+    ]
+    made = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", MINUTES, inputs])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["batch"])],
+        fixed,
+    )
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
+
+
+def judged(settings: Settings, model_id: str, **changes: Any) -> Path:
+    """Leave a judged candidate, its passport made wrong by ``changes`` before it was sealed and recorded."""
+    chosen = feature_set(settings.feature_set)
+    folder = settings.paths.checkpoints / model_id.rpartition("-")[0]
+    folder.mkdir(parents=True)
+    graph(folder / "model.onnx", model_id, changes.pop("graph_inputs", len(chosen.columns)))
+    passport = {
+        "model_id": model_id,
+        "architecture": "lstm",
+        "inputs": list(chosen.columns),
+        "feature_set": chosen.name,
+        "feature_hash": chosen.sha256,
+        "window_minutes": MINUTES,
+        "products": [PRODUCT],
+        "market": [PRODUCT],
+        "opset": 18,
+        "sha256": sha256_of(folder / "model.onnx"),
+        "verdicts": {PRODUCT: {"accepted": True, "slot": SLOT, "gates": []}},
+    }
+    write_json(folder / "passport.json", sealed(passport | changes))
+    verdicts = (ProductVerdict(PRODUCT, SLOT, accepted=True, gates=()),)
+    Registry(settings.paths.registry).record_judgement(Judgement(model_id, "lstm", str(folder), "seed", verdicts, ()))
+    return folder
+
+
+def promote(settings: Settings, model_id: str, **changes: Any) -> Path:
+    Registry(settings.paths.registry).promote(judged(settings, model_id, **changes), why="test")
+    return settings.paths.promoted / model_id
+
+
+def spoiled(file: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    return lambda home: (home / file).write_bytes(change((home / file).read_bytes())) and None
+
+
+COLUMNS = list(feature_set("flow").columns)
+WRONG = {
+    "opset": ({"opset": 11}, None, "opset 11"),
+    "columns": ({"inputs": [*COLUMNS[:-1], "another"]}, None, "'another' as column"),
+    "order": ({"inputs": [COLUMNS[1], COLUMNS[0], *COLUMNS[2:]]}, None, f"reads '{COLUMNS[1]}' as column 1"),
+    "count": ({"inputs": COLUMNS[:-1], "graph_inputs": len(COLUMNS) - 1}, None, f"reads {len(COLUMNS) - 1} columns"),
+    "feature hash": ({"feature_hash": "e" * 64}, None, "with hash eeeeeeeeeeee"),
+    "graph hash": ({}, spoiled("model.onnx", lambda whole: whole[:-1] + b"x"), "not the one that was judged"),
+    "seal": (
+        {},
+        spoiled("passport.json", lambda whole: whole.replace(b'"opset": 18', b'"opset": 17')),
+        "its seal says",
+    ),
+    "record": (
+        {},
+        spoiled("passport.json", lambda whole: whole.replace(b"[]", b"[ ]")),
+        "not the one the registry recorded",
+    ),
+    "missing": ({}, lambda home: (home / "model.onnx").unlink(), "is missing"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_model_is_refused_at_the_start_with_the_repair(settings: Settings, what: str) -> None:
+    changes, spoil, told = WRONG[what]
+    home = promote(settings, "lstm-BTC-bad-2", **changes)
+    if spoil is not None:
+        spoil(home)
+    with pytest.raises(ModelError, match=told) as refused:
+        load_models(settings, [PRODUCT])
+    assert "desk models rollback" in str(refused.value) or "desk evaluate" in str(refused.value)
+
+
+@pytest.mark.parametrize("what", ["opset", "order", "seal", "graph hash"])
+def test_wrong_model_promoted_while_running_leaves_the_last_good_one_and_alerts(
+    settings: Settings, desk_play: SimpleNamespace, what: str
+) -> None:
+    changes, spoil, told = WRONG[what]
+    promote(settings, "lstm-BTC-good-1")
+
+    class Promoting(ManualClock):
+        def wait_until(self, moment: Any) -> None:
+            if moment >= desk_play.minute(3) and not (settings.paths.promoted / "lstm-BTC-bad-2").exists():
+                home = promote(settings, "lstm-BTC-bad-2", **changes)
+                if spoil is not None:
+                    spoil(home)
+            super().wait_until(moment)
+
+    notifier = desk_play.FakeNotifier()
+    run_loop(
+        settings,
+        provider=desk_play.FakeProvider(),
+        clock=Promoting(desk_play.START),
+        scorers=load_models(settings, [PRODUCT]),
+        notifier=notifier,
+        options=LoopOptions(iterations=4, reload=lambda: load_models(settings, [PRODUCT]), drain_seconds=0.0),
+    )
+    connection = connect(settings.paths.signals_copy, read_only=True)
+    decided = connection.execute("select p_lstm from decisions order by open_time").fetchall()
+    events = connection.execute("select kind, severity, detail from risk_events").fetchall()
+    connection.close()
+    assert decided == [(0.5,)] * 4, "the model that was good goes on deciding"
+    assert [(kind, severity) for kind, severity, _ in events] == [("model_refused", 2)]
+    assert told in events[0][2]
+    assert any(told in message.body for message in notifier.messages)
+
+
+SCORED = """
+import json, os, sys
+found = []
+def watch(event, arguments):
+    if event == "pickle.find_class":
+        found.append(" ".join(map(str, arguments)))
+    if event == "import" and arguments[0] in ("torch", "joblib", "dill", "cloudpickle"):
+        found.append(f"import {arguments[0]}")
+sys.addaudithook(watch)
+import numpy as np
+import desk.runtime.command
+from desk.config import load_settings
+from desk.runtime.models import load_models
+loaded = load_models(load_settings(), ["BTC-USD"])["BTC-USD"].models["lstm"]
+width = len(loaded.scorer.manifest.columns)
+p_B = loaded.scorer.score(np.zeros((3, loaded.window_minutes, width), np.float32), "BTC-USD")
+served = list(found)
+import pickle
+pickle.loads(pickle.dumps(np.dtype))  # the watch is awake
+print(json.dumps({"found": served, "woke": found, "scored": p_B.tolist(), "modules": sorted(sys.modules)}))
+"""
+
+
+def test_serving_process_unpickles_nothing_and_never_sees_torch(settings: Settings) -> None:
+    promote(settings, "lstm-BTC-good-1")
+    environ = {**os.environ, "DESK_HOME": str(settings.paths.home)}
+    done = subprocess.run(
+        [sys.executable, "-c", SCORED], capture_output=True, text=True, check=True, env=environ, cwd=ROOT
+    )
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["scored"] == [0.5] * 3
+    assert seen["found"] == []
+    assert seen["woke"], "the watch saw nothing, so it proves nothing"
+    assert not {"torch", "joblib", "cloudpickle", "dill"} & set(seen["modules"])
