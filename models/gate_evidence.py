@@ -1,0 +1,116 @@
+"""What gates look at, what they are set to, and what each of them answers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from models.bootstrap import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class GateProfile:
+    """The gates of a profile beside those that always hold; None leaves a gate out."""
+
+    name: str
+    min_accuracy: float | None = None
+    max_calibration_error: float | None = None
+    selective_coverage: float | None = None
+    """Accuracy at this coverage must have its lower bound above the break-even accuracy of the costs."""
+    note: str = ""
+    """What an alert of a model accepted under this profile must add."""
+    looks: int = 1
+    """How often the test part was looked at, this time included; lower bounds are held the lower the more often."""
+
+
+PROFILES: Mapping[str, GateProfile] = {
+    "seed": GateProfile("seed", min_accuracy=0.68, max_calibration_error=0.05),
+    "selective": GateProfile("selective", max_calibration_error=0.02, selective_coverage=0.1),
+    "calibrated": GateProfile("calibrated", max_calibration_error=0.02, note="information, not tradeable after costs"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """One gate: the figure, the bound it is held against, and what would change the outcome."""
+
+    name: str
+    passed: bool
+    figure: float | None
+    bound: float | None
+    low: float | None
+    high: float | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that the gates look at, for one product of one model; what is missing or no number refuses."""
+
+    test_rows: int
+    test_days: int
+    classes: int
+    probability_spread: float
+    accuracy: Interval
+    base_rate: float
+    brier_skill: Interval
+    log_loss: Interval
+    baseline_log_losses: Mapping[str, float]
+    calibration_error: Interval
+    selective: Mapping[float, Interval]
+    """Accuracy at each coverage."""
+    break_even: float
+    shuffled_auc: Sequence[float]
+    future_accuracy: float | None
+    """Accuracy of boosting that was shown the end of the horizon, None if it could not be trained."""
+    parity: float
+    canaries: Mapping[str, str] | None = None
+    """Leak canaries that are lit: name and what was seen. None if nobody looked, which refuses."""
+    sources: Sequence[str] = ()
+    cost_bps: float | None = None
+    """Round trip that ``break_even`` was reckoned with; only told, never held against anything."""
+
+
+def cleaned(evidence: Evidence) -> Evidence:
+    """Return the evidence with NaN in place of every figure that is no number, and no end where an interval's is not finite.
+
+    Gates may then compare and print whatever they are given; comparing with NaN passes nothing.
+    """
+    return replace(
+        evidence,
+        probability_spread=_number(evidence.probability_spread),
+        accuracy=_interval(evidence.accuracy),
+        base_rate=_number(evidence.base_rate),
+        brier_skill=_interval(evidence.brier_skill),
+        log_loss=_interval(evidence.log_loss),
+        baseline_log_losses={name: _number(loss) for name, loss in (evidence.baseline_log_losses or {}).items()},
+        calibration_error=_interval(evidence.calibration_error),
+        selective={coverage: _interval(figure) for coverage, figure in (evidence.selective or {}).items()},
+        break_even=_number(evidence.break_even),
+        shuffled_auc=tuple(_number(value) for value in evidence.shuffled_auc or ()),
+        future_accuracy=_end(evidence.future_accuracy),
+        parity=_number(evidence.parity),
+        sources=tuple(evidence.sources or ()),
+        cost_bps=_end(evidence.cost_bps),
+    )
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, Real) else math.nan
+
+
+def _end(value: object) -> float | None:
+    return float(value) if isinstance(value, Real) and math.isfinite(value) else None
+
+
+def _interval(figure: Interval | None) -> Interval:
+    # imported late: the runtime reads verdicts through this module and stays without the bootstrap
+    from models.bootstrap import Interval  # noqa: PLC0415
+
+    value, low, high = figure or (None, None, None)
+    return Interval(_number(value), _end(low), _end(high))
