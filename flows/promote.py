@@ -7,22 +7,35 @@ from prefect import flow
 from tasks.command_line import run_from_shell
 from tasks.features import latest_dataset
 from tasks.market_data import publish_market
+from tasks.parameters import Profile, Share
 from tasks.promote import candidates_of, judge_model, promote_models, record_baseline
 
 
 @flow(name="promote")
-def promote(min_accuracy: float | None = None, max_calibration_error: float | None = None) -> list[str]:
+def promote(
+    profile: Profile | None = None,
+    min_accuracy: Share | None = None,
+    max_calibration_error: Share | None = None,
+    candidates: str | list[str] | None = None,
+    slots: str | list[str] | None = None,
+    dry_run: bool = False,
+) -> list[str]:
     """Export, check parity, evaluate, apply the gates; promote by one atomic switch, or refuse with reasons.
 
     Args:
-        min_accuracy: Least accuracy of this run; MIN_ACCURACY when left out.
-        max_calibration_error: Largest calibration error; MAX_CALIBRATION_ERROR when left out.
+        profile: Which gates; GATE_PROFILE when left out.
+        min_accuracy: Least accuracy, under the profile seed; MIN_ACCURACY when left out.
+        max_calibration_error: Largest calibration error, under the profile seed; MAX_CALIBRATION_ERROR when left out.
+        candidates: Ids of candidates, or how they begin (lstm-BTC-USD); the newest of each kind when left out.
+        slots: Promote into these only, such as lstm:BTC-USD or transformer:ETH-USD; into all when left out.
+        dry_run: Judge and show, promote nothing. It is a look at the test part all the same, and counts as a trial.
     """
     dataset = latest_dataset()
-    candidates = candidates_of(dataset)
-    judgements = [judge_model(candidate, dataset, min_accuracy, max_calibration_error) for candidate in candidates]
-    promoted = promote_models(judgements)
-    record_baseline(dataset, "dryrun" if promoted else "shadow")
+    chosen = candidates_of(dataset, candidates, slots)
+    judgements = [judge_model(candidate, dataset, min_accuracy, max_calibration_error, profile) for candidate in chosen]
+    promoted = promote_models(judgements, slots, dry_run)
+    if not dry_run:
+        record_baseline(dataset, "dryrun" if promoted else "shadow")
     publish_market()
     return promoted
 

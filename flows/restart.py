@@ -21,7 +21,7 @@ from tasks.promote import judge_model, promote_models, record_baseline
 from tasks.report import days_observed, write_day_report, write_verdict
 from tasks.runner import threads
 from tasks.signals import minutes_left, run_runtime
-from tasks.train import plan_trainings, require_candidates, train_model
+from tasks.train import plan_trainings, require_candidates, train_models
 
 
 @flow(name="restart", task_runner=threads())
@@ -60,8 +60,7 @@ def restart(
     publish_market()
 
     # 4 training
-    trainings = [train_model.submit(spec, dataset) for spec in plan_trainings(settings, offered, epochs)]
-    candidates = require_candidates([run.result(raise_on_failure=False) for run in trainings])
+    candidates = require_candidates(train_models(plan_trainings(settings, offered, epochs), dataset))
 
     # 5 gates and promotion
     judging = [judge_model.submit(candidate, dataset) for candidate in candidates]

@@ -8,27 +8,33 @@ from desk.config import load_settings
 from tasks.command_line import run_from_shell
 from tasks.features import latest_dataset, products_in
 from tasks.runner import threads
-from tasks.train import plan_trainings, require_candidates, train_model
+from tasks.train import plan_trainings, require_all, train_models
 
 
 @flow(name="train-all", task_runner=threads())
 def train_all(
-    products: str | list[str] | None = None, epochs: int | None = None, lstm: bool = True, transformer: bool = True
+    products: str | list[str] | None = None,
+    epochs: int | None = None,
+    lstm: bool = True,
+    transformer: bool = True,
+    boosting: bool | None = None,
 ) -> list[str]:
     """Train on the newest data set, each model in a process of its own; what is trained already is kept.
+
+    One that fails leaves the others; the run then ends as failed and names it.
 
     Args:
         products: Coins to train; all of the data set when left out.
         epochs: Most epochs; EPOCHS when left out. Early stopping usually needs fewer.
         lstm: Train the per-coin LSTMs.
         transformer: Train the multi-coin transformer.
+        boosting: Train the boosting member of all coins; TRAIN_BOOSTING when left out, and not with the preset demo.
     """
     settings = load_settings()
     dataset = latest_dataset()
-    specs = plan_trainings(settings, products_in(dataset, products), epochs, lstm=lstm, transformer=transformer)
-    runs = [train_model.submit(spec, dataset) for spec in specs]
-    candidates = require_candidates([run.result(raise_on_failure=False) for run in runs])
-    return [candidate.candidate_id for candidate in candidates]
+    coins = products_in(dataset, products)
+    specs = plan_trainings(settings, coins, epochs, lstm=lstm, transformer=transformer, boosting=boosting)
+    return require_all(train_models(specs, dataset))
 
 
 if __name__ == "__main__":

@@ -5,16 +5,20 @@ Shapes: N rows of the file, F inputs of the feature set, C coins.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from desk.config import load_settings
 from desk.errors import DatasetError, ModelError
 from models.artefacts import read_json, sha256_of
+from models.fold_view import borders_of
+from models.parquet_rows import NO_CODE, read_rows
+from models.places import is_uri
+from models.sharing import fetch_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +26,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from desk.market import DatasetRef
+    from models.fold_view import FoldBorders
+    from models.parquet_rows import Rows
 
 PARTS = ("train", "early_stop", "calibration", "test")
-UNLABELLED = -1
+UNLABELLED = NO_CODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +72,66 @@ class Dataset:
 def load_dataset(reference: DatasetRef, products: Sequence[str] | None = None) -> Dataset:
     """Read ``products`` (all of them by default) and check the file against its digest.
 
+    A reference to a URI is fetched first, into the data sets of this ``DESK_HOME``, unless it lies there already.
+
     Raises:
         DatasetError: the file is missing, changed, or lacks a product or column.
+        PlaceError: the URI cannot be read.
     """
+    if is_uri(reference.path):
+        reference = fetch_dataset(reference, load_settings().paths.datasets)
     path = Path(reference.path)
     if not path.exists():
         msg = f"the data set {path} is missing; build it again: make features"
         raise DatasetError(msg)
-    if (found := sha256_of(path)) != reference.digest:
-        msg = f"the data set {path.name} has sha256 {found[:16]}, expected {reference.digest[:16]}; delete it and build it again: make features"
-        raise DatasetError(msg)
     manifest = _manifest(Path(reference.manifest_path), reference.digest)
+    with ThreadPoolExecutor(1) as beside:
+        # hashing takes as long as reading and neither needs the other: both at once, and nothing is returned before both
+        digest = beside.submit(sha256_of, path)
+        try:
+            return _read(path, reference.digest, manifest, products)
+        finally:
+            # a fold has a name of its own; the file's is that of the whole
+            _require_digest(path, digest.result(), manifest.get("base_digest", reference.digest))
+
+
+def _require_digest(path: Path, found: str, expected: str) -> None:
+    if found != expected:
+        msg = f"the data set {path.name} has sha256 {found[:16]}, expected {expected[:16]}; delete it and build it again: make features"
+        raise DatasetError(msg)
+
+
+def _read(path: Path, digest: str, manifest: dict[str, Any], products: Sequence[str] | None) -> Dataset:
+    fold = borders_of(manifest)
     coins = tuple(products) if products is not None else tuple(manifest["products"])
     columns = tuple(manifest["feature_set"]["columns"])
     if missing := [coin for coin in coins if coin not in manifest["products"]]:
         msg = f"the data set {path.name} holds {', '.join(manifest['products'])}, not {', '.join(missing)}; build it for these: make features"
         raise DatasetError(msg)
-    table = _table(path, coins, columns)
-    return _from_table(table, reference.digest, manifest, coins, columns)
+    rows = read_rows(path, coins, columns, PARTS, (fold.train, fold.end) if fold else None)
+    if fold is not None:
+        rows = _of_fold(fold, rows, int(manifest["horizon_minutes"]))
+    return Dataset(
+        digest=digest,
+        manifest=manifest,
+        coins=coins,
+        columns=columns,
+        coin_N=rows.product_N.astype(np.int64),
+        minute_N=rows.minute_N,
+        close_N=rows.close_N,
+        x_NF=rows.x_NF,
+        direction_N=rows.direction_N,
+        return_N=rows.return_N,
+        part_N=rows.part_N,
+    )
+
+
+def _of_fold(fold: FoldBorders, rows: Rows, horizon: int) -> Rows:
+    """Say anew which part each row belongs to, and forget the labels that come from after the fold."""
+    later_N = rows.minute_N + horizon >= fold.end
+    direction_N = np.where(later_N, UNLABELLED, rows.direction_N).astype(np.int8)
+    part_N = np.where(direction_N == UNLABELLED, UNLABELLED, fold.parts(rows.minute_N, horizon)).astype(np.int8)
+    return replace(rows, direction_N=direction_N, return_N=np.where(later_N, np.nan, rows.return_N), part_N=part_N)
 
 
 def _manifest(path: Path, digest: str) -> dict[str, Any]:
@@ -100,50 +148,3 @@ def _manifest(path: Path, digest: str) -> dict[str, Any]:
         msg = f"the manifest {path} belongs to data set {manifest['digest'][:16]}, not {digest[:16]}; build it again: make features"
         raise DatasetError(msg)
     return manifest
-
-
-def _table(path: Path, coins: Sequence[str], columns: Sequence[str]) -> pa.Table:
-    names = ["product", "minute", "close", *columns, "direction_15m", "return_15m", "part"]
-    try:
-        table = pq.read_table(path, columns=names, filters=[("product", "in", list(coins))], use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        msg = f"the data set {path} cannot be read ({str(error).splitlines()[0]}); build it again: make features"
-        raise DatasetError(msg) from error
-    if missing := [name for name in names if name not in table.column_names]:
-        msg = f"the data set {path.name} lacks the columns {', '.join(missing)}; build it again: make features"
-        raise DatasetError(msg)
-    return table
-
-
-def _from_table(
-    table: pa.Table, digest: str, manifest: dict[str, Any], coins: tuple[str, ...], columns: tuple[str, ...]
-) -> Dataset:
-    x_NF = np.empty((table.num_rows, len(columns)), dtype=np.float32)
-    for position, name in enumerate(columns):
-        x_NF[:, position] = table[name].to_numpy()
-    if not np.isfinite(x_NF).all():
-        bad = columns[int(np.flatnonzero(~np.isfinite(x_NF).all(axis=0))[0])]
-        msg = f"the data set {digest[:16]} holds values that are not finite, the first in column {bad}; build it again: make features"
-        raise DatasetError(msg)
-    return Dataset(
-        digest=digest,
-        manifest=manifest,
-        coins=coins,
-        columns=columns,
-        coin_N=_codes(table["product"], coins).astype(np.int64),
-        minute_N=table["minute"].to_numpy().astype(np.int64),
-        close_N=table["close"].to_numpy().astype(np.float64),
-        x_NF=x_NF,
-        direction_N=table["direction_15m"].fill_null(UNLABELLED).to_numpy().astype(np.int8),
-        return_N=table["return_15m"].to_numpy().astype(np.float64),
-        part_N=_codes(table["part"], PARTS),
-    )
-
-
-def _codes(column: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.int8]:
-    encoded = column.combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    words = encoded.dictionary.to_pylist()
-    codes = np.array([names.index(word) if word in names else UNLABELLED for word in words] + [UNLABELLED], np.int8)
-    return np.asarray(codes[encoded.indices.fill_null(len(words)).to_numpy(zero_copy_only=False)])

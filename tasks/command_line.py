@@ -6,10 +6,12 @@ import json
 import logging
 import os
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from prefect import Flow
+from prefect.exceptions import ParameterTypeError
 
 from desk.errors import DeskError
 
@@ -45,8 +47,12 @@ def run_from_shell(flow: Flow[..., Any], arguments: Sequence[str] | None = None)
 
 
 def _help(flow: Flow[..., Any]) -> str:
-    known = ", ".join(flow.parameters.properties)
-    return f"{(flow.description or flow.name).strip()}\n\nParameters: {known}"
+    """Return what the flow does and a line for each parameter, as its docstring tells them."""
+    summary = (flow.description or flow.name).partition("\n\nArgs:")[0].strip()
+    told = {name: schema.get("description", "") for name, schema in flow.parameters.properties.items()}
+    lines = [f"  {name}  {textwrap.shorten(text, 10_000)}".rstrip() for name, text in told.items()]
+    # the mark keeps lines apart where they would be set as one paragraph
+    return f"{summary}\n\n\b\nParameters:\n" + "\n".join(lines)
 
 
 def _command(flow: Flow[..., Any]) -> Any:  # noqa: ANN401 - a typer callback has no type worth naming
@@ -56,7 +62,12 @@ def _command(flow: Flow[..., Any]) -> Any:  # noqa: ANN401 - a typer callback ha
         ] = None,
     ) -> None:
         try:
-            flow(**_parameters(flow, parameter or []))
+            given = _parameters(flow, parameter or [])
+            flow.validate_parameters(given)  # before a server is asked for anything
+            flow(**given)
+        except ParameterTypeError as error:
+            print(f"{flow.name}: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201 - the same
+            raise typer.Exit(2) from None
         except DeskError as error:
             print(f"{flow.name}: {error}", file=sys.stderr)  # noqa: T201 - the last word of a command belongs on the screen
             raise typer.Exit(2) from None

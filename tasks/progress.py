@@ -35,15 +35,16 @@ class Progress:
         self._started = time.monotonic()
         self._shown = self._logged = self._started
 
-    def __call__(self, share: float, note: str = "") -> None:
-        """Show ``share`` of the work as done, with the time left at the pace so far."""
+    def __call__(self, share: float, note: str = "", at_most: float | None = None) -> None:
+        """Show ``share`` of the work as done, with the time left at the pace so far, or the seconds it takes ``at_most``."""
         now = time.monotonic()
         share = min(max(share, 0.0), 1.0)
         if share < 1.0 and now - self._shown < _ARTIFACT_SECONDS:
             return
         self._shown = now
         left = (now - self._started) * (1 - share) / share if share > 0 else 0.0
-        text = f"{self.what}: {100 * share:.0f} %, about {left:.0f} s left{'; ' if note else ''}{note}"
+        remaining = f"about {left:.0f} s left" if at_most is None else f"at most {at_most:.0f} s left"
+        text = f"{self.what}: {100 * share:.0f} %, {remaining}{'; ' if note else ''}{note}"
         update_progress_artifact(self._artifact, progress=100 * share, description=text)
         if share < 1.0 and now - self._logged >= _LOG_SECONDS:
             self._logged = now

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from desk.collect.backfill import open_store
+from desk.collect.model_history import keep_history
 from desk.config import Settings, load_settings
 from desk.errors import ModelError
 from desk.market import CandidateRef, DatasetRef
@@ -20,6 +19,7 @@ from desk.runtime.cost_table import costs_lookup
 from desk.runtime.models import load_models
 from models.artefacts import read_json
 from models.candidate import finished
+from models.gate_words import beside_the_gates
 from models.judgement import Judgement
 from models.process import judge_in_process
 from models.registry import Registry
@@ -29,24 +29,69 @@ from tasks.progress import artifact_key
 
 
 @task(name="candidates-of-dataset", task_run_name="candidates of dataset")
-def candidates_of(dataset: DatasetRef) -> list[CandidateRef]:
+def candidates_of(
+    dataset: DatasetRef, names: str | Sequence[str] | None = None, slots: str | Sequence[str] | None = None
+) -> list[CandidateRef]:
     """Return the newest finished training of each architecture and coin on this data set.
 
+    With ``names`` only of those whose id begins with one of them; with ``slots`` only what could fill one of them.
+
     Raises:
-        ModelError: there is none.
+        ModelError: there is none, or none that fits one of the names or slots.
     """
-    markers = load_settings().paths.checkpoints.glob("*/candidate.json")
-    newest: dict[tuple[str, tuple[str, ...]], CandidateRef] = {}
-    for marker in sorted(markers, key=lambda path: path.stat().st_mtime_ns):
-        candidate = finished(marker.parent)
-        if candidate is not None and read_json(marker)["dataset_digest"] == dataset.digest:
-            newest[candidate.architecture, candidate.products] = candidate
-    if not newest:
+    settings = load_settings()
+    trained = _trained(settings.paths.checkpoints, dataset)
+    wanted = _parts(names)
+    _require_each(wanted, lambda name: any(one.candidate_id.startswith(name) for one in trained), trained)
+    chosen = [one for one in trained if not wanted or one.candidate_id.startswith(tuple(wanted))]
+    newest = {(one.architecture, one.products): one for one in chosen}.values()
+    filled = resolve_slots(settings, slots)
+    _require_each(
+        _parts(slots), lambda slot: any(resolve_slots(settings, slot) & _slots(one) for one in newest), trained
+    )
+    return [one for one in newest if not filled or filled & _slots(one)]
+
+
+def _trained(checkpoints: Path, dataset: DatasetRef) -> list[CandidateRef]:
+    """Return what was trained on ``dataset``, oldest first."""
+    markers = sorted(checkpoints.glob("*/candidate.json"), key=lambda path: path.stat().st_mtime_ns)
+    candidates = [
+        finished(marker.parent) for marker in markers if read_json(marker)["dataset_digest"] == dataset.digest
+    ]
+    trained = [candidate for candidate in candidates if candidate is not None]
+    if not trained:
         msg = (
             f"no model was trained on data set {dataset.digest[:16]} yet; run: make train COIN=BTC, or make transformer"
         )
         raise ModelError(msg)
-    return list(newest.values())
+    return trained
+
+
+def _require_each(wanted: Iterable[str], is_there: Callable[[str], bool], trained: Sequence[CandidateRef]) -> None:
+    if absent := [name for name in wanted if not is_there(name)]:
+        msg = f"nothing trained on this data set fits {', '.join(absent)}; there are {', '.join(one.candidate_id for one in trained)}"
+        raise ModelError(msg)
+
+
+def _parts(names: str | Sequence[str] | None) -> list[str]:
+    listed = names.split(",") if isinstance(names, str) else names or ()
+    return [name.strip() for name in listed if name.strip()]
+
+
+def resolve_slots(settings: Settings, slots: str | Sequence[str] | None) -> set[str]:
+    """Return slots as the registry names them for what a person typed: ``lstm:BTC`` is ``lstm:BTC-USD``, ``lstm`` those of all coins.
+
+    Raises:
+        UnknownProductError: a short name fits no configured product.
+    """
+    pairs = [slot.partition(":") for slot in _parts(slots)]
+    return {
+        f"{architecture}:{product}" for architecture, _, coin in pairs for product in settings.resolve_products(coin)
+    }
+
+
+def _slots(candidate: CandidateRef) -> set[str]:
+    return {f"{candidate.architecture.removesuffix('_one_way')}:{product}" for product in candidate.products}
 
 
 @task(name="judge-model", task_run_name="judge {candidate.candidate_id}", tags=["train"])
@@ -55,11 +100,14 @@ def judge_model(
     dataset: DatasetRef,
     min_accuracy: float | None = None,
     max_calibration_error: float | None = None,
+    profile: str | None = None,
 ) -> Judgement:
     """Export, check parity, calibrate, evaluate, compare with the baselines, apply the gates."""
-    settings = load_settings()
-    terms = judging_terms(settings, min_accuracy, max_calibration_error)
+    settings = load_settings(gate_profile=profile) if profile else load_settings()
+    terms = judging_terms(settings, min_accuracy, max_calibration_error, dataset=dataset)
     judgement = judge_in_process(candidate, dataset, terms.profile, cost_bps=terms.cost_bps, trials=terms.trials)
+    # a look at the test part counts, whatever becomes of the rest of the flow
+    Registry(settings.paths.registry).record_judgement(judgement)
     _show_gates(judgement)
     write_model_report(settings, Path(candidate.path))
     return judgement
@@ -67,6 +115,7 @@ def judge_model(
 
 def _show_gates(judgement: Judgement) -> None:
     logger = get_run_logger()
+    passport = read_json(Path(judgement.path) / "passport.json")
     for verdict in judgement.verdicts:
         rows = [
             {
@@ -85,6 +134,8 @@ def _show_gates(judgement: Judgement) -> None:
         )
         outcome = "passes every gate" if verdict.accepted else f"refused by {', '.join(verdict.refused_by)}"
         logger.info("%s: %s", verdict.slot, outcome)
+        for line in beside_the_gates(passport, verdict.product):
+            logger.info("%s: %s", verdict.slot, line)
 
 
 def _number(value: float | None) -> str:
@@ -92,45 +143,46 @@ def _number(value: float | None) -> str:
 
 
 @task(name="promote-models", task_run_name="promote models")
-def promote_models(judgements: Sequence[Judgement]) -> list[str]:
+def promote_models(
+    judgements: Sequence[Judgement], slots: str | Sequence[str] | None = None, dry_run: bool = False
+) -> list[str]:
     """Switch every accepted slot to its new model, atomically, and keep the whole history in the store.
 
-    Returns the promoted slots; an empty list is an honest answer.
+    Args:
+        judgements: One per candidate.
+        slots: Switch these only; all when left out.
+        dry_run: Switch none.
+
+    Returns:
+        The promoted slots; an empty list is an honest answer.
     """
     settings = load_settings()
     registry = Registry(settings.paths.registry)
+    wanted = resolve_slots(settings, slots)
     promoted: list[str] = []
+    # a registry that was cut is refused before anything builds on it
+    keep_history(settings, registry)
     for judgement in judgements:
         registry.record_judgement(judgement)
         accepted = [verdict.slot for verdict in judgement.verdicts if verdict.accepted]
-        if accepted:
-            registry.promote(Path(judgement.path), accepted, why=f"passed every gate of {judgement.profile}")
-            promoted.extend(accepted)
-    _keep_history(settings, registry, judgements)
+        chosen = [slot for slot in accepted if not dry_run and (not wanted or slot in wanted)]
+        if chosen:
+            registry.promote(Path(judgement.path), chosen, why=f"passed every gate of {judgement.profile}")
+            promoted.extend(chosen)
+    keep_history(settings, registry, [row for judgement in judgements for row in judgement.metrics])
     create_markdown_artifact(
-        _verdict_lines(judgements), key="promotion", description="What was promoted, what was refused and why"
+        _verdict_lines(judgements, promoted), key="promotion", description="What was promoted, what was refused and why"
     )
     return promoted
 
 
-def _keep_history(settings: Settings, registry: Registry, judgements: Sequence[Judgement]) -> None:
-    store = open_store(settings)
-    try:
-        store.record_registry_events([asdict(event) for event in registry.events()])
-        for judgement in judgements:
-            store.record_metrics([asdict(row) for row in judgement.metrics])
-    finally:
-        store.close()
-
-
-def _verdict_lines(judgements: Sequence[Judgement]) -> str:
+def _verdict_lines(judgements: Sequence[Judgement], promoted: Sequence[str]) -> str:
     lines = ["| slot | model | verdict | refused by |", "|---|---|---|---|"]
     for judgement in judgements:
         for verdict in judgement.verdicts:
-            failed = ", ".join(verdict.refused_by)
-            lines.append(
-                f"| {verdict.slot} | {judgement.model_id} | {'promoted' if verdict.accepted else 'refused'} | {failed} |"
-            )
+            passed = "promoted" if verdict.slot in promoted else "passes, not promoted"
+            told = passed if verdict.accepted else "refused"
+            lines.append(f"| {verdict.slot} | {judgement.model_id} | {told} | {', '.join(verdict.refused_by)} |")
     return "\n".join(lines)
 
 

@@ -1,15 +1,84 @@
-"""Which task runner a flow uses."""
+"""Which task runner a flow uses, and on which one its trainings run."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
+from prefect import Flow
+from prefect.context import FlowRunContext
+from prefect.settings import get_current_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from desk.config import load_settings
+from desk.errors import ConfigError
+from desk.providers.extras import extra
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from prefect.futures import PrefectFuture
+
+    from desk.config import Settings
 
 
 def threads(most: int = 32) -> TaskRunner[PrefectFuture[Any]]:
     """Return a pool of threads: tasks wait for the network or for a child process, so threads suffice."""
     return cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=most))
+
+
+@contextmanager
+def training_runner() -> Iterator[tuple[type[Exception], ...]]:
+    """Let tasks that are submitted inside the block run where TASK_RUNNER says; yield what a lost worker raises.
+
+    Only trainings go elsewhere: every other task needs the database, which has one writer on one machine. A worker is
+    sent the task and its parameters, and of the flow no more than the name: pickled whole, a flow drags along the modules
+    of all its tasks, DuckDB among them.
+
+    Raises:
+        ConfigError: the extra of that runner is not installed, or there is no Prefect server that workers can reach.
+    """
+    settings, flow_run = load_settings(), FlowRunContext.get()
+    if settings.task_runner == "processes" or flow_run is None or flow_run.flow is None:
+        yield ()
+        return
+    runner, lost = _runner(settings)
+    name_only = Flow(_nothing, name=flow_run.flow.name, task_runner=threads())
+    with runner as started, flow_run.model_copy(update={"task_runner": started, "flow": name_only}):
+        yield lost
+
+
+def _nothing() -> None:
+    """Stand for a flow's own function, which no worker calls."""
+
+
+def _runner(settings: Settings) -> tuple[TaskRunner[Any], tuple[type[Exception], ...]]:
+    make = {"dask": _dask, "ray": _ray}[settings.task_runner]
+    runner = make(settings)
+    if not get_current_settings().api.url:
+        msg = f"TASK_RUNNER={settings.task_runner} needs a Prefect server that its workers reach, to tell how far they are: make up, or set PREFECT_API_URL"
+        raise ConfigError(msg)
+    return runner
+
+
+def _dask(settings: Settings) -> tuple[TaskRunner[Any], tuple[type[Exception], ...]]:
+    library, distributed = _extra("dask", "prefect_dask"), _extra("dask", "distributed")
+    lost = (distributed.scheduler.KilledWorker, distributed.client.FutureCancelledError)
+    if settings.task_runner_address:
+        return library.DaskTaskRunner(address=settings.task_runner_address), lost
+    # on this machine: a process for each training, reachable from nowhere else
+    cluster = {"n_workers": settings.train_workers, "threads_per_worker": 1, "host": "127.0.0.1"}
+    return library.DaskTaskRunner(cluster_kwargs=cluster | {"dashboard_address": None, "memory_limit": 0}), lost
+
+
+def _ray(settings: Settings) -> tuple[TaskRunner[Any], tuple[type[Exception], ...]]:
+    library, ray = _extra("ray", "prefect_ray"), _extra("ray", "ray")
+    lost = (ray.exceptions.RayError,)
+    if settings.task_runner_address:
+        return library.RayTaskRunner(address=settings.task_runner_address), lost
+    local = {"num_cpus": settings.train_workers, "include_dashboard": False}
+    return library.RayTaskRunner(init_kwargs=local), lost
+
+
+def _extra(name: str, module: str) -> Any:  # noqa: ANN401 - the libraries behind the extras carry no types here
+    return extra(name, module, setting="TASK_RUNNER")

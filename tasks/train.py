@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-import json
+import os
+import platform
+import time
 from functools import cache
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger, task, unmapped
 from prefect.artifacts import create_markdown_artifact
 
 from desk.config import Settings, load_settings
-from desk.errors import TrainingError
+from desk.errors import ConfigError, PlaceError, TrainingError
 from desk.market import CandidateRef, DatasetRef, TrainSpec
-from models.presets import train_spec
+from desk.reports.training_curves import curve_markdown, overview_markdown, read_curve
+from models.artefacts import read_json
+from models.candidate import candidate_id
+from models.places import is_uri
+from models.presets import ALL_COINS, train_spec
 from models.process import train_in_process
 from models.progress import TrainProgress
+from models.registry import Registry
+from models.sharing import fetch_candidate, fetch_dataset, publish_candidate
 from tasks.progress import Progress, artifact_key
+from tasks.runner import training_runner
+from tasks.sharing import Shared, share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from prefect.futures import PrefectFuture
 
 
 @cache
@@ -36,86 +48,194 @@ def plan_trainings(
     *,
     lstm: bool = True,
     transformer: bool = True,
+    boosting: bool | None = None,
 ) -> list[TrainSpec]:
-    """Return one spec for all coins together and one per coin, longest first so that no core idles at the end."""
+    """Return the specs for all coins together and one per coin, longest first so that no core idles at the end.
+
+    ``boosting`` left out is TRAIN_BOOSTING of the preset market; the demo's planted edge is one for sequences.
+    """
+    if boosting is None:
+        boosting = settings.train_boosting and settings.train_preset == "market"
     wanted = [("transformer", products)] * transformer + [("lstm", [product]) for product in products] * lstm
-    return [_spec(settings, architecture, coins, epochs) for architecture, coins in wanted]
+    specs = [plan_training(settings, architecture, coins, epochs=epochs) for architecture, coins in wanted]
+    # epochs are the networks': rounds of boosting stand in its preset
+    return specs + [plan_training(settings, "boosting", products)] * boosting
 
 
-def _spec(settings: Settings, architecture: str, products: Sequence[str], epochs: int | None) -> TrainSpec:
-    chosen: dict[str, int] = {}
-    if settings.train_preset == "market":
+def plan_training(settings: Settings, architecture: str, products: Sequence[str], **chosen: Any) -> TrainSpec:  # noqa: ANN401 - fields of TrainSpec
+    """Return the spec of one training: what is ``chosen`` wins over the settings, and they over the preset; None is not chosen.
+
+    Raises:
+        ConfigError: an LSTM for several coins, an unknown architecture, or a value that makes no sense.
+    """
+    if architecture not in ALL_COINS and len(products) != 1:
+        msg = f"{architecture} learns one coin, not {len(products)} ({', '.join(products)}); name one: product=BTC"
+        raise ConfigError(msg)
+    decided: dict[str, Any] = {"seed": settings.train_seed, "budget_seconds": settings.train_budget_seconds}
+    if settings.train_preset == "market" and architecture != "boosting":
         stride = settings.transformer_stride if architecture == "transformer" else settings.train_stride
-        chosen = {"epochs": settings.epochs, "stride": stride}
-    if epochs is not None:
-        chosen["epochs"] = epochs
-    budget = settings.train_budget_seconds
-    return train_spec(
-        architecture, products, preset=settings.train_preset, seed=settings.train_seed, budget_seconds=budget, **chosen
-    )
+        decided |= {"epochs": settings.epochs, "stride": stride, "members": settings.train_members}
+    decided |= {name: value for name, value in chosen.items() if value is not None}
+    return train_spec(architecture, products, preset=settings.train_preset, **decided)
+
+
+def train_models(specs: Sequence[TrainSpec], dataset: DatasetRef) -> list[CandidateRef | TrainingError]:
+    """Train every spec, side by side where TASK_RUNNER says; one that fails leaves the others, and is returned named."""
+    settings = load_settings()
+    shared = share(settings, dataset)
+    with training_runner() as lost:
+        runs = train_model.map(list(specs), unmapped(shared.dataset), unmapped(shared.candidates))
+        outcomes = [_outcome(spec, run, lost) for spec, run in zip(specs, runs, strict=True)]
+    brought = [_bring(settings, spec, dataset, shared, outcome) for spec, outcome in zip(specs, outcomes, strict=True)]
+    trained = [outcome for outcome in brought if isinstance(outcome, CandidateRef)]
+    # counts as a chance to be lucky, also when its folder is gone one day
+    Registry(settings.paths.registry).record_trainings([candidate.candidate_id for candidate in trained])
+    _show_overview(brought)
+    return brought
 
 
 @task(name="train-model", task_run_name="train {spec.name}", tags=["train"])
-def train_model(spec: TrainSpec, dataset: DatasetRef) -> CandidateRef:
+def train_model(spec: TrainSpec, dataset: DatasetRef, candidates: str = "") -> CandidateRef:
     """Train one model in a process of its own; promote nothing.
 
-    Not retried: training is deterministic, so a second try fails the same way. A finished
-    candidate of the same spec and data set is taken as it is.
+    Not retried: training is deterministic, so a second try fails the same way. A finished candidate of the same spec and
+    data set is taken as it is. Runs on any machine: it opens no database, and where ``candidates`` is a URI the
+    candidate is put there.
     """
     settings = load_settings()
     progress = Progress(f"train {spec.name}")
-
-    def show(step: TrainProgress) -> None:
-        done = (step.epoch - 1 + step.step / max(step.steps, 1)) / max(step.epochs, 1)
-        progress(done, f"epoch {step.epoch} of {step.epochs}, training loss {step.train_loss:.4f}")
-
+    local, began = fetch_dataset(dataset, settings.paths.datasets), time.monotonic()
+    if local != dataset:
+        get_run_logger().info("data set %s is here, from %s", dataset.digest[:16], Path(local.path).parent)
+    checkpoints = settings.paths.checkpoints
+    if candidates:
+        # trained elsewhere before: brought here, it is not trained again
+        fetch_candidate(_identity(spec, local), candidates, checkpoints)
     with _slots():
         candidate = train_in_process(
             spec,
-            dataset,
-            settings.paths.checkpoints,
-            on_progress=show,
+            local,
+            checkpoints,
+            on_progress=_Shown(progress),
             memory_gb=settings.train_memory_gb,
             timeout_seconds=None,
         )
     progress(1.0)
-    _show_curve(spec, candidate)
-    return candidate
+    _show_curve(spec, candidate, time.monotonic() - began)
+    return publish_candidate(candidate, candidates) if candidates else candidate
 
 
-def _show_curve(spec: TrainSpec, candidate: CandidateRef) -> None:
-    report = json.loads((Path(candidate.path) / "candidate.json").read_text(encoding="utf-8"))
-    history = report["history"]
-    lines = ["| epoch | training loss | early-stopping log loss | seconds |", "|---|---|---|---|"]
-    lines += [
-        f"| {row['epoch']} | {row['train_loss']:.5f} | {row['early_stop_log_loss']:.5f} | {row['seconds']:.1f} |"
-        for row in history
-    ]
+class _Shown:
+    """Shows what a training says of itself."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def __call__(self, step: TrainProgress) -> None:
+        note = f"epoch {step.epoch} of {step.epochs}, training loss {step.train_loss:.4f}"
+        if step.members > 1:
+            note = f"member {step.member} of {step.members}, {note}"
+        if step.checks_left is not None:
+            note = f"{note}, {step.checks_left} checks to do better or end"
+        self._progress(step.share, note, at_most=step.seconds_left)
+
+
+def _identity(spec: TrainSpec, dataset: DatasetRef) -> str:
+    return candidate_id(spec, dataset, read_json(Path(dataset.manifest_path))["feature_set"]["sha256"])
+
+
+def _show_curve(spec: TrainSpec, candidate: CandidateRef, seconds: float) -> None:
+    curve = read_curve(Path(candidate.path))
     create_markdown_artifact(
-        "\n".join(lines), key=artifact_key("curve", spec.name), description=f"Training curve of {spec.name}"
+        curve_markdown(curve), key=artifact_key("curve", spec.name), description=f"Training curve of {spec.name}"
     )
-    best = min(history, key=lambda row: row["early_stop_log_loss"])
+    best = min(curve.best, key=lambda check: check.watched)
     get_run_logger().info(
-        "%s: best log loss %.4f after epoch %d of %d, candidate %s",
+        "%s: best log loss %.4f in epoch %d, %d checks, candidate %s; %.0f s in process %d on %s",
         spec.name,
-        best["early_stop_log_loss"],
-        best["epoch"],
-        len(history),
+        best.watched,
+        best.epoch,
+        len(curve.checks),
         candidate.candidate_id,
+        seconds,
+        os.getpid(),
+        platform.node(),
     )
 
 
-def require_candidates(candidates: Sequence[CandidateRef | BaseException]) -> list[CandidateRef]:
+def _outcome(
+    spec: TrainSpec, run: PrefectFuture[CandidateRef], lost: tuple[type[Exception], ...]
+) -> CandidateRef | TrainingError:
+    """Wait for one training; what went wrong becomes an error that names it."""
+    try:
+        run.wait()
+        found: object = run.result(raise_on_failure=False)
+    except lost as error:
+        told = (str(error) or type(error).__name__).partition(". ")[0].splitlines()[0]
+        msg = f"{spec.name}: its worker was lost ({told}); run the same flow again, it does only what is left"
+        return TrainingError(msg)
+    if isinstance(found, CandidateRef):
+        return found
+    text = str(found) or type(found).__name__
+    return TrainingError(text if text.startswith(spec.name) else f"{spec.name}: {text}")
+
+
+def _bring(
+    settings: Settings, spec: TrainSpec, dataset: DatasetRef, shared: Shared, outcome: CandidateRef | TrainingError
+) -> CandidateRef | TrainingError:
+    """Bring a candidate that was trained elsewhere into this DESK_HOME."""
+    if isinstance(outcome, TrainingError) or not is_uri(outcome.path):
+        return outcome
+    if outcome.candidate_id != _identity(spec, dataset):
+        msg = f"{spec.name}: its worker runs other code than this machine (it made {outcome.candidate_id}); install the same commit there and run the flow again"
+        return TrainingError(msg)
+    try:
+        found = fetch_candidate(outcome.candidate_id, shared.candidates, settings.paths.checkpoints)
+    except PlaceError as error:
+        return TrainingError(f"{spec.name}: {error}")
+    if found is None:
+        msg = f"{spec.name}: its worker put no candidate into CANDIDATES_URI; name a folder there that every machine reaches"
+        return TrainingError(msg)
+    return found
+
+
+def _show_overview(outcomes: Sequence[CandidateRef | TrainingError]) -> None:
+    curves = [read_curve(Path(outcome.path)) for outcome in outcomes if isinstance(outcome, CandidateRef)]
+    failures = [str(outcome) for outcome in outcomes if isinstance(outcome, TrainingError)]
+    create_markdown_artifact(
+        overview_markdown(curves, failures),
+        key="training",
+        description=f"{len(curves)} trained, {len(failures)} failed",
+    )
+
+
+def require_candidates(outcomes: Sequence[CandidateRef | BaseException]) -> list[CandidateRef]:
     """Return the trained models; one that failed leaves the others, and is named.
 
     Raises:
         TrainingError: nothing was trained at all.
     """
-    trained = [candidate for candidate in candidates if isinstance(candidate, CandidateRef)]
-    failures = [str(failure) for failure in candidates if isinstance(failure, BaseException)]
+    trained = [outcome for outcome in outcomes if isinstance(outcome, CandidateRef)]
+    failures = [str(failure) for failure in outcomes if isinstance(failure, BaseException)]
     for failure in failures:
         get_run_logger().error("%s", failure)
     if not trained:
         msg = "no model could be trained: " + "; ".join(failures)
         raise TrainingError(msg)
     return trained
+
+
+def require_all(outcomes: Sequence[CandidateRef | BaseException]) -> list[str]:
+    """Return the ids of the trained models.
+
+    Raises:
+        TrainingError: one failed or all did; the text names each, and the others are kept.
+    """
+    trained = require_candidates(outcomes)
+    failures = [str(failure) for failure in outcomes if isinstance(failure, BaseException)]
+    if failures:
+        msg = f"{len(failures)} of {len(outcomes)} trainings failed: {'; '.join(failures)}. Kept: " + ", ".join(
+            candidate.candidate_id for candidate in trained
+        )
+        raise TrainingError(msg)
+    return [candidate.candidate_id for candidate in trained]

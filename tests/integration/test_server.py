@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = Path(sys.executable).parent
-DEPLOYMENTS = ["backfill", "build-features", "daily-report", "observe", "promote", "restart", "train-all"]
+DEPLOYMENTS = ["backfill", "build-features", "daily-report", "observe", "promote", "restart", "train-all", "train-one"]
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(600)]
 

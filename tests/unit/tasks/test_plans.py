@@ -10,6 +10,7 @@ import pytest
 from desk.config import load_settings
 from desk.errors import DatasetError, ExchangeUnavailableError, SpanError, TrainingError, UnknownProductError
 from desk.market import CandidateRef, DatasetRef
+from models.presets import PRESETS
 from tasks.command_line import OneLine
 from tasks.features import products_in
 from tasks.market_data import BackfillResult, require_products
@@ -39,11 +40,11 @@ def test_products_in_absent_one_names_the_commands(dataset):
 
 def test_plan_trainings_has_the_longest_first(settings):
     specs = plan_trainings(settings, ["BTC-USD", "ETH-USD"], None)
-    assert [spec.name for spec in specs] == ["transformer", "lstm-BTC-USD", "lstm-ETH-USD"]
+    assert [spec.name for spec in specs] == ["transformer", "lstm-BTC-USD", "lstm-ETH-USD", "boosting"]
 
 
 def test_plan_trainings_of_market_takes_epochs_and_strides_from_the_settings(settings):
-    transformer, coin = plan_trainings(settings, ["BTC-USD"], None)
+    transformer, coin, _boosting = plan_trainings(settings, ["BTC-USD"], None)
     assert (transformer.epochs, transformer.stride) == (settings.epochs, settings.transformer_stride)
     assert (coin.epochs, coin.stride) == (settings.epochs, settings.train_stride)
 
@@ -52,6 +53,32 @@ def test_plan_trainings_of_demo_keeps_the_preset_but_for_epochs(settings):
     chosen = load_settings(desk_home=settings.desk_home, train_preset="demo")
     (coin,) = plan_trainings(chosen, ["BTC-USD"], 2, transformer=False)
     assert (coin.epochs, coin.stride, coin.batch_size) == (2, 10, 64)
+
+
+def test_plan_trainings_leaves_the_rounds_of_boosting_to_its_preset(settings):
+    (boosting,) = plan_trainings(settings, ["BTC-USD", "ETH-USD"], 2, lstm=False, transformer=False)
+    known = PRESETS["market"]["boosting"]
+    assert boosting.products == ("BTC-USD", "ETH-USD")
+    assert (boosting.epochs, boosting.stride, boosting.members) == (known["epochs"], known["stride"], known["members"])
+
+
+@pytest.mark.parametrize(
+    ("preset", "by_setting", "asked", "expected"),
+    [
+        ("market", True, None, True),
+        ("market", False, None, False),
+        ("market", False, True, True),
+        ("market", True, False, False),
+        ("demo", True, None, False),
+        ("demo", True, True, True),
+    ],
+)
+def test_plan_trainings_trains_boosting_when_asked_or_by_setting_on_a_market(
+    settings, preset, by_setting, asked, expected
+):
+    chosen = load_settings(desk_home=settings.desk_home, train_preset=preset, train_boosting=by_setting)
+    specs = plan_trainings(chosen, ["BTC-USD"], None, boosting=asked)
+    assert ("boosting" in {spec.architecture for spec in specs}) == expected
 
 
 def test_require_products_leaves_out_what_is_not_offered():
