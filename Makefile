@@ -41,10 +41,13 @@ features: setup ## apply the SQL, check the data, export a data set
 	@$(BIN)/python flows/build_features.py
 
 train: setup ## one coin's LSTM; COIN=BTC EPOCHS=15
-	@$(BIN)/python flows/train_all.py -p products=$(COIN) -p epochs=$(EPOCHS) -p transformer=false
+	@$(BIN)/python flows/train_all.py -p products=$(COIN) -p epochs=$(EPOCHS) -p transformer=false -p boosting=false
 
 transformer: setup ## the multi-coin transformer; EPOCHS=15
-	@$(BIN)/python flows/train_all.py -p lstm=false -p epochs=$(EPOCHS)
+	@$(BIN)/python flows/train_all.py -p lstm=false -p boosting=false -p epochs=$(EPOCHS)
+
+boosting: setup ## the boosting member of all coins
+	@$(BIN)/python flows/train_all.py -p lstm=false -p transformer=false -p boosting=true
 
 evaluate: setup ## judge the newest candidates against the gates and promote what passes
 	@$(BIN)/python flows/promote.py
@@ -67,4 +70,4 @@ down: setup ## stop all that `make up` started
 bench: setup ## every benchmark, with figures for docs/log.md
 	@$(BIN)/python -m benchmarks
 
-.PHONY: help setup demo test check backfill features train transformer evaluate run-dry observe-daily sql up down bench
+.PHONY: help setup demo test check backfill features train transformer boosting evaluate run-dry observe-daily sql up down bench

@@ -5,7 +5,19 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-NAMES = ("backfill", "faults", "feature_worth", "features", "parity", "quality", "readers", "runtime")
+NAMES = (
+    "backfill",
+    "faults",
+    "feature_worth",
+    "features",
+    "forecasts",
+    "intervals",
+    "parity",
+    "quality",
+    "readers",
+    "runtime",
+    "training",
+)
 
 
 def main(names: list[str]) -> int:

@@ -26,6 +26,8 @@ from benchmarks.feature_engines import COLUMNS, EVER
 from benchmarks.surroundings import console, folder, show
 from desk.market import MINUTE, Span
 from desk.simulation import EPOCH, epoch_minute, simulated_market
+from models.dataset import PARTS as TRAINING_PARTS
+from models.parquet_rows import read_rows
 from store.feature_store import FeatureStore
 from store.features import feature_set
 
@@ -200,6 +202,17 @@ def dataset(minutes: int) -> None:
         began = time.perf_counter()
         table = pq.read_table(made.path)
         rows.append(("read into memory", time.perf_counter() - began, "", table.nbytes / 1e6))
+        del table
+        began, worked = time.perf_counter(), time.process_time()
+        arrays = read_rows(Path(made.path), PRODUCTS, COLUMNS, TRAINING_PARTS)
+        rows.append(
+            (
+                "read as checked training arrays",
+                time.perf_counter() - began,
+                time.process_time() - worked,
+                arrays.x_NF.nbytes / 1e6,
+            )
+        )
         began = time.perf_counter()
         for product in PRODUCTS:
             store.candle_fingerprints(product, EVER, datetime(2100, 1, 1, tzinfo=UTC))

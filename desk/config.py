@@ -55,10 +55,16 @@ class Settings(BaseSettings):
     epochs: int = Field(15, ge=1)
     train_stride: int = Field(5, ge=1)
     transformer_stride: int = Field(15, ge=1)
-    train_seed: int = 0
+    train_boosting: bool = True
+    train_seed: int = Field(0, ge=0)
+    train_members: int = Field(1, ge=1)
     train_workers: int = Field(2, ge=1)
     train_budget_seconds: float = Field(0.0, ge=0)
     train_memory_gb: float = Field(8.0, gt=0)
+    task_runner: Literal["processes", "dask", "ray"] = "processes"
+    task_runner_address: str = ""
+    datasets_uri: str = ""
+    candidates_uri: str = ""
 
     # gates
     gate_profile: Literal["seed", "selective", "calibrated"] = "seed"
@@ -70,6 +76,7 @@ class Settings(BaseSettings):
     clock: Literal["system", "exchange"] = "system"
     ensemble_lstm_weight: float = Field(0.35, ge=0)
     ensemble_transformer_weight: float = Field(0.40, ge=0)
+    ensemble_boosting_weight: float = Field(0.25, ge=0)
     emit_threshold: float = Field(0.75, ge=0.5, le=1)
     tiers: Literal["fixed", "coverage"] = "fixed"
     tier_high: float = Field(0.75, ge=0.5, le=1)

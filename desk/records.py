@@ -56,6 +56,7 @@ class DecisionRow:
     is_emitted: bool
     reason: str
     latency_ms: float
+    p_boosting: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ class SignalRow:
     latency_ms: float
     spread_bps: float
     slippage_bps: float
+    p_boosting: float | None = None
+    boosting_model_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 weights.pt        state of the network, tensors only, no pickled code
 candidate.json    written last: its presence says the training finished
-epoch.pt          the last whole epoch, while training runs
+training.pt       where the training goes on after a kill, as of its last check, while it runs
 train.log         what the training process said on its error stream
 """
 
@@ -17,20 +17,29 @@ from desk.market import CandidateRef, TrainSpec
 from models.artefacts import read_json, sha256_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from desk.market import DatasetRef
 
 # part of every candidate's id: raise it when a change in the networks, the loop or the scaler changes the weights
 # that come out (the golden loss curve says when), so that no stale candidate is reused
-RECIPE = 1
+RECIPE = 2
+
+CHECKPOINT = "training.pt"
 
 
 def candidate_id(spec: TrainSpec, dataset: DatasetRef, feature_hash: str) -> str:
     """Return a name that differs whenever anything that decides the weights differs."""
-    told = {"spec": spec_as_json(spec), "dataset": dataset.digest, "features": feature_hash, "recipe": RECIPE}
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
-    return f"{spec.architecture}-{spec.products[0] if len(spec.products) == 1 else 'all'}-{digest}"
+    return name_of(spec_as_json(spec), dataset.digest, feature_hash, RECIPE)
+
+
+def name_of(spec: Mapping[str, Any], digest: str, feature_hash: str, recipe: int) -> str:
+    """Return the candidate's name from plain values, as a passport holds them."""
+    told = {"spec": spec, "dataset": digest, "features": feature_hash, "recipe": recipe}
+    hashed = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+    products = spec["products"]
+    return f"{spec['architecture']}-{products[0] if len(products) == 1 else 'all'}-{hashed}"
 
 
 def spec_as_json(spec: TrainSpec) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _check_limits(
 ) -> None:
     if deadline is not None and time.monotonic() > deadline:
         msg = (
-            f"{name}: stopped after {timeout_seconds:.0f} s, its time limit; its finished epochs are kept and the same "
+            f"{name}: stopped after {timeout_seconds:.0f} s, its time limit; its work up to the last check is kept and the same "
             "command goes on from there. Raise the limit or lower EPOCHS"
         )
         raise TrainingError(msg)
@@ -150,7 +150,7 @@ def _cause(name: str, status: int, refusal: str | None, log: Path) -> str:
     if status < 0:
         killed = signal.Signals(-status).name
         hint = ", often the kernel for want of memory: lower TRAIN_WORKERS" if killed == "SIGKILL" else ""
-        return f"{name}: its process was ended by {killed}{hint}; run the same command again, it goes on after the last finished epoch"
+        return f"{name}: its process was ended by {killed}{hint}; run the same command again, it goes on from the last check"
     said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     last = said[-1] if said else "it said nothing"
     return f"{name}: its process ended with status {status} ({last}); the whole text is in {log}"

@@ -34,7 +34,8 @@ GRAPH = "model.onnx"
 def load_network(folder: Path, marker: dict[str, Any]) -> nn.Module:
     """Rebuild a candidate's network with its weights, ready to score."""
     inputs = len(marker["feature_set"]["columns"])
-    network = build_network(marker["architecture"], inputs, len(marker["products"]), 0.0)
+    members = int(marker.get("members", 1))  # how many were trained; a time budget may have ended it before the last
+    network = build_network(marker["architecture"], inputs, len(marker["products"]), 0.0, members)
     network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
     return network.eval()
 
@@ -60,8 +61,8 @@ def export_graph(model: nn.Module, folder: Path, minutes: int, inputs: int) -> P
             sample,
             buffer,  # type: ignore[arg-type]  # this exporter takes an open file, its types do not say so
             input_names=names,
-            output_names=["probability"],
-            dynamic_axes={name: {0: "batch"} for name in (*names, "probability")},
+            output_names=["probability", "logit"],
+            dynamic_axes={name: {0: "batch"} for name in (*names, "probability", "logit")},
             opset_version=OPSET,
             dynamo=False,
         )
@@ -76,7 +77,8 @@ def torch_probabilities(model: nn.Module, x_BTF: NDArray[np.float32], coin_B: ND
     if isinstance(model, ServedAllCoins):
         arguments.append(torch.from_numpy(coin_B))
     with torch.inference_mode():
-        return np.asarray(model(*arguments).double().numpy())
+        probability_B, _ = model(*arguments)
+        return np.asarray(probability_B.double().numpy())
 
 
 def parity(

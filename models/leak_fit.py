@@ -163,13 +163,18 @@ def _calibration(data: Dataset, pipeline: Pipeline, trained: Trained, product: s
     calibration, cuts = pipeline.calibrate(trained, data, product)
     other, other_cuts = pipeline.calibrate(trained, replaced(data, "test", seed), product)
     if calibration != other:
-        seen = f"slope {calibration.slope:.6g} became {other.slope:.6g} with other test rows"
+        seen = f"{_told(calibration)} became {_told(other)} with other test rows"
         return [Leak("calibrator on test", "calibration", seen)]
     if cuts != other_cuts:
         moved = next(tier for tier in cuts if cuts[tier] != other_cuts.get(tier))
         seen = f"the cut of tier {moved} moved with other test rows"
         return [Leak("threshold cut on test", "tiers", seen)]
     return []
+
+
+def _told(calibration: Calibration) -> str:
+    losses = [f"{candidate.kind} {candidate.held_out_log_loss:.6f}" for candidate in calibration.candidates]
+    return f"{calibration.kind} (held-out losses: {', '.join(losses) or 'none'})"
 
 
 def _baselines(data: Dataset, pipeline: Pipeline, product: str, seed: int) -> list[Leak]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from desk.errors import TrainingError
-from models import lstm, transformer
+from models import lstm, transformer, trees
+from models.ensemble import Ensemble
 from models.lstm import DirectionLSTM
 from models.transformer import DirectionTransformer
+from models.trees import BoostedTrees
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,6 +21,7 @@ _WINDOW_MINUTES = {
     "lstm": lstm.WINDOW_MINUTES,
     "lstm_one_way": lstm.WINDOW_MINUTES,
     "transformer": transformer.WINDOW_MINUTES,
+    "boosting": trees.WINDOW_MINUTES,
 }
 
 
@@ -35,13 +38,17 @@ def window_minutes(architecture: str) -> int:
         raise TrainingError(msg) from None
 
 
-def build_network(architecture: str, inputs: int, coins: int, dropout: float) -> nn.Module:
-    """Build a network with fresh weights from torch's current seed.
+def build_network(architecture: str, inputs: int, coins: int, dropout: float, members: int = 1) -> nn.Module:
+    """Build a network with fresh weights from torch's current seed; several ``members`` answer as one, by their mean logit.
 
     Raises:
         TrainingError: there is no such architecture.
     """
     window_minutes(architecture)
+    if architecture == "boosting":
+        return BoostedTrees(coins)  # a bag of any number of members is one set of trees
+    if members > 1:
+        return Ensemble([build_network(architecture, inputs, coins, dropout) for _ in range(members)])
     if architecture == "transformer":
         return DirectionTransformer(inputs, coins, dropout=dropout)
     return DirectionLSTM(inputs, two_way=architecture == "lstm", dropout=dropout)

@@ -31,7 +31,7 @@ def train_in_process(
 ) -> CandidateRef:
     """Train one candidate under ``folder``, or return it at once if it is already finished.
 
-    Killed at any point, the same call goes on after the last finished epoch and ends with the same weights.
+    Killed at any point, the same call goes on from the last check and ends with the same weights.
 
     Raises:
         TrainingError: the training refused, crashed or passed a limit; the text names which and why.

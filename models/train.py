@@ -1,13 +1,15 @@
-"""Train one network: `fit` reads from top to bottom.
+"""Train one network, or several of one kind: `fit` and `_fit_member` read from top to bottom.
 
-Shapes: N rows, B windows of a batch, T minutes, F inputs.
+What is left to chance is seeded, per member and per stretch between two checks, so that a training that was killed and
+goes on from its checkpoint ends with the same bytes. That holds on a processor. On CUDA only deterministic algorithms
+are allowed too, and cuDNN's LSTM repeats itself under the ``CUBLAS_WORKSPACE_CONFIG`` that `models.child` sets, but
+another card or driver may round otherwise. Shapes: N rows, B windows of a batch, T minutes, F inputs.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +18,14 @@ import torch
 from torch.nn import functional
 
 from desk.errors import TrainingError
+from models.batches import Batches
+from models.checkpoint import Member, Past, load, save
+from models.ensemble import joined_weights
 from models.networks import build_network, window_minutes
-from models.progress import TrainProgress
 from models.scaler import Scaler, fit_scaler
-from models.window import gather, part_ends, window_view
+from models.schedule import Schedule
+from models.teller import Clock, Teller
+from models.window import part_ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,61 +35,56 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from desk.market import TrainSpec
+    from models.batches import Batch
     from models.dataset import Dataset
+    from models.progress import TrainProgress
 
-AVERAGED_SHARE = 0.05  # the kept weights average over about this share of all steps
-LONGEST_AVERAGE = 1000.0
 CLIP_NORM = 1.0
-RETURN_CLIP = 3.0
-WARM_UP = 0.1
-EARLY_STOP_WINDOWS = 2000
-_NOTIFY_SECONDS = 2.0
+EARLY_STOP_WINDOWS = 3000
+_SEEDS_APART = 1_000_003
 
 
 @dataclass(slots=True)
 class Fitted:
-    """What a training leaves: averaged weights of the best epoch, and how it went."""
+    """What a training leaves: averaged weights of each member's best check, and how it went."""
 
     weights: dict[str, Tensor]
     scaler: Scaler
     return_scale: list[float]
     precision: str
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_checks: list[int] = field(default_factory=list)
+    """Per network in ``weights``, the check it comes from, counted from 1."""
+    ended_by: list[str] = field(default_factory=list)
+    """Per network that was begun: ``epochs``, ``patience`` or ``budget``."""
     train_windows: int = 0
+
+    @property
+    def members(self) -> int:
+        """Networks in ``weights``."""
+        return len(self.best_checks)
+
+    @property
+    def best_epoch(self) -> int:
+        """The latest epoch that any network in ``weights`` comes from, counted from 1."""
+        chosen = set(enumerate(self.best_checks, start=1))
+        return max(int(entry["epoch"]) for entry in self.history if (entry["member"], entry["check"]) in chosen)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Tensors of one step: x_BTF, coin_B, direction_B and the clipped, scaled return_B."""
+class _Bench:
+    """What all members of a training share."""
 
-    x_BTF: Tensor
-    coin_B: Tensor
-    direction_B: Tensor
-    return_B: Tensor
-
-
-class Batches:
-    """Scaled windows of one data set, cut on demand."""
-
-    def __init__(self, data: Dataset, scaler: Scaler, minutes: int, return_scale: list[float], device: str) -> None:
-        """Scale ``data.x_NF`` in place: it is the only copy there is room for."""
-        scaler.scale_in_place(data.x_NF, data.coin_N)
-        self.view = window_view(data.x_NF, minutes)
-        self.data = data
-        self.scale_C = np.array(return_scale)
-        self.device = device
-
-    def at(self, ends: NDArray[np.int64]) -> Batch:
-        """Return the batch of windows that end at the rows ``ends``."""
-        coin_B = self.data.coin_N[ends]
-        scaled_B = np.clip(self.data.return_N[ends] / self.scale_C[coin_B], -RETURN_CLIP, RETURN_CLIP)
-        return Batch(
-            torch.from_numpy(gather(self.view, ends)).to(self.device),
-            torch.from_numpy(coin_B).to(self.device),
-            torch.from_numpy(self.data.direction_N[ends].astype(np.float32)).to(self.device),
-            torch.from_numpy(scaled_B.astype(np.float32)).to(self.device),
-        )
+    spec: TrainSpec
+    data: Dataset
+    batches: Batches
+    watch: NDArray[np.int64]
+    precision: str
+    device: str
+    checkpoint: Path | None
+    past: Past
+    clock: Clock
+    on_progress: Callable[[TrainProgress], None]
 
 
 def fit(
@@ -96,103 +97,109 @@ def fit(
 ) -> Fitted:
     """Train ``spec`` on the train part of ``data``; early stopping reads the early-stop part, nothing else.
 
-    Same spec, data and machine: same weights, bit for bit, also when resumed from ``checkpoint`` after an epoch.
-    ``data.x_NF`` is scaled in place.
+    Same spec, data and machine: same weights, bit for bit, also when resumed from ``checkpoint`` after a check.
+    Member m of an ensemble is what a training with seed ``spec.seed + m`` alone gives. A member that the time budget
+    cuts short counts only if none was finished before it. ``data.x_NF`` is scaled in place.
 
     Raises:
-        TrainingError: there are too few windows, or the loss is no longer a number.
+        TrainingError: there are too few windows, the loss is no longer a number, or the checkpoint is damaged.
     """
-    began = time.monotonic()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = precision or fastest_precision(device)
     make_deterministic(spec.seed)
+    past = load(checkpoint)
+    clock = Clock(spec.budget_seconds, past.seconds)
 
     minutes = window_minutes(spec.architecture)
-    scaler = fit_scaler(data)
-    return_scale = _return_scale(data)
+    watch = early_stop_ends(data, minutes, spec)
+    scaler, return_scale = fit_scaler(data), _return_scale(data)
     batches = Batches(data, scaler, minutes, return_scale, device)
-    watch = _early_stop_ends(data, minutes, spec)
-    steps = math.ceil(len(_epoch_ends(data, minutes, spec, 0)) / spec.batch_size)
+    bench = _Bench(spec, data, batches, watch, precision, device, checkpoint, past, clock, on_progress)
 
-    network = build_network(spec.architecture, len(data.columns), len(data.coins), spec.dropout).to(device)
-    average = deepcopy(network).requires_grad_(requires_grad=False).eval()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay)
-    fitted = Fitted(deepcopy(average.state_dict()), scaler, return_scale, precision)
-    first, best = _resume(checkpoint, network, average, optimiser, fitted)
-
-    teller = _Teller(spec, steps, first, began, on_progress)
-    for epoch in range(first, spec.epochs):
-        if _is_over(fitted, spec):
+    while len(past.finished) < spec.members and not (past.finished and clock.is_over()):
+        member, ended_by = _fit_member(bench, len(past.finished))
+        if ended_by == "budget" and past.finished:
             break
-        torch.manual_seed(spec.seed * 1_000_003 + epoch)  # dropout of this epoch, whether resumed or not
-        ends = _epoch_ends(data, minutes, spec, epoch)
-        losses, epoch_began = [], time.monotonic()
-        network.train()
-        for step, start in enumerate(range(0, len(ends), spec.batch_size)):
-            done = epoch * steps + step
-            for group in optimiser.param_groups:
-                group["lr"] = spec.learning_rate * _rate(done, steps * spec.epochs)
-            loss = _loss(network, batches.at(ends[start : start + spec.batch_size]), precision, device)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
-            optimiser.step()
-            _average(average, network, done, steps * spec.epochs)
-            losses.append(loss.item())
-            teller.step(epoch, step, losses)
+        past.finished.append(member.best)
+        save(checkpoint, past, None)
 
-        watched = _log_loss(average, batches, watch, spec.batch_size, precision, device)
-        if not math.isfinite(watched) or not np.isfinite(losses).all():
-            msg = f"{spec.name}: the loss is no longer a number in epoch {epoch + 1}; train with a lower learning rate"
-            raise TrainingError(msg)
-        fitted.history.append(
-            {
-                "epoch": epoch + 1,
-                "train_loss": float(np.mean(losses)),
-                "early_stop_log_loss": watched,
-                "seconds": round(time.monotonic() - epoch_began, 2),
-            }
-        )
-        fitted.train_windows += len(ends)
-        if watched < best:
-            best, fitted.best_epoch = watched, epoch + 1
-            fitted.weights = deepcopy(average.state_dict())
-        _save(checkpoint, network, average, optimiser, fitted)
-        teller.epoch(epoch, losses, watched)
-        if spec.budget_seconds and time.monotonic() - began > spec.budget_seconds:
-            break
-
-    fitted.weights = {name: value.cpu() for name, value in fitted.weights.items()}
+    weights = {name: value.cpu() for name, value in joined_weights(past.finished).items()}
+    fitted = Fitted(weights, scaler, return_scale, precision, past.history, train_windows=past.windows)
+    fitted.best_checks = [_best_check(past.of(number)) for number in range(len(past.finished))]
+    fitted.ended_by = [ended for number in range(spec.members) if (ended := past.ended_by(number))]
     return fitted
 
 
-class _Teller:
-    """Tells how far a training is: every two seconds, and after each epoch."""
+def _fit_member(bench: _Bench, number: int) -> tuple[Member, str]:
+    """Train one network until its epochs, its patience or the time budget are over; tell which."""
+    spec, past, seed = bench.spec, bench.past, bench.spec.seed + number
+    torch.manual_seed(seed)
+    schedule = Schedule(spec, bench.data, window_minutes(spec.architecture), seed)
+    inputs, coins = len(bench.data.columns), len(bench.data.coins)
+    network = build_network(spec.architecture, inputs, coins, spec.dropout).to(bench.device)
+    member = Member(network, spec.learning_rate, spec.weight_decay)
+    if past.member is not None:
+        member.resume(past.member)
+        past.member = None
+    teller = Teller(spec, bench.clock, past, schedule, number, member, bench.on_progress)
+    ended_by = past.ended_by(number)
 
-    def __init__(
-        self, spec: TrainSpec, steps: int, first: int, began: float, on_progress: Callable[[TrainProgress], None]
-    ) -> None:
-        self._spec, self._steps, self._first, self._began = spec, steps, first, began
-        self._on_progress = on_progress
-        self._told = 0.0
+    for check in [step for step in schedule.checks if step > member.step]:
+        if ended_by:
+            break
+        torch.manual_seed(seed * _SEEDS_APART + member.checks)  # dropout of this stretch, whether resumed or not
+        losses: list[Tensor] = []
+        began = time.monotonic()
+        network.train()
+        while member.step < check and not (losses and bench.clock.is_over()):
+            for group in member.optimiser.param_groups:
+                group["lr"] = schedule.rate(member.step)
+            loss = _loss(network, bench.batches.at(schedule.ends(member.step)), bench.precision, bench.device)
+            member.optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
+            member.optimiser.step()
+            _average(member.average, network, schedule.keep(member.step))
+            losses.append(loss.detach())
+            member.step += 1
+            teller.step(losses)
 
-    def step(self, epoch: int, step: int, losses: list[float]) -> None:
-        if time.monotonic() - self._told > _NOTIFY_SECONDS:
-            self._tell(epoch, step, losses, None)
-
-    def epoch(self, epoch: int, losses: list[float], watched: float) -> None:
-        self._tell(epoch, self._steps, losses, watched)
-
-    def _tell(self, epoch: int, step: int, losses: list[float], watched: float | None) -> None:
-        self._told = time.monotonic()
-        seconds = self._told - self._began
-        done = (epoch - self._first) * self._steps + step
-        left = seconds / max(1, done) * max(0, (self._spec.epochs - self._first) * self._steps - done)
-        recent = float(np.mean(losses[-50:]))
-        epochs = self._spec.epochs
-        self._on_progress(
-            TrainProgress(self._spec.name, epoch + 1, epochs, step, self._steps, recent, watched, seconds, left)
+        train_loss = float(torch.stack(losses).double().mean())
+        watched = _log_loss(member.average, bench)
+        epoch = schedule.epoch(member.step - 1) + 1
+        if not (math.isfinite(watched) and math.isfinite(train_loss)):
+            msg = f"{spec.name}: the loss is no longer a number in epoch {epoch}; train with a lower learning rate"
+            raise TrainingError(msg)
+        member.note(watched)
+        ended_by = _ending(bench, schedule, member)
+        past.history.append(
+            {
+                "member": number + 1,
+                "check": member.checks,
+                "epoch": epoch,
+                "windows": schedule.seen(member.step),
+                "train_loss": train_loss,
+                "early_stop_log_loss": watched,
+                "seconds": round(time.monotonic() - began, 2),
+                "ended_by": ended_by,
+            }
         )
+        save(bench.checkpoint, past, member)
+        teller.check(losses, watched)
+    return member, ended_by
+
+
+def _best_check(entries: list[dict[str, Any]]) -> int:
+    return int(min(entries, key=lambda entry: entry["early_stop_log_loss"])["check"])
+
+
+def _ending(bench: _Bench, schedule: Schedule, member: Member) -> str:
+    """Return what ends this member's training after the check it just had; nothing if it goes on."""
+    if member.step >= schedule.steps:
+        return "epochs"
+    if member.checks - member.best_check >= bench.spec.patience > 0:
+        return "patience"
+    return "budget" if bench.clock.is_over() else ""
 
 
 def make_deterministic(seed: int) -> None:
@@ -210,17 +217,12 @@ def fastest_precision(device: str) -> str:
     return "bfloat16" if native else "float32"
 
 
-def _epoch_ends(data: Dataset, minutes: int, spec: TrainSpec, epoch: int) -> NDArray[np.int64]:
-    """Every ``stride``-th minute in seeded order; another remainder each epoch, so that no minute is left out for ever."""
-    offset = (epoch * max(1, round(spec.stride * 0.381966))) % spec.stride
-    ends = part_ends(data, "train", minutes, stride=spec.stride, offset=offset)
-    if len(ends) < 2:
-        msg = f"{spec.name}: {len(ends)} training windows of {minutes} minutes; backfill a longer span or lower the stride"
-        raise TrainingError(msg)
-    return np.random.default_rng([spec.seed, epoch]).permutation(ends)
+def early_stop_ends(data: Dataset, minutes: int, spec: TrainSpec) -> NDArray[np.int64]:
+    """Return the rows whose windows decide early stopping.
 
-
-def _early_stop_ends(data: Dataset, minutes: int, spec: TrainSpec) -> NDArray[np.int64]:
+    Raises:
+        TrainingError: there is none.
+    """
     ends = part_ends(data, "early_stop", minutes)
     if not len(ends):
         msg = f"{spec.name}: the early-stop part holds no window of {minutes} minutes; backfill a longer span: make backfill"
@@ -232,15 +234,6 @@ def _early_stop_ends(data: Dataset, minutes: int, spec: TrainSpec) -> NDArray[np
 def _return_scale(data: Dataset) -> list[float]:
     scales = (float(np.std(data.return_N[data.rows(coin, "train")])) for coin in data.coins)
     return [scale if math.isfinite(scale) and scale > 0 else 1.0 for scale in scales]
-
-
-def _rate(done: int, total: int) -> float:
-    """Linear warm-up, then half a cosine down to a fiftieth."""
-    warm = max(1, int(total * WARM_UP))
-    if done < warm:
-        return (done + 1) / warm
-    share = min(1.0, (done - warm) / max(1, total - warm))
-    return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * share))
 
 
 def forward(network: nn.Module, x_BTF: Tensor, coin_B: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -256,62 +249,19 @@ def _loss(network: nn.Module, batch: Batch, precision: str, device: str) -> Tens
     return loss if return_B is None else loss + functional.mse_loss(return_B.float(), batch.return_B)
 
 
-def _log_loss(
-    network: nn.Module, batches: Batches, ends: NDArray[np.int64], size: int, precision: str, device: str
-) -> float:
-    total = 0.0
-    with torch.inference_mode(), torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-        for start in range(0, len(ends), size):
-            batch = batches.at(ends[start : start + size])
+def _log_loss(network: nn.Module, bench: _Bench) -> float:
+    total, size, is_short = 0.0, bench.spec.batch_size, bench.precision == "bfloat16"
+    with torch.inference_mode(), torch.autocast(bench.device, dtype=torch.bfloat16, enabled=is_short):
+        for start in range(0, len(bench.watch), size):
+            batch = bench.batches.at(bench.watch[start : start + size])
             logit_B, _ = forward(network, batch.x_BTF, batch.coin_B)
             total += functional.binary_cross_entropy_with_logits(
                 logit_B.float(), batch.direction_B, reduction="sum"
             ).item()
-    return total / len(ends)
+    return total / len(bench.watch)
 
 
 @torch.no_grad()
-def _average(average: nn.Module, network: nn.Module, done: int, total: int) -> None:
-    """Exponential average of the weights; short at first, so that the random start is soon forgotten."""
-    decay = min(1.0 - 1.0 / (1.0 + min(AVERAGED_SHARE * total, LONGEST_AVERAGE)), (1 + done) / (10 + done))
+def _average(average: nn.Module, network: nn.Module, keep: float) -> None:
     for kept, fresh in zip(average.parameters(), network.parameters(), strict=True):
-        kept.lerp_(fresh, 1.0 - decay)
-
-
-def _is_over(fitted: Fitted, spec: TrainSpec) -> bool:
-    return len(fitted.history) - fitted.best_epoch >= spec.patience > 0
-
-
-def _save(
-    checkpoint: Path | None, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, fitted: Fitted
-) -> None:
-    if checkpoint is None:
-        return
-    fresh = checkpoint.with_suffix(".tmp")
-    state = {
-        "network": network.state_dict(),
-        "average": average.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "best": fitted.weights,
-        "history": fitted.history,
-        "best_epoch": fitted.best_epoch,
-        "train_windows": fitted.train_windows,
-    }
-    torch.save(state, fresh)
-    fresh.replace(checkpoint)
-
-
-def _resume(
-    checkpoint: Path | None, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, fitted: Fitted
-) -> tuple[int, float]:
-    """Load the last whole epoch, if there is one; return the next epoch and the best loss so far."""
-    if checkpoint is None or not checkpoint.exists():
-        return 0, math.inf
-    state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-    network.load_state_dict(state["network"])
-    average.load_state_dict(state["average"])
-    optimiser.load_state_dict(state["optimiser"])
-    fitted.weights, fitted.history = state["best"], state["history"]
-    fitted.best_epoch, fitted.train_windows = state["best_epoch"], state["train_windows"]
-    best = min((entry["early_stop_log_loss"] for entry in fitted.history), default=math.inf)
-    return len(fitted.history), best
+        kept.lerp_(fresh, 1.0 - keep)

@@ -18,7 +18,8 @@ import torch
 from desk.errors import DeskError
 from desk.market import DatasetRef
 from models.artefacts import commit, sha256_of, write_bytes, write_json
-from models.candidate import RECIPE, finished, spec_as_json, spec_from_json
+from models.boosting import fit_boosting
+from models.candidate import CHECKPOINT, RECIPE, finished, spec_as_json, spec_from_json
 from models.dataset import load_dataset
 from models.networks import window_minutes
 from models.train import Fitted, fit
@@ -56,12 +57,13 @@ def train(spec: TrainSpec, reference: DatasetRef, folder: Path) -> None:
     """Fit, then write the weights, then the marker."""
     began = time.monotonic()
     data = load_dataset(reference, spec.products)
-    fitted = fit(spec, data, on_progress=_tell_progress, checkpoint=folder / "epoch.pt")
+    train_one = fit_boosting if spec.architecture == "boosting" else fit
+    fitted = train_one(spec, data, on_progress=_tell_progress, checkpoint=folder / CHECKPOINT)
     buffer = io.BytesIO()  # saved by path, the file's own name would be part of its bytes
     torch.save(fitted.weights, buffer)
     write_bytes(folder / "weights.pt", buffer.getvalue())
     write_json(folder / "candidate.json", _marker(spec, data, fitted, folder, time.monotonic() - began))
-    (folder / "epoch.pt").unlink(missing_ok=True)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _marker(spec: TrainSpec, data: Dataset, fitted: Fitted, folder: Path, seconds: float) -> dict[str, object]:
@@ -77,7 +79,10 @@ def _marker(spec: TrainSpec, data: Dataset, fitted: Fitted, folder: Path, second
         "scaler": fitted.scaler.as_json(),
         "return_scale": fitted.return_scale,
         "history": fitted.history,
+        "members": fitted.members,
+        "best_checks": fitted.best_checks,
         "best_epoch": fitted.best_epoch,
+        "ended_by": fitted.ended_by,
         "train_windows": fitted.train_windows,
         "precision": fitted.precision,
         "torch": torch.__version__,

@@ -63,6 +63,11 @@ def test_each_deployment_is_named_as_its_flow_function_and_file() -> None:
     assert sorted(stems) == [path.stem for path in FLOW_FILES]
 
 
+def test_deployments_stand_in_the_order_of_the_pipeline() -> None:
+    order = ["backfill", "build-features", "train-all", "train-one", "promote", "observe", "daily-report", "restart"]
+    assert [deployment["name"] for deployment in PREFECT_YAML["deployments"]] == order
+
+
 @pytest.mark.parametrize("path", FLOW_FILES, ids=lambda path: path.stem)
 def test_flow_file_imports_only_tasks_and_the_ground_floor(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -214,6 +214,7 @@ def _environ(plan: Plan, paths: Paths, exchange_port: int, receiver_port: int, s
         "COINBASE_API_SECRET": secret,
         "CLOCK": "exchange",
         "MODE": "dryrun",
+        "TASK_RUNNER": "processes",
         **_TRAINING.get(plan.market, _TRAINING["planted"]),
         "ALERT_URLS": f"json://127.0.0.1:{receiver_port}/",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",

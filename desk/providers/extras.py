@@ -26,8 +26,8 @@ def is_installed(name: str) -> bool:
         return False
 
 
-def extra(name: str, module: str) -> Any:  # noqa: ANN401  # the libraries behind the extras carry no types
-    """Import ``module``, which the extra ``name`` installs.
+def extra(name: str, module: str, setting: str = "PROVIDER") -> Any:  # noqa: ANN401  # the libraries behind the extras carry no types
+    """Import ``module``, which the extra ``name`` installs; ``setting`` is the one that asked for it.
 
     Raises:
         ConfigError: it is not installed, or cannot be loaded.
@@ -36,7 +36,7 @@ def extra(name: str, module: str) -> Any:  # noqa: ANN401  # the libraries behin
         return importlib.import_module(module)
     except ImportError as error:
         msg = (
-            f"PROVIDER={name} needs the extra {name}, which cannot be imported ({error}); "
+            f"{setting}={name} needs the extra {name}, which cannot be imported ({error}); "
             f"install it: {install_command(name)}"
         )
         raise ConfigError(msg) from error

@@ -54,7 +54,7 @@ class ProductRules:
     tiers: TierRules
     emit_threshold: float
     model_ids: Mapping[str, str]
-    """``lstm`` and ``transformer`` -> model id, those that are loaded."""
+    """``lstm``, ``transformer`` and ``boosting`` -> model id, those that are loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class EngineRules:
     mode: str
     feature_set: str
     weights: Mapping[str, float]
-    """``lstm`` and ``transformer`` -> weight; renormalised over what is loaded."""
+    """``lstm``, ``transformer`` and ``boosting`` -> weight; renormalised over what is loaded."""
     products: Mapping[str, ProductRules]
     costs_for: CostsFor
 
@@ -225,6 +225,7 @@ class Engine:
             is_emitted=reason == "emitted",
             reason=reason,
             latency_ms=minute.latency_ms,
+            p_boosting=None if probability is None else minute.probabilities.get("boosting"),
         )
 
     def _signal(self, minute: MinuteInput, probability: float, tier: str, position: Position) -> SignalRow:
@@ -254,6 +255,8 @@ class Engine:
             latency_ms=minute.latency_ms,
             spread_bps=float(position.costs.spread_bps),
             slippage_bps=float(position.costs.slippage_bps),
+            p_boosting=minute.probabilities.get("boosting"),
+            boosting_model_id=ids.get("boosting"),
         )
 
 

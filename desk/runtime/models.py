@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from desk.errors import ModelMismatchError
 from models.artefacts import read_json
-from models.registry import Registry
+from models.registry import Registry, recorded_passports, require_whole
 from models.scorer import Scorer
 from store.features import feature_set
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from desk.config import Settings
 
 
-KINDS = ("lstm", "transformer")
+KINDS = ("lstm", "transformer", "boosting")
 
 
 class Scores(Protocol):
@@ -75,10 +75,11 @@ def load_models(settings: Settings, products: Sequence[str], mode: str | None = 
 
     Raises:
         ModelMismatchError: a model's file, columns, feature set or market are not what its passport or this code says.
-        ModelError: the registry is damaged.
+        ModelError: the registry is damaged, or promoted files are not those that were judged.
     """
     registry = Registry(settings.paths.registry)
     folders = {slot: (promoted.path, False) for slot, promoted in registry.current().items()}
+    _require_judged(registry, products)
     if (mode or settings.mode) == "shadow":
         folders = {slot: (folder, True) for slot, folder in _newest_candidates(settings, registry).items()} | folders
     opened: dict[Path, Scorer] = {}
@@ -90,6 +91,14 @@ def load_models(settings: Settings, products: Sequence[str], mode: str | None = 
             _require_market(settings, model, products)
         loaded[product] = ProductModels(product, models)
     return loaded
+
+
+def _require_judged(registry: Registry, products: Sequence[str]) -> None:
+    """Refuse promoted files that are gone, or are not those the registry recorded when the model was judged."""
+    events = registry.events()
+    for slot, promoted in registry.current().items():
+        if slot.partition(":")[2] in products:
+            require_whole(promoted.path, promoted.model_id, recorded_passports(events, promoted.model_id))
 
 
 def _open(settings: Settings, kind: str, folder: Path, is_shadow: bool, opened: dict[Path, Scorer]) -> LoadedModel:

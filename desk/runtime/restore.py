@@ -37,10 +37,19 @@ def engine_rules(
         session_id=session_id,
         mode=mode,
         feature_set=feature_set,
-        weights={"lstm": settings.ensemble_lstm_weight, "transformer": settings.ensemble_transformer_weight},
+        weights=ensemble_weights(settings),
         products={product: product_rules(settings, loaded) for product, loaded in scorers.items()},
         costs_for=costs_for or (lambda _product, _session, _at: flat),
     )
+
+
+def ensemble_weights(settings: Settings) -> dict[str, float]:
+    """Return the weight of each kind of model; they are renormalised over what is loaded."""
+    return {
+        "lstm": settings.ensemble_lstm_weight,
+        "transformer": settings.ensemble_transformer_weight,
+        "boosting": settings.ensemble_boosting_weight,
+    }
 
 
 def product_rules(settings: Settings, loaded: ProductModels) -> ProductRules:
@@ -59,7 +68,7 @@ def product_rules(settings: Settings, loaded: ProductModels) -> ProductRules:
 
 
 def _coverage_cuts(settings: Settings, loaded: ProductModels) -> tuple[float, float] | None:
-    weights = {"lstm": settings.ensemble_lstm_weight, "transformer": settings.ensemble_transformer_weight}
+    weights = ensemble_weights(settings)
     for kind in sorted(loaded.models, key=lambda kind: -weights[kind]):
         found = coverage_cuts(loaded.models[kind].passport, loaded.product)
         if found is not None:

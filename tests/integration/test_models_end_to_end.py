@@ -6,6 +6,8 @@ import importlib.util
 import json
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 from desk.errors import DatasetError, ModelError, TrainingError
 from desk.market import DatasetRef, TrainSpec
 from models import process
-from models.artefacts import sha256_of
+from models.artefacts import as_json_bytes, sealed, sha256_of
 from models.dataset import load_dataset
 from models.gates import gate_profile
 from models.process import judge_in_process, train_in_process
@@ -56,7 +58,7 @@ def test_train_in_process_leaves_a_whole_candidate(trained, dataset):
     assert marker["dataset_digest"] == dataset.digest
     assert marker["weights_sha256"] == sha256_of(Path(trained.path) / "weights.pt")
     assert len(marker["history"]) == 3
-    assert not (Path(trained.path) / "epoch.pt").exists()
+    assert not (Path(trained.path) / "training.pt").exists()
 
 
 def test_train_in_process_again_reuses_the_candidate(trained, dataset, monkeypatch):
@@ -78,6 +80,17 @@ def test_train_killed_half_way_goes_on_to_the_same_bytes(trained, dataset, tmp_p
     again = train_in_process(QUICK, dataset, tmp_path, on_progress=told.append)
     assert told[0].epoch >= 2
     assert sha256_of(Path(again.path) / "weights.pt") == sha256_of(Path(trained.path) / "weights.pt")
+
+
+def test_train_at_once_trains_the_same_once_and_one_out_of_memory_leaves_the_others(dataset, tmp_path):
+    spec = replace(QUICK, architecture="lstm_one_way", epochs=1, stride=60)
+    with ThreadPoolExecutor(3) as pool:
+        first, second = [pool.submit(train_in_process, spec, dataset, tmp_path) for _ in range(2)]
+        greedy = pool.submit(train_in_process, replace(spec, products=("ETH-USD",)), dataset, tmp_path, memory_gb=0.05)
+    assert first.result() == second.result()
+    with pytest.raises(TrainingError, match=r"lstm_one_way-ETH-USD: stopped at .* GB of memory.*TRAIN_MEMORY_GB"):
+        greedy.result()
+    assert [path.parent.name for path in tmp_path.glob("*/candidate.json")] == [first.result().candidate_id]
 
 
 def test_train_in_process_of_a_coin_the_data_set_lacks_is_a_named_refusal(dataset, tmp_path):
@@ -109,7 +122,13 @@ def test_passport_says_what_the_runtime_and_reports_need(judgement, trained, dat
     assert passport["judged"]["trials"] == 3
     assert passport["parity"]["windows"] == 1000
     details = passport["verdicts"]["BTC-USD"]
-    assert details["calibration"]["kind"] == "platt"
+    chosen = [candidate["kind"] for candidate in details["calibration"]["candidates"] if candidate["chosen"]]
+    assert chosen == [details["calibration"]["kind"]]
+    assert set(details["calibrated"]["before"]) == {"ece_mass", "ece_width", "brier", "log_loss"}
+    assert details["calibrated"]["after"]["log_loss"] == details["metrics"]["log_loss"]["value"]
+    assert details["against_baselines"]["base_rate"]["high_95"] < 0
+    assert details["feasibility"]["cost_bps"] == 15.0
+    assert details["selection"]["trials"] == 3
     assert details["coverage_cuts"]["high"]["confidence"] >= details["coverage_cuts"]["medium"]["confidence"]
     assert len(details["controls"]["shuffled_auc"]) == 200
 
@@ -127,9 +146,12 @@ def test_judge_on_another_data_set_is_refused(trained, tmp_path):
 
 
 def test_graph_scores_what_verify_recomputes(judgement, trained, dataset):
-    found = verify(Path(trained.path), dataset)
+    found = verify(Path(trained.path), dataset, recorded=[sha256_of(Path(trained.path) / "passport.json")])
     assert found.is_true, found.differences
-    assert found.figures > 5
+    assert found.figures > 300
+    assert found.remarks == (), (
+        "with the weights at hand nothing is left unchecked, and the graph comes out byte for byte"
+    )
     data = load_dataset(dataset, ["BTC-USD"])
     p_B = Scorer(Path(trained.path)).score(data.x_NF[None, 100:160], "BTC-USD")
     assert 0 < p_B[0] < 1
@@ -140,10 +162,12 @@ def test_verify_names_a_figure_that_was_embellished(judgement, trained, dataset,
         (tmp_path / name).write_bytes((Path(trained.path) / name).read_bytes())
     passport = json.loads((tmp_path / "passport.json").read_text())
     passport["verdicts"]["BTC-USD"]["metrics"]["accuracy"]["value"] += 0.01
-    (tmp_path / "passport.json").write_text(json.dumps(passport))
-    found = verify(tmp_path, dataset)
-    assert len(found.differences) == 1
-    assert "BTC-USD accuracy value" in found.differences[0]
+    # sealed anew by who embellished it: the figure is recomputed all the same, and the registry knows another hash
+    (tmp_path / "passport.json").write_bytes(as_json_bytes(sealed(passport)))
+    found = verify(tmp_path, dataset, recorded=[sha256_of(Path(trained.path) / "passport.json")])
+    assert len(found.differences) == 2
+    assert "the registry recorded" in found.differences[0]
+    assert "verdicts.BTC-USD.metrics.accuracy.value: the passport says" in found.differences[1]
 
 
 def test_verify_names_a_graph_that_was_exchanged(judgement, trained, dataset, tmp_path):

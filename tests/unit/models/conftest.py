@@ -116,3 +116,9 @@ def make_dataset(tmp_path: Path) -> Callable[..., DatasetRef]:
         return write_dataset(tmp_path, **options)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def dataset_writer() -> Callable[..., DatasetRef]:
+    """Return `write_dataset`, for fixtures that outlive a test."""
+    return write_dataset

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 
 from desk.errors import ConfigError, TrainingError
 from models import transformer
+from models.ensemble import joined_weights
+from models.export import export_graph
 from models.networks import build_network, window_minutes
 from models.presets import PRESETS, train_spec
 from models.transformer import DirectionTransformer, EncoderLayer
@@ -72,3 +76,51 @@ def test_train_spec_of_every_preset_is_a_spec_of_a_known_architecture(preset):
 def test_train_spec_of_an_unknown_preset_names_the_known_ones():
     with pytest.raises(ConfigError, match="presets are market, demo"):
         train_spec("lstm", ["BTC-USD"], preset="fast")
+
+
+def test_ensemble_answers_with_the_mean_logit_of_its_members():
+    torch.manual_seed(0)
+    network = build_network("lstm", 31, 1, 0.4, members=3).eval()
+    x_BTF = torch.randn(2, 60, 31)
+    expected = sum(member(x_BTF) for member in network.members) / 3
+    torch.testing.assert_close(network(x_BTF), expected)
+    assert parameters(network) == 3 * 157_313
+    assert not hasattr(network, "coin")
+    assert len({member(x_BTF)[0].item() for member in network.members}) == 3
+
+
+def test_ensemble_of_transformers_is_told_the_coin_and_averages_both_heads():
+    torch.manual_seed(0)
+    network = build_network("transformer", 31, 2, 0.0, members=2).eval()
+    assert hasattr(network, "coin")
+    inputs = torch.randn(2, 100, 31), torch.tensor([0, 1])
+    expected = [member(*inputs) for member in network.members]
+    for place, value_B in enumerate(network(*inputs)):
+        torch.testing.assert_close(value_B, (expected[0][place] + expected[1][place]) / 2)
+
+
+def test_joined_weights_of_one_member_are_its_own():
+    state = build_network("lstm_one_way", 31, 1, 0.0).state_dict()
+    assert joined_weights([state]).keys() == state.keys()
+    build_network("lstm_one_way", 31, 1, 0.0, members=2).load_state_dict(joined_weights([state, state]))
+
+
+class Served(torch.nn.Module):
+    """Answers as a served network does: a probability and its logit."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x_BTF: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logit_B = self.network(x_BTF)
+        return torch.sigmoid(logit_B), logit_B
+
+
+def test_ensemble_becomes_one_graph_that_agrees(tmp_path):
+    torch.manual_seed(0)
+    network = Served(build_network("lstm_one_way", 31, 1, 0.0, members=2)).eval()
+    session = onnxruntime.InferenceSession(export_graph(network, tmp_path, 60, 31))
+    x_BTF = torch.randn(3, 60, 31)
+    for said_B, wanted_B in zip(session.run(None, {"x": x_BTF.numpy()}), network(x_BTF), strict=True):
+        np.testing.assert_allclose(said_B, wanted_B.detach().numpy(), atol=1e-5)

@@ -117,6 +117,16 @@ def test_signal_carries_what_is_needed_to_recompute_it(engine: Engine) -> None:
     assert signal.session == "london"
 
 
+def test_decision_and_signal_keep_what_the_boosting_member_said(engine: Engine) -> None:
+    said = {"lstm": 0.1, "transformer": 0.2, "boosting": 0.15}
+    engine.rules.products["BTC-USD"].model_ids["boosting"] = "boosting-1"  # type: ignore[index]
+    verdict = engine.decide(minute(probabilities=said), switch_is_on=False)
+    assert verdict.signal is not None
+    assert verdict.signal.probability == pytest.approx(0.35 * 0.1 + 0.4 * 0.2 + 0.25 * 0.15)
+    assert (verdict.decision.p_boosting, verdict.signal.p_boosting) == (0.15, 0.15)
+    assert verdict.signal.boosting_model_id == "boosting-1"
+
+
 def test_signal_ids_are_the_same_again_and_differ_by_minute_and_mode(engine: Engine, settings: Settings) -> None:
     again = fresh_engine(settings, engine.rules, AT)
     live = fresh_engine(settings, replace(engine.rules, mode="live"), AT)
