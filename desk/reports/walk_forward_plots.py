@@ -147,7 +147,8 @@ def luck(record: Record, product: str, kind: str, label: str) -> Picture:
     caption = (
         f"Chosen by {label}. Left: logit of the rank that the best on one half of the days takes on the other half; left of the "
         "line it is below the middle, and the share there is the probability of over-fitting. Right: its figure on the other "
-        "half against that on the half it was chosen on; on the dashed line nothing would be lost."
+        "half against that on the half it was chosen on; on the dashed line nothing would be lost. Configurations "
+        "that are much alike give a slope near -1 whatever they are worth: what one half has more, the other has less."
     )
     with sheet(
         f"luck_{kind}_{_tag(product)}",

@@ -16,17 +16,6 @@ MODEL, BASE = "model", "base_rate"
 BASELINES = ("base_rate", "last_move_sign", "logistic_regression", "gradient_boosting")
 GAIN_UNIT = 1e4
 """Log-loss gains are shown in 0.0001 nats a minute."""
-_FORECAST_COLUMNS = (
-    "forecast by",
-    "gain, 0.0001 nats (95 %)",
-    "model ahead by (95 %)",
-    "accuracy (95 %)",
-    "surest tenth",
-    "AUC (95 %)",
-    "Brier skill (95 %)",
-    "calibration error",
-    "net bps (95 %)",
-)
 _SELECTED_BY = {"gain": "log-loss gain a day", "net_bps": "net return a day"}
 
 
@@ -49,31 +38,43 @@ def pooled_table(record: Record, product: str) -> Table:
         else:
             rows.append((_label(record, name), Cell("not every fold finished", "bad"), *[""] * 7))
     if pooled:
-        # every configuration has the same baselines; "ahead" is that of the first
         first = next(iter(pooled.values()))
         rows += [_forecast_row(_baseline(name), first[name]) for name in BASELINES if name in first]
-    return Table(_FORECAST_COLUMNS, tuple(rows), "no fold finished")
+    columns = (
+        "forecast by",
+        "gain, 0.0001 nats (95 %)",
+        _ahead(record),
+        "accuracy (95 %)",
+        "surest tenth",
+        "AUC (95 %)",
+        "Brier skill (95 %)",
+        "calibration error",
+        "net bps (95 %)",
+    )
+    return Table(columns, tuple(rows), "no fold finished")
 
 
 def folds_table(record: Record, product: str) -> Table:
-    """Return each fold of each configuration, its baselines below it."""
+    """Return fold by fold every configuration and, below them, the fold's baselines."""
+    found = record["results"][product]["configurations"]
     rows: list[tuple[Cell | str, ...]] = []
-    for name, one in record["results"][product]["configurations"].items():
-        for fold in one["folds"]:
-            dates = _dates(record["folds"][fold["fold"] - 1])
-            if "error" in fold:
-                rows.append((str(fold["fold"]), dates, _label(record, name), Cell("failed", "bad"), *[""] * 6))
-                continue
-            said = fold["figures"]["forecasters"]
-            gates = ", ".join(fold["refused_by"]) or "passes all"
-            rows.append((str(fold["fold"]), dates, _label(record, name), *_fold_cells(said[MODEL]), gates))
-            rows += [("", "", _baseline(base), *_fold_cells(said[base]), "") for base in BASELINES if base in said]
+    for number, borders in enumerate(record["folds"], 1):
+        folds = {name: fold for name, one in found.items() for fold in one["folds"] if fold["fold"] == number}
+        head = (str(number), _dates(borders))
+        for name, fold in folds.items():
+            rows.append((*head, _label(record, name), *_model_cells(fold)))
+            head = ("", "")
+        # every configuration stands beside the same baselines
+        judged: Mapping[str, Any] = next(
+            (fold["figures"]["forecasters"] for fold in folds.values() if "figures" in fold), {}
+        )
+        rows += [("", "", _baseline(base), *_fold_cells(judged[base]), "") for base in BASELINES if base in judged]
     columns = (
         "fold",
         "judged (UTC)",
         "forecast by",
         "gain, 0.0001 nats (95 %)",
-        "model ahead by (95 %)",
+        _ahead(record),
         "accuracy (95 %)",
         "AUC",
         "calibration error",
@@ -81,6 +82,19 @@ def folds_table(record: Record, product: str) -> Table:
         f"gates of profile {record['gate_profile']} that would refuse",
     )
     return Table(columns, tuple(rows), "no fold finished")
+
+
+def _model_cells(fold: Mapping[str, Any]) -> tuple[Cell | str, ...]:
+    if "error" in fold:
+        return (Cell("failed", "bad"), *[""] * 6)
+    gates = ", ".join(fold["refused_by"]) or "passes all"
+    return (*_fold_cells(fold["figures"]["forecasters"][MODEL]), gates)
+
+
+def _ahead(record: Record) -> str:
+    """Name the configuration whose lead over a baseline is told: the first, where there are several."""
+    names = [one["name"] for one in record["configurations"]]
+    return f"{'model' if len(names) == 1 else names[0]} ahead by (95 %)"
 
 
 def selection_table(record: Record, product: str) -> Table:
