@@ -73,7 +73,7 @@ def null_check(
     null_days: Annotated[int, typer.Option(min=30, help="Days of a universe without an edge")] = 30,
     planted_days: Annotated[
         int, typer.Option(min=20, help="Days of one with an edge; in few days chance looks like a calibration error")
-    ] = 120,
+    ] = 180,
     fresh: Annotated[bool, typer.Option("--fresh", help="Try every universe again, whatever the log holds")] = False,
     output: Annotated[Format, typer.Option("--format", help="table or json")] = Format.TABLE,
 ) -> None:
