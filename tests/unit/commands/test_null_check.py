@@ -159,7 +159,7 @@ def desk(monkeypatch, tmp_path: Path):
     app.command()(null_check.null_check)
 
     def run(*arguments: str):
-        sizes = ("--universes", "9", "--planted", "2", "--set", "flow")
+        sizes = ("--universes", "9", "--planted", "2", "--set", "flow", "--null-days", "30", "--planted-days", "120")
         return CliRunner().invoke(app, [*sizes, *arguments], catch_exceptions=False)
 
     return run
