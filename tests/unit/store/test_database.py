@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import pytest
 from duckdb import ConversionException
@@ -14,9 +15,6 @@ from desk.errors import NotADatabaseError, StoreBusyError, StoreError
 from store.database import connect, publish, write_lock, write_transaction
 from store.reader import Reader
 from store.schema import apply_schema
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_write_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -68,6 +66,28 @@ def test_connect_something_else_is_named(tmp_path: Path) -> None:
 def test_publish_without_a_database_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="make backfill"):
         publish(tmp_path / "market.duckdb", tmp_path / "copy.duckdb")
+
+
+def test_publish_of_a_copy_that_cannot_be_opened_keeps_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, copy = tmp_path / "market.duckdb", tmp_path / "copy.duckdb"
+    with write_transaction(path) as connection:
+        connection.execute("create table t as select range as n from range(100000)")
+    publish(path, copy)
+    before, run = copy.read_bytes(), subprocess.run
+
+    def torn(command: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
+        done = run(command, **more)
+        with Path(command[-1]).open("r+b") as file:
+            file.truncate(8192)
+        return done
+
+    monkeypatch.setattr(subprocess, "run", torn)
+    with pytest.raises(StoreError, match=r"copy\.duckdb\.tmp"):
+        publish(path, copy)
+    assert copy.read_bytes() == before
+    assert not copy.with_name("copy.duckdb.tmp").exists()
 
 
 def test_newer_schema_is_refused(tmp_path: Path) -> None:
