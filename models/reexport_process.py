@@ -53,7 +53,8 @@ def derive(weights: Path, folder: Path, dataset: DatasetRef, empty: Path) -> dic
     graph = export_graph(model, empty, minutes, len(data.columns))
     return {
         "calibrations": {product: one.as_json() for product, one in zip(data.coins, calibrations, strict=True)},
-        "parity": parity_proof(model, Scorer(folder), data, minutes),
+        # a broken seal is told by `models.verify`, which goes on to name what was changed
+        "parity": parity_proof(model, Scorer(folder, with_seal=False), data, minutes),
         "graph_sha256": sha256_of(graph),
     }
 
