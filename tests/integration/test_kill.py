@@ -85,7 +85,9 @@ def test_training_killed_half_way_does_only_what_is_left(flows, tmp_path):
     home = tmp_path / "var"
     (home / "datasets").mkdir(parents=True)
     seeded_dataset(home)
-    runner = replace(flows, environ={**flows.environ, "TRAIN_PRESET": "demo", "TRAIN_WORKERS": "1"})
+    runner = replace(
+        flows, environ={**flows.environ, "FEATURE_SET": "seed39", "TRAIN_PRESET": "demo", "TRAIN_WORKERS": "1"}
+    )
     checkpoints = home / "models" / "checkpoints"
 
     def markers():
