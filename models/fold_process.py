@@ -6,15 +6,14 @@ the runtime serves it.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from desk.errors import DeskError
 from desk.market import DatasetRef
 from models.appraise import score_rows
 from models.baselines import baseline_forecasts
+from models.child_job import do_job
 from models.dataset import load_dataset
 from models.fold_forecasts import MODEL, Forecasts, known_forecasts, model_key, write_forecasts
 from models.scorer import Scorer
@@ -29,19 +28,13 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Forecast what standard input describes; return 0, or 2 with the reason as a JSON line."""
-    job = json.load(sys.stdin)
+    return do_job(_forecast)
+
+
+def _forecast(job: dict[str, Any]) -> None:
     reference = DatasetRef(**job["dataset"])
-    try:
-        forecast_model(Path(job["candidate"]), reference, Path(job["forecasts"]))
-        forecast_baselines(job["products"], reference, Path(job["baselines"]))
-    except DeskError as error:
-        _tell({"error": str(error)})
-        return 2
-    except MemoryError:
-        _tell({"error": "out of memory"})
-        return 2
-    _tell({"done": True})
-    return 0
+    forecast_model(Path(job["candidate"]), reference, Path(job["forecasts"]))
+    forecast_baselines(job["products"], reference, Path(job["baselines"]))
 
 
 def forecast_model(folder: Path, reference: DatasetRef, path: Path) -> None:
@@ -74,11 +67,6 @@ def forecast_baselines(products: list[str], reference: DatasetRef, path: Path) -
 
 def _forecasts(data: Dataset, rows: NDArray[np.int64], p_N: dict[str, NDArray[np.float64]]) -> Forecasts:
     return Forecasts(data.minute_N[rows], data.direction_N[rows], data.return_N[rows], p_N)
-
-
-def _tell(line: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

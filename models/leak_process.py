@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from desk.errors import DeskError
 from desk.market import DatasetRef
+from models.child_job import do_job, tell
 from models.dataset import load_dataset
 from models.leak_fit import ARCHITECTURE, Pipeline, fit_leaks, pipeline_windows, scaler_leaks
 from models.leak_fit_plants import FIT_PLANTS
@@ -30,13 +29,12 @@ def main() -> int:
     A run is ``{"what", "dataset", "seed", "with_baselines", "planted"}``; with ``planted`` every planted pipeline is tried on
     the data set as well.
     """
-    try:
-        for run in json.load(sys.stdin)["runs"]:
-            _do(run)
-    except (DeskError, MemoryError) as error:
-        _tell({"error": str(error) or "out of memory"})
-        return 2
-    return 0
+    return do_job(_do_all)
+
+
+def _do_all(job: dict[str, Any]) -> None:
+    for run in job["runs"]:
+        _do(run)
 
 
 def _do(run: dict[str, Any]) -> None:
@@ -47,13 +45,13 @@ def _do(run: dict[str, Any]) -> None:
     if run["planted"]:
         for plant in FIT_PLANTS:
             found = _tried(plant.pipeline, small, seed) + pipeline_windows(data, plant.pipeline, minutes)
-            _tell(_said(plant.name, plant.expected, 1, found))
+            tell(_said(plant.name, plant.expected, 1, found))
         return
     pipeline = Pipeline()
     found = pipeline_windows(data, pipeline, minutes)
     found += scaler_leaks(data, pipeline, seed)
     found += fit_leaks(small, pipeline, seed, with_baselines=run["with_baselines"])
-    _tell(_said(run["what"], "", _PROBES + int(run["with_baselines"]), found))
+    tell(_said(run["what"], "", _PROBES + int(run["with_baselines"]), found))
 
 
 def _tried(pipeline: Pipeline, small: Dataset, seed: int) -> list[Leak]:
@@ -65,11 +63,6 @@ def _tried(pipeline: Pipeline, small: Dataset, seed: int) -> list[Leak]:
 
 def _said(what: str, expected: str, probes: int, found: list[Leak]) -> dict[str, Any]:
     return {"what": what, "expected": expected, "probes": probes, "leaks": [asdict(leak) for leak in found]}
-
-
-def _tell(line: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

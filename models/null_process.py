@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from desk.errors import DeskError
 from desk.market import CandidateRef, DatasetRef
 from models.artefacts import read_json
 from models.candidate import finished, spec_from_json
+from models.child_job import do_job, tell
 from models.gates import GateProfile
 from models.judge import judge
 from models.null_labels import shuffled
@@ -28,14 +28,12 @@ def main() -> int:
 
     A run is ``{"universe", "dataset", "folder", "spec", "gates", "cost_bps"}``.
     """
-    try:
-        for run in json.load(sys.stdin)["runs"]:
-            sys.stdout.write(json.dumps({"outcome": tried(run).as_json()}) + "\n")
-            sys.stdout.flush()
-    except MemoryError:
-        sys.stdout.write(json.dumps({"error": "out of memory"}) + "\n")
-        return 2
-    return 0
+    return do_job(_try)
+
+
+def _try(job: dict[str, Any]) -> None:
+    for run in job["runs"]:
+        tell({"outcome": tried(run).as_json()})
 
 
 def tried(run: Mapping[str, Any]) -> Outcome:

@@ -6,16 +6,15 @@ torch, so that `models.verify` can do all that and stay free of torch itself.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from desk.errors import DeskError
 from desk.market import DatasetRef
 from models.artefacts import read_json, sha256_of
+from models.child_job import do_job, tell
 from models.dataset import load_dataset
 from models.export import export_graph, load_network, served
 from models.judge import calibrate, parity_proof
@@ -25,19 +24,12 @@ from models.scorer import Scorer
 
 def main() -> int:
     """Derive what standard input names; return 0, or 2 with the reason as a JSON line."""
-    job = json.load(sys.stdin)
-    try:
-        _tell(
-            {
-                "derived": derive(
-                    Path(job["weights"]), Path(job["folder"]), DatasetRef(**job["dataset"]), Path(job["empty"])
-                )
-            }
-        )
-    except DeskError as error:
-        _tell({"error": str(error)})
-        return 2
-    return 0
+    return do_job(_derive)
+
+
+def _derive(job: dict[str, Any]) -> None:
+    reference = DatasetRef(**job["dataset"])
+    tell({"derived": derive(Path(job["weights"]), Path(job["folder"]), reference, Path(job["empty"]))})
 
 
 def derive(weights: Path, folder: Path, dataset: DatasetRef, empty: Path) -> dict[str, Any]:
@@ -57,11 +49,6 @@ def derive(weights: Path, folder: Path, dataset: DatasetRef, empty: Path) -> dic
         "parity": parity_proof(model, Scorer(folder, with_seal=False), data, minutes),
         "graph_sha256": sha256_of(graph),
     }
-
-
-def _tell(line: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import io
-import json
 import os
 import sys
 import time
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from desk.errors import DeskError
 from desk.market import DatasetRef
 from models.artefacts import commit, sha256_of, write_bytes, write_json
 from models.boosting import fit_boosting
 from models.candidate import CHECKPOINT, RECIPE, finished, spec_as_json, spec_from_json
+from models.child_job import do_job, tell
 from models.dataset import load_dataset
 from models.networks import window_minutes
 from models.train import Fitted, fit
@@ -31,26 +30,17 @@ if TYPE_CHECKING:
     from models.dataset import Dataset
     from models.progress import TrainProgress
 
-REFUSED = 2
-"""Exit status of a failure this program foresaw; its last line on standard output names it."""
-
 
 def main() -> int:
     """Train what standard input describes; return 0, or 2 with the reason as a JSON line."""
-    job = json.load(sys.stdin)
+    return do_job(_train)
+
+
+def _train(job: dict[str, Any]) -> None:
     folder = Path(job["folder"])
-    try:
-        with _alone(folder):
-            if finished(folder) is None:
-                train(spec_from_json(job["spec"]), DatasetRef(**job["dataset"]), folder)
-    except DeskError as error:
-        _tell({"error": str(error)})
-        return REFUSED
-    except MemoryError:
-        _tell({"error": "out of memory"})
-        return REFUSED
-    _tell({"done": True})
-    return 0
+    with _alone(folder):
+        if finished(folder) is None:
+            train(spec_from_json(job["spec"]), DatasetRef(**job["dataset"]), folder)
 
 
 def train(spec: TrainSpec, reference: DatasetRef, folder: Path) -> None:
@@ -105,12 +95,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _tell_progress(progress: TrainProgress) -> None:
-    _tell({"progress": asdict(progress)})
-
-
-def _tell(line: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()  # a parent that died closes the pipe: this process then ends too
+    tell({"progress": asdict(progress)})
 
 
 if __name__ == "__main__":
