@@ -9,9 +9,10 @@ from tasks.features import latest_dataset
 from tasks.market_data import publish_market
 from tasks.parameters import Profile, Share
 from tasks.promote import candidates_of, judge_model, promote_models, record_baseline
+from tasks.runner import threads
 
 
-@flow(name="promote")
+@flow(name="promote", task_runner=threads())
 def promote(
     profile: Profile | None = None,
     min_accuracy: Share | None = None,
@@ -32,8 +33,8 @@ def promote(
     """
     dataset = latest_dataset()
     chosen = candidates_of(dataset, candidates, slots)
-    judgements = [judge_model(candidate, dataset, min_accuracy, max_calibration_error, profile) for candidate in chosen]
-    promoted = promote_models(judgements, slots, dry_run)
+    judging = [judge_model.submit(one, dataset, min_accuracy, max_calibration_error, profile) for one in chosen]
+    promoted = promote_models([run.result() for run in judging], slots, dry_run)
     if not dry_run:
         record_baseline(dataset, "dryrun" if promoted else "shadow")
     publish_market()

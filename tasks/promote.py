@@ -26,6 +26,7 @@ from models.registry import Registry
 from models.terms import judging_terms
 from tasks.features import products_in
 from tasks.progress import artifact_key
+from tasks.runner import child_slots
 
 
 @task(name="candidates-of-dataset", task_run_name="candidates of dataset")
@@ -105,7 +106,8 @@ def judge_model(
     """Export, check parity, calibrate, evaluate, compare with the baselines, apply the gates."""
     settings = load_settings(gate_profile=profile) if profile else load_settings()
     terms = judging_terms(settings, min_accuracy, max_calibration_error, dataset=dataset)
-    judgement = judge_in_process(candidate, dataset, terms.profile, cost_bps=terms.cost_bps, trials=terms.trials)
+    with child_slots():
+        judgement = judge_in_process(candidate, dataset, terms.profile, cost_bps=terms.cost_bps, trials=terms.trials)
     # a look at the test part counts, whatever becomes of the rest of the flow
     Registry(settings.paths.registry).record_judgement(judgement)
     _show_gates(judgement)

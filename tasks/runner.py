@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import cache
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, cast
 
 from prefect import Flow
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
 def threads(most: int = 32) -> TaskRunner[PrefectFuture[Any]]:
     """Return a pool of threads: tasks wait for the network or for a child process, so threads suffice."""
     return cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=most))
+
+
+@cache
+def child_slots() -> BoundedSemaphore:
+    """Let TRAIN_WORKERS processes train or judge at once for this one, whatever the flow's task runner allows."""
+    return BoundedSemaphore(load_settings().train_workers)
 
 
 @contextmanager

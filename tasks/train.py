@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from functools import cache
 from pathlib import Path
-from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger, task, unmapped
@@ -26,19 +24,13 @@ from models.progress import TrainProgress
 from models.registry import Registry
 from models.sharing import fetch_candidate, fetch_dataset, publish_candidate
 from tasks.progress import Progress, artifact_key
-from tasks.runner import training_runner
+from tasks.runner import child_slots, training_runner
 from tasks.sharing import Shared, share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from prefect.futures import PrefectFuture
-
-
-@cache
-def _slots() -> BoundedSemaphore:
-    """Let TRAIN_WORKERS trainings run at once in this process, whatever the flow's task runner allows."""
-    return BoundedSemaphore(load_settings().train_workers)
 
 
 def plan_trainings(
@@ -111,7 +103,7 @@ def train_model(spec: TrainSpec, dataset: DatasetRef, candidates: str = "") -> C
     if candidates:
         # trained elsewhere before: brought here, it is not trained again
         fetch_candidate(_identity(spec, local), candidates, checkpoints)
-    with _slots():
+    with child_slots():
         candidate = train_in_process(
             spec,
             local,

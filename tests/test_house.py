@@ -46,7 +46,7 @@ def test_library_is_imported_only_in_its_rooms(path: Path) -> None:
     assert not strays, f"{where} imports {strays}"
 
 
-@pytest.mark.prefect
+@pytest.mark.by_file
 def test_each_deployment_is_named_as_its_flow_function_and_file() -> None:
     stems = []
     for deployment in PREFECT_YAML["deployments"]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 from desk.commands.children import child, free_port, listens, wait_for
 
@@ -33,16 +34,37 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Server]:
+    """The one server of a test run: the first worker that needs it starts it, the last one that used it stops it."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+    lock, users = FileLock(shared / "server.lock", timeout=300), shared / "server.json"
+    with lock:
+        known = json.loads(users.read_text()) if users.exists() else {"port": 0, "users": 0}
+        environ = {**os.environ, "DESK_HOME": str(shared / "server")}
+        if not known["users"]:
+            known["port"] = _start(environ)
+        users.write_text(json.dumps({**known, "users": known["users"] + 1}))
+    yield Server(known["port"], {**environ, "PREFECT_API_URL": f"http://127.0.0.1:{known['port']}/api"})
+    with lock:
+        left = json.loads(users.read_text())["users"] - 1
+        users.write_text(json.dumps({**known, "users": left}))
+        if not left:
+            _stop(environ, known["port"])
+
+
+def _start(environ: dict[str, str]) -> int:
     if (ROOT / "prefect.toml").exists():
         pytest.skip("a server of yours is up in this folder; `make down` first")
     port = free_port()
-    environ = {**os.environ, "DESK_HOME": str(tmp_path_factory.mktemp("server"))}
     done = subprocess.run(
         [BIN / "desk", "up", "--port", str(port)], env=environ, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    yield Server(port, {**environ, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"})
+    return port
+
+
+def _stop(environ: dict[str, str], port: int) -> None:
     done = subprocess.run([BIN / "desk", "down"], env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not listens(port)

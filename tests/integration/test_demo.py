@@ -12,13 +12,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = Path(sys.executable).parent
-pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.by_file, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
 def finished(server, tmp_path_factory):
     home = tmp_path_factory.mktemp("demo") / "var"
-    command = [BIN / "desk", "demo", "--days", "22", "--hours", "3", "--home", str(home)]
+    command = [BIN / "desk", "demo", "--days", "20", "--hours", "3", "--home", str(home)]
     done = subprocess.run(command, env=server.environ, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return home, done.stdout

@@ -16,7 +16,7 @@ from desk.simulation import simulated_market
 from store.feature_store import FeatureStore
 from store.reader import Reader
 
-pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.by_file, pytest.mark.slow, pytest.mark.timeout(600)]
 
 DAYS = 8
 PAGES = DAYS * 1440 // 300 + 1

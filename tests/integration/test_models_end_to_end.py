@@ -29,7 +29,7 @@ _SPEC = importlib.util.spec_from_file_location("models_fixture", _PLACE)
 fixture = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(fixture)
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.by_file]
 QUICK = TrainSpec("lstm", ("BTC-USD",), epochs=3, stride=10, batch_size=32, learning_rate=3e-3, dropout=0.1)
 PROFILE = gate_profile("seed", min_accuracy=0.6, max_calibration_error=0.1)
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
@@ -194,6 +194,7 @@ def test_no_calibration_reverses_a_ranking_or_leaves_the_open_unit_interval(cali
 
 
 @settings(max_examples=20, deadline=None)
+@example(375, 3, 1.0)
 @given(st.integers(0, 10_000), st.integers(0, 3), st.floats(0.05, 4))
 def test_whatever_is_fitted_rises_and_is_finite(seed, distortion, spread):
     generator = np.random.default_rng(seed)
@@ -206,7 +207,9 @@ def test_whatever_is_fitted_rises_and_is_finite(seed, distortion, spread):
             assert np.isfinite(p_N).all()
             assert (np.diff(p_N) >= 0).all()
             inner_N = found.apply(np.linspace(-spread, spread, 101))
-            assert (np.diff(inner_N) > 0).all()
+            # strictly, but where a steep fit meets the clip
+            bound_N = (inner_N <= expit(-LOGIT_CLIP)) | (inner_N >= expit(LOGIT_CLIP))
+            assert ((np.diff(inner_N) > 0) | (bound_N[:-1] & bound_N[1:])).all()
 
 
 def test_logits_beyond_the_clip_are_all_as_sure_as_may_be():
