@@ -43,12 +43,12 @@ from models.baselines import baseline_forecasts
 from models.bootstrap import DayBootstrap
 from models.dataset import Dataset, load_dataset
 from models.export import OPSET, export_graph, load_network, served
-from models.fold_forecasts import Forecasts, one_after_another
-from models.fold_view import FoldBorders, minutes_of, write_view
 from models.judge import calibrate
 from models.process import train_in_process
 from models.scaler import Scaler
 from models.scorer import Scorer
+from models.walk_forward.forecasts import Forecasts, one_after_another
+from models.walk_forward.view import FoldBorders, minutes_of, write_view
 from models.window import gather, part_ends, window_view
 from store.feature_store import FeatureStore
 from store.splits import Borders

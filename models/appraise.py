@@ -16,12 +16,12 @@ import numpy as np
 from models import evaluate
 from models.bootstrap import DayBootstrap
 from models.calibrate import Calibration
-from models.canaries import lit_canaries
-from models.feasibility import feasibility
 from models.gates import GateProfile, judge_gates, refusals_by_profile
+from models.gates.feasibility import feasibility
+from models.leaks.canaries import lit_canaries
 from models.measure import Row, coverage_cuts, measure, reliability_points
 from models.scaler import Scaler
-from models.selection import selection
+from models.walk_forward.selection import selection
 from models.window import gather, part_ends, window_view
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ import numpy as np
 from desk.config import load_settings
 from desk.errors import DatasetError, ModelError
 from models.artefacts import read_json, sha256_of
-from models.fold_view import borders_of
 from models.parquet_rows import NO_CODE, read_rows
 from models.places import is_uri
 from models.sharing import fetch_dataset
+from models.walk_forward.view import borders_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from desk.market import DatasetRef
-    from models.fold_view import FoldBorders
     from models.parquet_rows import Rows
+    from models.walk_forward.view import FoldBorders
 
 PARTS = ("train", "early_stop", "calibration", "test")
 UNLABELLED = NO_CODE

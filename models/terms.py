@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.gates import GateProfile, gate_profile
-from models.looks import looks_at
 from models.registry import Registry
+from models.registry.looks import looks_at
 
 if TYPE_CHECKING:
     from desk.config import Settings

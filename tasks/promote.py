@@ -19,7 +19,7 @@ from desk.runtime.cost_table import costs_lookup
 from desk.runtime.models import load_models
 from models.artefacts import read_json
 from models.candidate import finished
-from models.gate_words import beside_the_gates
+from models.gates.words import beside_the_gates
 from models.judgement import Judgement
 from models.process import judge_in_process
 from models.registry import Registry

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from desk.errors import ModelError
 from desk.failpoints import failpoint
-from models.registry_events import RegistryEvent
+from models.registry.events import RegistryEvent
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:

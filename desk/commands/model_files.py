@@ -11,7 +11,7 @@ from desk.errors import DatasetError, ModelError
 from desk.market import DatasetRef
 from models.artefacts import read_json, sha256_of
 from models.candidate import finished
-from models.trials import candidate_of
+from models.registry.trials import candidate_of
 
 
 def model_folder(settings: Settings, model: str) -> Path:

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from models.artefacts import SEAL
-from models.trials import judged_part, uses_of
+from models.registry.trials import judged_part, uses_of
 
 if TYPE_CHECKING:
-    from models.registry_events import RegistryEvent
+    from models.registry.events import RegistryEvent
 
 
 def screen() -> Console:

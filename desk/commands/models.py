@@ -17,12 +17,12 @@ from desk.errors import DiskFullError, ModelError, StoreBusyError
 from desk.market import CandidateRef
 from models.artefacts import read_json
 from models.candidate import finished
-from models.gate_words import beside_the_gates
+from models.gates.words import beside_the_gates
 from models.judgement import Judgement, MetricRow
+from models.passport.verify import verify as verify_passport
 from models.process import judge_in_process
 from models.registry import Registry, recorded_passports, require_whole
 from models.terms import judging_terms
-from models.verify import verify as verify_passport
 from store.feature_store import FeatureStore
 
 app = typer.Typer(

@@ -20,7 +20,7 @@ from desk.commands.null.trying import Log, Terms, alone, try_universes
 from desk.commands.null.worlds import PLANTED_ACCURACY
 from desk.config import load_settings
 from models.gates import gate_profile
-from models.null_universe import Outcome, Sizes, universes
+from models.null.universe import Outcome, Sizes, universes
 from models.terms import round_trip_bps
 from store.features import FEATURE_SETS, feature_set
 

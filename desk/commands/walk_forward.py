@@ -24,13 +24,13 @@ from desk.market import DatasetRef, TrainSpec
 from desk.reports.document import Table
 from models.artefacts import read_json, write_bytes, write_json
 from models.candidate import spec_as_json
-from models.configurations import parsed
-from models.fold_view import FoldBorders, minutes_of
 from models.presets import ALL_COINS, train_spec
 from models.registry import Registry
 from models.terms import judging_terms
-from models.walk_forward import Configuration, Done, Plan, Step, run
-from models.walk_forward_figures import walk_forward_record
+from models.walk_forward.configurations import parsed
+from models.walk_forward.figures import walk_forward_record
+from models.walk_forward.run import Configuration, Done, Plan, Step, run
+from models.walk_forward.view import FoldBorders, minutes_of
 from store.feature_store import FeatureStore
 from store.features import recorded_set
 from store.splits import WALK_FORWARD_FOLDS, require_folds
@@ -213,7 +213,7 @@ def _trial_id(plan: Plan, spec: TrainSpec) -> str:
 
 
 def _trial_words(plan: Plan, spec: TrainSpec, name: str) -> str:
-    """Tell it in the words `models.trials` reads: which minutes of which coins were looked at."""
+    """Tell it in the words `models.registry.trials` reads: which minutes of which coins were looked at."""
     start, end = (
         datetime.fromtimestamp(60 * minute, UTC).isoformat() for minute in (plan.folds[0].test, plan.folds[-1].end)
     )

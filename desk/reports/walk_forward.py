@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def walk_forward_document(record: Record) -> Document:
-    """Build the report of one run from what `models.walk_forward_figures.walk_forward_record` returns."""
+    """Build the report of one run from what `models.walk_forward.figures.walk_forward_record` returns."""
     folds, names = len(record["folds"]), len(record["configurations"])
     way = (
         "on all that lies before it"

@@ -15,9 +15,9 @@ from desk.market import TrainSpec
 from desk.runtime.models import load_models
 from models import process
 from models.gates import gate_profile
+from models.passport.verify import verify
 from models.process import judge_in_process, train_in_process
 from models.registry import Registry
-from models.verify import verify
 
 _PLACE = Path(__file__).resolve().parents[1] / "unit" / "models" / "conftest.py"
 _SPEC = importlib.util.spec_from_file_location("boosting_fixture", _PLACE)

@@ -19,10 +19,10 @@ from models import process
 from models.artefacts import as_json_bytes, sealed, sha256_of
 from models.dataset import load_dataset
 from models.gates import gate_profile
+from models.passport.verify import verify
 from models.process import judge_in_process, train_in_process
 from models.registry import Registry
 from models.scorer import Scorer
-from models.verify import verify
 
 _PLACE = Path(__file__).resolve().parents[1] / "unit" / "models" / "conftest.py"
 _SPEC = importlib.util.spec_from_file_location("models_fixture", _PLACE)
@@ -216,7 +216,7 @@ def test_judging_by_a_null_market_is_refused(tmp_path):
 def test_train_in_process_keeps_torch_out_of_the_caller():
     import subprocess
 
-    code = "import models.process, models.verify, sys; sys.exit('torch' in sys.modules)"
+    code = "import models.process, models.passport.verify, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

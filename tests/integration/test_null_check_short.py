@@ -9,9 +9,9 @@ import pytest
 from desk.commands.null.worlds import PRODUCT, dataset_of
 from models.candidate import spec_as_json
 from models.gates import gate_profile
-from models.null_labels import BY_MINUTE
-from models.null_process import tried
-from models.null_universe import PLANTED_SET, Universe
+from models.null.labels import BY_MINUTE
+from models.null.process import tried
+from models.null.universe import PLANTED_SET, Universe
 from models.presets import train_spec
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from desk.errors import DatasetError
 from desk.market import HORIZON_MINUTES
-from models.fold_view import FoldBorders
+from models.walk_forward.view import FoldBorders
 from store.splits import MINUTES_OF_DAY, require_folds, walk_forward
 
 spans = st.tuples(st.integers(0, 30_000_000), st.integers(200, 2_000_000))

@@ -14,7 +14,7 @@ from desk.commands.leaks.trials import DATA_PROBES, closes_of, data_leaks
 from desk.errors import DatasetError
 from desk.market import Span
 from models.dataset import load_dataset
-from models.leak_data import close_leaks, input_leaks, label_leaks, split_leaks, stored_leaks
+from models.leaks.data import close_leaks, input_leaks, label_leaks, split_leaks, stored_leaks
 from store.as_of import closes_at, inputs_at, rebuilt
 from store.causality import Bench, planted_sets, small_market
 from store.feature_store import FeatureStore
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from desk.config import Paths
     from desk.leaks import Leak
     from models.dataset import Dataset
-    from models.leak_data import Closes
+    from models.leaks.data import Closes
 
 SQL_SEEDS = 2
 _MOMENTS = 4

@@ -71,4 +71,4 @@ def fit_checks(runs: Sequence[FitRun], folder: Path, on_check: Callable[[Check],
 
     job = {"runs": [run.as_json() for run in runs]}
     log = folder / "leak-check.log"
-    run_child("models.leak_process", job, name="leak-check", log=log, on_line=hear, memory_gb=_MEMORY_GB)
+    run_child("models.leaks.process", job, name="leak-check", log=log, on_line=hear, memory_gb=_MEMORY_GB)

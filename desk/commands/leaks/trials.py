@@ -10,8 +10,8 @@ import numpy as np
 
 from desk.commands.leaks.checks import Check, FitRun, fit_checks
 from models.dataset import load_dataset
-from models.leak_data import close_leaks, input_leaks, label_leaks, split_leaks
-from models.leak_plants import DATA_PLANTS, LABEL_PLANTS, with_labels
+from models.leaks.data import close_leaks, input_leaks, label_leaks, split_leaks
+from models.leaks.plants import DATA_PLANTS, LABEL_PLANTS, with_labels
 from store.as_of import CutlessStore, planted_labels, rebuilt
 from store.causality import PLANTS, Bench, planted_sets, small_market
 from store.features import FEATURE_SETS
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from desk.leaks import Leak
     from desk.market import Candle
     from models.dataset import Dataset
-    from models.leak_data import Closes
+    from models.leaks.data import Closes
     from store.as_of import Rebuilt
 
 DATA_PROBES = 4

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from scipy.stats import binomtest
 
-from models.null_universe import AUDITS
+from models.null.universe import AUDITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from models.null_universe import Outcome
+    from models.null.universe import Outcome
 
 LEAST_PROMOTED = 0.9
 """Share of planted universes that must be promoted."""

@@ -10,14 +10,14 @@ from rich.text import Text
 
 from desk.commands.null.claims import LEAST_PROMOTED, Count, claims, refusals
 from models.gates import PROFILES
-from models.null_universe import ALWAYS_ON, AUDITS
+from models.null.universe import ALWAYS_ON, AUDITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
 
-    from models.null_universe import Outcome
+    from models.null.universe import Outcome
 
 
 def show(console: Console, outcomes: Sequence[Outcome], profile: str, seconds: float) -> None:

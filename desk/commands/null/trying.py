@@ -21,7 +21,7 @@ from models.artefacts import commit
 from models.candidate import RECIPE, spec_as_json
 from models.child import run_child
 from models.gates import GateProfile
-from models.null_universe import Outcome, Universe, outcome_from_json, training_of
+from models.null.universe import Outcome, Universe, outcome_from_json, training_of
 from store.features import FEATURE_SETS
 
 _BATCH = 4
@@ -129,7 +129,7 @@ def _try(batch: Sequence[Universe], terms: Terms, work: Path, hear: Callable[[Ou
     try:
         runs = [_run(universe, terms, work / str(universe.number)) for universe in batch]
         run_child(
-            "models.null_process",
+            "models.null.process",
             {"runs": runs},
             name="null-check",
             log=work.parent / "null-check.log",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from desk.market import DatasetRef
-    from models.null_universe import Universe
+    from models.null.universe import Universe
 
 PRODUCT = "BTC-USD"
 PLANTED_ACCURACY = 0.75

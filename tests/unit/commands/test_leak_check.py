@@ -16,8 +16,8 @@ from desk.commands.leaks.checks import Check
 from desk.commands.leaks.trials import FIT_PLANT_COUNT, plant_steps
 from desk.leaks import REPAIRS, Leak
 from desk.market import MINUTE, Candle, Page, Span
-from models.leak_fit_plants import FIT_PLANTS
-from models.leak_plants import DATA_PLANTS, LABEL_PLANTS
+from models.leaks.fit_plants import FIT_PLANTS
+from models.leaks.plants import DATA_PLANTS, LABEL_PLANTS
 from store.as_of import CutlessStore
 from store.causality import PLANTS, START, small_market
 from store.feature_store import FeatureStore

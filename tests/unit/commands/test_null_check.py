@@ -18,7 +18,7 @@ from desk.commands.null.telling import show
 from desk.commands.null.trying import Log, Terms, alone, try_universes
 from desk.errors import TrainingError
 from models.gates import gate_profile
-from models.null_universe import ALWAYS_ON, Outcome, Sizes, failed, universes
+from models.null.universe import ALWAYS_ON, Outcome, Sizes, failed, universes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,7 +117,7 @@ def fake_child(monkeypatch):
     dies: set[int] = set()
 
     def run(module, job, *, on_line, **_):
-        assert module == "models.null_process"
+        assert module == "models.null.process"
         numbers = [entry["universe"]["number"] for entry in job["runs"]]
         tried.append(numbers)
         for entry in job["runs"]:

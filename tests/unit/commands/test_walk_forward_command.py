@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from desk.commands import walk_forward as command
 from desk.errors import ConfigError, DatasetError, UnknownProductError
 from desk.reports import walk_forward as pages
-from models.fold_forecasts import Forecasts, write_forecasts
 from models.presets import PRESETS
 from models.registry import Registry
-from models.walk_forward import Done, jobs
+from models.walk_forward.forecasts import Forecasts, write_forecasts
+from models.walk_forward.run import Done, jobs
 
 _PLACE = Path(__file__).resolve().parents[1] / "models" / "conftest.py"
 _SPEC = importlib.util.spec_from_file_location("models_fixture", _PLACE)

@@ -1,0 +1,1 @@
+"""What a passport claims, computed again from the artefacts it names."""
