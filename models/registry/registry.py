@@ -13,13 +13,14 @@ import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from desk.errors import ModelError, NoPromotedModelError
 from desk.failpoints import failpoint
-from models.artefacts import broken_seal, put_in_place, read_json, sha256_of, sync_folder, write_bytes, write_draft
+from models.artefacts import put_in_place, read_json, sha256_of, sync_folder, write_bytes, write_draft
 from models.registry.events import KINDS, SWITCHES, News, RegistryEvent, appended, as_file, read_events
-from models.registry.trials import Trials, candidate_of, count_trials, judging_words
+from models.registry.passports import passed_slots, recorded_passports, require_accepted, require_whole
+from models.registry.trials import Trials, count_trials, judging_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -170,8 +171,8 @@ class Registry:
             ModelError: it may not be promoted; the text names the gates, or the file that is not the judged one.
         """
         passport = read_json(folder / "passport.json")
-        chosen = tuple(slots) or _passed(passport)
-        _require_accepted(passport, chosen)
+        chosen = tuple(slots) or passed_slots(passport)
+        require_accepted(passport, chosen)
         model_id = str(passport["model_id"])
         events = self.events()
         require_whole(folder, model_id, recorded_passports(events, model_id)[-1:])
@@ -329,37 +330,6 @@ def _lock_file(path: Path) -> int:
         raise ModelError(msg) from error
 
 
-def recorded_passports(events: Sequence[RegistryEvent], model_id: str) -> tuple[str, ...]:
-    """Return the sha256 of every passport a judging of ``model_id`` left, the newest last; none from older versions."""
-    told = (event.details.get("passport") for event in events if event.kind == "trial" and event.model_id == model_id)
-    return tuple(sha for sha in told if sha)
-
-
-def require_whole(folder: Path, model_id: str, recorded: Sequence[str]) -> dict[str, Any]:
-    """Return the passport in ``folder`` after seeing that graph and passport are those that were judged.
-
-    Raises:
-        ModelError: a file is missing, is of another model, or was changed since; the text names it and the repair.
-    """
-    repair = "put the judged files back, or judge and promote again: desk evaluate --model"
-    for name in ("model.onnx", "passport.json"):
-        if not (folder / name).exists():
-            msg = f"{folder / name} of {model_id} is missing; {repair} {candidate_of(model_id)}"
-            raise ModelError(msg)
-    passport = read_json(folder / "passport.json")
-    fault = broken_seal(passport)
-    if passport.get("model_id") != model_id:
-        fault = f"it is of {passport.get('model_id')}, not of {model_id}"
-    elif fault is None and recorded and sha256_of(folder / "passport.json") not in recorded:
-        fault = "it is not the one the registry recorded when the model was judged"
-    elif fault is None and sha256_of(folder / "model.onnx") != passport.get("sha256"):
-        fault = "the graph beside it is not the one that was judged"
-    if fault is not None:
-        msg = f"{folder / 'passport.json'}: {fault}; {repair} {candidate_of(model_id)}"
-        raise ModelError(msg)
-    return passport
-
-
 def _stack(events: Sequence[RegistryEvent], slot: str) -> list[str]:
     """Return the models ``slot`` served: a promotion puts one on top, a rollback takes it off."""
     stack: list[str] = []
@@ -377,30 +347,3 @@ def _require_reason(why: str) -> None:
     if not why.strip():
         msg = "a switch needs a reason, which is kept for ever; say it with --why"
         raise ModelError(msg)
-
-
-def _passed(passport: dict[str, Any]) -> tuple[str, ...]:
-    verdicts = list(passport.get("verdicts", {}).values())
-    passed = tuple(str(verdict["slot"]) for verdict in verdicts if verdict["accepted"])
-    # of a model that passed nowhere every slot is asked for, so that the refusal names the gates
-    return passed or tuple(str(verdict["slot"]) for verdict in verdicts)
-
-
-def _require_accepted(passport: dict[str, Any], slots: Sequence[str]) -> None:
-    verdicts = {found["slot"]: found for found in passport.get("verdicts", {}).values()}
-    model_id = passport.get("model_id", "this model")
-    if not slots:
-        msg = f"{model_id} was not judged; judge it first: desk evaluate --model {candidate_of(str(model_id))}"
-        raise ModelError(msg)
-    for slot in slots:
-        verdict = verdicts.get(slot)
-        if verdict is None:
-            known = ", ".join(verdicts) or "nothing"
-            msg = (
-                f"{model_id} was not judged for {slot}, but for {known}; name one of these, or judge it: make evaluate"
-            )
-            raise ModelError(msg)
-        if not verdict["accepted"]:
-            names = ", ".join(gate["name"] for gate in verdict["gates"] if not gate["passed"])
-            msg = f"{model_id} is refused for {slot} by {names}; observe it with mode shadow, or train again"
-            raise ModelError(msg)
