@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 
@@ -25,12 +25,21 @@ if TYPE_CHECKING:
 
 KINDS = ("none", "temperature", "platt", "beta", "isotonic")
 """From the simplest to the richest."""
+RICHER = KINDS[2:]
+"""Those of more than one parameter."""
 LEAST_ROWS = 200
 LOGIT_CLIP = 13.8
 """Nothing is surer than 1 in a million; in float32 that is still inside (0, 1)."""
 SLOPES = (0.02, 50.0)
 _OVERLAP = 15
 """Neighbouring labels look at the same minutes, so so many rows are worth one."""
+LOG_SLOPE_SPREAD = 0.5
+"""How far the logarithm of a temperature's slope may lie from 0 before anything was seen (standard deviation).
+
+A small edge says little about its own slope: three weeks of real minutes are worth four or five of these units.
+"""
+SURELY = 2.0
+"""Standard errors by which a kind of more than one parameter must do better than a temperature."""
 LEAST_BLOCK = 1500
 """Rows of an isotonic block, worth a hundred independent ones."""
 MOST_BLOCKS = 20
@@ -53,7 +62,7 @@ class Candidate:
     kind: str
     held_out_log_loss: float
     excess: float
-    """Held-out log loss above that of the best kind."""
+    """Held-out log loss above that of the kind it had to beat: the last one before it that did, first the temperature."""
     excess_error: float
     """Standard error of that difference, over blocks of time."""
     chosen: bool = False
@@ -143,9 +152,10 @@ def fit_calibration(
 ) -> Calibration:
     """Choose a kind by how it does on later minutes than it was fitted on, then fit that kind on every row.
 
-    The simplest kind is taken that is no worse than the best by more than one standard error of their difference (the
-    one-standard-error rule: Hastie, Tibshirani and Friedman, "The elements of statistical learning", section 7.10).
-    With too few rows, or labels of one class, nothing can be learnt and the model is left as it is.
+    A temperature is taken unless a kind of more parameters is better by more than `SURELY` standard errors of their
+    difference, and a richer one still must beat that one as surely. A shift or a bend that three weeks show is often gone in the next three, while
+    a network is too sure of itself in most months (twelve months of two coins, see the log). With too few rows, or labels
+    of one class, nothing can be learnt and the model is left as it is.
 
     Args:
         logit_N: What the network says.
@@ -174,8 +184,7 @@ def fit_kind(kind: str, logit_N: NDArray[np.float64], y_N: NDArray[np.int8]) -> 
         return None
     kept_N, target_N = np.clip(logit_N, -LOGIT_CLIP, LOGIT_CLIP), _smoothed(y_N)
     if kind == "temperature":
-        slope = _logistic(kept_N[:, None], target_N)[0]
-        return Calibration.line(kind, float(np.clip(slope, *SLOPES)), 0.0, rows)
+        return Calibration.line(kind, _temperature(kept_N, target_N), 0.0, rows)
     slope, shift = _platt(kept_N, target_N)
     if kind == "platt":
         return Calibration.line(kind, slope, shift, rows)
@@ -204,6 +213,19 @@ def _logistic(
 
     best = minimize(loss, np.zeros(design_NM.shape[1]), jac=True, method="BFGS", options={"gtol": 1e-9})
     return np.asarray(np.linalg.solve(r_MM, best.x * np.sqrt(len(q_NM))))
+
+
+def _temperature(logit_N: NDArray[np.float64], target_N: NDArray[np.float64]) -> float:
+    """Return the likeliest slope where its logarithm is normal around 0 beforehand and overlapping rows count as one."""
+    worth = len(logit_N) / _OVERLAP
+
+    def surprise(log_slope: float) -> float:
+        z_N = np.exp(log_slope) * logit_N
+        fit = float(np.mean(np.logaddexp(0.0, z_N) - target_N * z_N))
+        return worth * fit + 0.5 * (log_slope / LOG_SLOPE_SPREAD) ** 2
+
+    low, high = np.log(SLOPES)
+    return float(np.exp(minimize_scalar(surprise, bounds=(low, high), method="bounded").x))
 
 
 def _platt(logit_N: NDArray[np.float64], target_N: NDArray[np.float64]) -> tuple[float, float]:
@@ -303,13 +325,15 @@ def _held_out_losses(
 
 def _compared(held: _HeldOut) -> tuple[Candidate, ...]:
     """Return the kinds that could be fitted every time, with their losses, and mark the one to take."""
-    means = {kind: float(loss_H.mean()) for kind, loss_H in held.loss_H.items() if np.isfinite(loss_H).all()}
-    best = min(means, key=lambda kind: means[kind])
-    found = [
-        Candidate(kind, mean, mean - means[best], _error(held.loss_H[kind] - held.loss_H[best], held.block_H))
-        for kind, mean in means.items()
-    ]
-    take = next(candidate.kind for candidate in found if candidate.excess <= candidate.excess_error)
+    loss_H = {kind: loss_H for kind, loss_H in held.loss_H.items() if np.isfinite(loss_H).all()}
+    take = "temperature" if "temperature" in loss_H else "none"
+    found = []
+    for kind, own_H in loss_H.items():
+        more_H = own_H - loss_H[take]
+        excess, error = float(more_H.mean()), _error(more_H, held.block_H)
+        found.append(Candidate(kind, float(own_H.mean()), excess, error))
+        if kind in RICHER and excess < -SURELY * error:
+            take = kind
     return tuple(replace(candidate, chosen=candidate.kind == take) for candidate in found)
 
 

@@ -32,7 +32,7 @@ def calibration_blocks(card: ProductCard) -> tuple[Block, ...]:
     told = (
         f"Fitted on {rows:,.0f} minutes of the calibration part, which neither training nor this test saw. The kind was chosen by "
         f"log loss on {held:,.0f} of them, always later than what each trial was fitted on, in "
-        f"{as_float(entry.get('held_out_blocks')) or 0:,.0f} blocks of time; the simplest within one standard error of the best is taken."
+        f"{as_float(entry.get('held_out_blocks')) or 0:,.0f} blocks of time: a temperature, unless one of more parameters is better by two standard errors."
         if held
         else f"Of {rows:,.0f} minutes in the calibration part nothing could be learnt, so the network's own probability is served."
     )
@@ -52,7 +52,7 @@ def _candidates(entry: Mapping[str, Any]) -> Table:
                 Cell("taken", "good") if candidate.get("chosen") else "",
             )
         )
-    columns = ("kind, simplest first", "held-out log loss", "above the best", "standard error of that", "")
+    columns = ("kind, simplest first", "held-out log loss", "above the one to beat", "standard error of that", "")
     return Table(columns, tuple(rows), "no kind was tried: too few minutes, or labels of one class")
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
-from models.calibrate import KINDS, LEAST_BLOCK, LEAST_ROWS, LOGIT_CLIP, Calibration, fit_calibration, fit_kind
+from models.calibrate import KINDS, LEAST_BLOCK, LEAST_ROWS, LOGIT_CLIP, SURELY, Calibration, fit_calibration, fit_kind
 from models.served import CalibrationHead
 
 ROWS = 12_000
@@ -33,8 +33,29 @@ def beta_map(p_N: np.ndarray, a: float, b: float, c: float) -> np.ndarray:
     return expit(a * np.log(p_N) - b * np.log1p(-p_N) + c)
 
 
-def test_a_model_that_is_right_is_left_alone():
-    assert fit(SIGNAL, labels(expit(SIGNAL))).kind == "none"
+def test_a_model_that_is_right_is_hardly_touched():
+    found = fit(SIGNAL, labels(expit(SIGNAL)))
+    assert found.kind == "temperature"
+    assert found.low == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_small_edge_moves_the_temperature_less_than_its_rows_alone_would():
+    # logits of a tenth: 2,000 rows, worth 133, cannot tell a slope of 1 from one of 3
+    logit_N, y_N = 0.1 * SIGNAL[:2000], labels(expit(0.4 * SIGNAL[:2000]))
+    alone = LogisticRegression(C=np.inf, fit_intercept=False).fit(logit_N[:, None], y_N).coef_.item()
+    assert alone > 2
+    assert 1 < fit_kind("temperature", logit_N, y_N).low < 0.7 * alone
+
+
+def test_a_richer_kind_must_surely_beat_the_one_taken_before_it():
+    found = fit(SIGNAL, labels(expit(SIGNAL + 0.5)))
+    by_kind = {one.kind: one for one in found.candidates}
+    assert found.kind == "platt"
+    assert by_kind["platt"].excess < -SURELY * by_kind["platt"].excess_error
+    for kind in ("beta", "isotonic"):
+        assert by_kind[kind].excess >= -SURELY * by_kind[kind].excess_error
+        against = by_kind[kind].held_out_log_loss - by_kind["platt"].held_out_log_loss
+        assert by_kind[kind].excess == pytest.approx(against)
 
 
 def test_one_that_is_too_sure_gets_its_temperature_back():
@@ -58,9 +79,9 @@ def test_platt_agrees_with_scikit_learn():
 
 
 def test_beta_of_an_asymmetric_distortion_is_found_and_chosen():
-    found = fit(SIGNAL, labels(beta_map(expit(SIGNAL), 2.0, 0.2, 0.5)))
+    found = fit(SIGNAL, labels(beta_map(expit(SIGNAL), 3.0, 0.1, 1.0)))
     assert found.kind == "beta"
-    assert (found.low, found.high, found.shift) == pytest.approx((2.0, 0.2, 0.5), abs=0.25)
+    assert (found.low, found.high, found.shift) == pytest.approx((3.0, 0.1, 1.0), abs=0.25)
 
 
 def test_beta_agrees_with_logistic_regression_on_the_two_logs():
