@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     clock: Literal["system", "exchange"] = "system"
     ensemble_lstm_weight: float = Field(0.35, ge=0)
     ensemble_transformer_weight: float = Field(0.40, ge=0)
-    ensemble_boosting_weight: float = Field(0.25, ge=0)
+    ensemble_boosting_weight: float = Field(0.50, ge=0)
     emit_threshold: float = Field(0.75, ge=0.5, le=1)
     tiers: Literal["fixed", "coverage"] = "fixed"
     tier_high: float = Field(0.75, ge=0.5, le=1)

@@ -122,7 +122,7 @@ def test_decision_and_signal_keep_what_the_boosting_member_said(engine: Engine) 
     engine.rules.products["BTC-USD"].model_ids["boosting"] = "boosting-1"  # type: ignore[index]
     verdict = engine.decide(minute(probabilities=said), switch_is_on=False)
     assert verdict.signal is not None
-    assert verdict.signal.probability == pytest.approx(0.35 * 0.1 + 0.4 * 0.2 + 0.25 * 0.15)
+    assert verdict.signal.probability == pytest.approx((0.35 * 0.1 + 0.4 * 0.2 + 0.5 * 0.15) / 1.25)
     assert (verdict.decision.p_boosting, verdict.signal.p_boosting) == (0.15, 0.15)
     assert verdict.signal.boosting_model_id == "boosting-1"
 

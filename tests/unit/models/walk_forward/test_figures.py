@@ -61,7 +61,7 @@ def test_views_of_the_validation_part_end_before_the_test_part(reference, tmp_pa
 def test_ensembles_are_weighted_as_configured_and_equally(settings, forecasts):
     mixed = ensembles(settings, forecasts)
     lstm_N, boosting_N = forecasts.p_N["lstm"], forecasts.p_N["boosting"]
-    np.testing.assert_allclose(mixed["ensemble"], (0.35 * lstm_N + 0.25 * boosting_N) / 0.6)
+    np.testing.assert_allclose(mixed["ensemble"], (0.35 * lstm_N + 0.5 * boosting_N) / 0.85)
     np.testing.assert_allclose(mixed["equal ensemble"], (lstm_N + boosting_N) / 2)
 
 
