@@ -131,7 +131,9 @@ def test_evaluate_takes_the_flags_of_its_predecessor(desk):
     assert "refused by" in desk("evaluate", *flags, code=1)
 
 
-@pytest.mark.parametrize(("flow", "parameters"), [("daily_report", ["-p", "day=day0"]), ("promote", [])])
+@pytest.mark.parametrize(
+    ("flow", "parameters"), [("daily_report", ["-p", "day=day0"]), ("promote", ["-p", "candidates=lstm-BTC"])]
+)
 def test_flow_runs_again_on_finished_work(finished, server, flow, parameters):
     # the planted demo trains on seed39, which is not the default
     environ = {**server.environ, "DESK_HOME": str(finished[0]), "FEATURE_SET": "seed39"}
