@@ -7,26 +7,10 @@ from typing import TYPE_CHECKING
 
 from desk.errors import ConfigError
 from models.gates import checks as check
-from models.gates.checks import LEAST_TEST_DAYS, LEAST_TEST_ROWS, PARITY_TOLERANCE, is_real
 from models.gates.evidence import PROFILES, Evidence, GateProfile, GateResult, cleaned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-__all__ = [
-    "LEAST_TEST_DAYS",
-    "LEAST_TEST_ROWS",
-    "PARITY_TOLERANCE",
-    "PROFILES",
-    "PROFILE_GATES",
-    "Evidence",
-    "GateProfile",
-    "GateResult",
-    "gate_profile",
-    "is_real",
-    "judge_gates",
-    "refusals_by_profile",
-]
 
 PROFILE_GATES = ("min_accuracy", "calibration_error", "selective_accuracy")
 """Gates that a profile may leave out or set; all others always hold."""
