@@ -154,7 +154,7 @@ def fit_calibration(
 
     A temperature is taken unless a kind of more parameters is better by more than `SURELY` standard errors of their
     difference, and a richer one still must beat that one as surely. A shift or a bend that three weeks show is often gone in the next three, while
-    a network is too sure of itself in most months (twelve months of two coins, see the log). With too few rows, or labels
+    a slope that is off lasts longer (six stretches of two coins, with figures that fell short too: see the log). With too few rows, or labels
     of one class, nothing can be learnt and the model is left as it is.
 
     Args:
