@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.fault_oracle import Truth, Verdict, judge
 from benchmarks.fault_worker import Job, measured_job
 from benchmarks.surroundings import ExchangeProcess, console, exchange_process, folder, new_key, show
-from desk.config import Paths
-from desk.market import Span
-from desk.providers import PAGE_MINUTES
+from core.candles import Span
+from core.settings import Paths
+from market.providers import PAGE_MINUTES
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:

@@ -35,12 +35,12 @@ from benchmarks.fault_plan import (
     scene,
 )
 from benchmarks.fault_worker import Job, read_on, work
-from desk.collect.backfill import MOST_PAGES_WAITING, PAGES_PER_WRITE
-from desk.config import load_settings
-from desk.errors import DeskError, StoreError
-from desk.market import Span
-from desk.providers import PAGE_MINUTES
-from desk.providers.connection import MOST_AT_ONCE
+from core.candles import Span
+from core.errors import DeskError, StoreError
+from core.settings import load_settings
+from market.ingest.backfill import MOST_PAGES_WAITING, PAGES_PER_WRITE
+from market.providers import PAGE_MINUTES
+from market.providers.coinbase_connection import MOST_AT_ONCE
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:

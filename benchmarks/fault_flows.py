@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from benchmarks.fault_oracle import Truth, Verdict, judge
 from benchmarks.fault_plan import MARKET, PRESENT, PRODUCTS
-from desk.config import Paths
-from desk.market import Span
-from desk.providers import PAGE_MINUTES
+from core.candles import Span
+from core.settings import Paths
+from market.providers import PAGE_MINUTES
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:

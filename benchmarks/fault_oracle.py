@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from desk.market import Span
-from desk.simulation import epoch_minute, simulated_market, span_of_minutes
+from core.candles import Span
+from market.exchange.simulated_market import epoch_minute, simulated_market, span_of_minutes
 from store.database import connect, write_lock
 
 if TYPE_CHECKING:

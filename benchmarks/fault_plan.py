@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from desk.failpoints import PLACES, VARIABLE
-from desk.market import Span
-from desk.simulation import EPOCH
+from core.candles import Span
+from core.failpoints import PLACES, VARIABLE
+from market.exchange.simulated_market import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

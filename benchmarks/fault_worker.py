@@ -1,6 +1,6 @@
 """The processes of the fault campaign: a worker that is killed, and a reader that must never notice.
 
-A worker does what the flow's tasks do, a thread for each product, by the same functions (`desk.collect.backfill`,
+A worker does what the flow's tasks do, a thread for each product, by the same functions (`market.ingest.backfill`,
 `FeatureStore.publish`), and writes down every page whose commit has returned. It is forked from a process that has
 imported everything already, so that a start costs some ten milliseconds instead of a second.
 """
@@ -18,12 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from desk import failpoints
-from desk.collect.backfill import BackfillResult, backfill, fetch, open_store
-from desk.collect.repair import RepairResult, repair
-from desk.config import load_settings
-from desk.errors import CredentialsError, DeskError, DiskFullError, ExchangeUnavailableError
-from desk.providers.coinbase import CoinbaseProvider, RetryPolicy
+from core import failpoints
+from core.errors import CredentialsError, DeskError, DiskFullError, ExchangeUnavailableError
+from core.settings import load_settings
+from market.ingest.backfill import BackfillResult, backfill, fetch, open_store
+from market.ingest.repair import RepairResult, repair
+from market.providers.coinbase import CoinbaseProvider, RetryPolicy
 from store.feature_store import FeatureStore
 from store.reader import Reader
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from desk.config import Settings
-    from desk.market import Page, Span
+    from core.candles import Page, Span
+    from core.settings import Settings
     from store.ingest import WriteCount
 
 QUICK = RetryPolicy(attempts=6, wait_initial=0.02, wait_max=0.3, wait_jitter=0.03)

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from desk.market import MINUTE, Span
+from core.candles import MINUTE, Span
+from store.feature_sets import LONGEST_FILL_MINUTES, feature_set
 from store.feature_store import FeatureStore
-from store.features import LONGEST_FILL_MINUTES, feature_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ _TOGETHER = 10
 
 def ours(folder: Path, products: list[str], threads: int) -> dict[str, list[Held]]:
     """Compute with the project's views, loaded and asked as for a data set's parts, half a product at a time."""
-    from store.parts import Scratch
+    from store.month_cache import Scratch
 
     file, loading = FeatureStore(folder / "market.duckdb"), Lock()
     spans = {product: file.span_stored(product) or EVER for product in products}
@@ -81,7 +81,7 @@ def ours(folder: Path, products: list[str], threads: int) -> dict[str, list[Held
 
 def parts(folder: Path, products: list[str], threads: int) -> dict[str, list[Held]]:
     """Compute as `export_dataset` does, features and labels into Parquet parts, and keep nothing but the count of rows."""
-    from store.parts import Order, Parts
+    from store.month_cache import Order, Parts
 
     file, memory_mb = FeatureStore(folder / "market.duckdb"), int(os.environ["FEATURE_MEMORY_MB"])
     counted: dict[str, list[Held]] = {}

@@ -27,11 +27,11 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 
 from benchmarks.parity import between, load
 from benchmarks.surroundings import console, show
-from desk.market import HORIZON_MINUTES
-from models.baselines import boosted
-from models.bootstrap import DayBootstrap, Interval
-from models.evaluate import hits, log_losses
-from models.scaler import CLIP
+from core.candles import HORIZON_MINUTES
+from models.datasets.scaler import CLIP
+from models.judging.baselines import boosted
+from models.statistics.bootstrap import DayBootstrap, Interval
+from models.statistics.metrics import hits, log_losses
 from store.feature_store import FeatureStore
 from store.splits import Borders
 

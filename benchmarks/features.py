@@ -24,12 +24,12 @@ import pyarrow.parquet as pq
 
 from benchmarks.feature_engines import COLUMNS, EVER
 from benchmarks.surroundings import console, folder, show
-from desk.market import MINUTE, Span
-from desk.simulation import EPOCH, epoch_minute, simulated_market
-from models.dataset import PARTS as TRAINING_PARTS
-from models.parquet_rows import read_rows
+from core.candles import MINUTE, Span
+from market.exchange.simulated_market import EPOCH, epoch_minute, simulated_market
+from models.datasets.dataset import PARTS as TRAINING_PARTS
+from models.datasets.parquet_reader import read_rows
+from store.feature_sets import feature_set
 from store.feature_store import FeatureStore
-from store.features import feature_set
 
 PRODUCTS = ("BTC-USD", "ETH-USD", "SOL-USD")
 TWO_YEARS = 1_051_200

@@ -3,7 +3,7 @@
 Run: ``python -m benchmarks.forecasts --data FOLDER`` with ``coinbase_<PRODUCT>_1m.parquet`` files. The whole path is walked: store, data set,
 training in its own process with the pipeline's preset, calibration, served graph. Every forecaster is judged on the same minutes of each
 coin. A gain of 1 is 0.0001 of log-loss a minute below that of the training minutes' share of ups; "raw gain" is what the member says before
-its calibration; "against boosting" compares with the baseline ``gradient_boosting`` (`models/baselines.py`) on the same minutes. Intervals are
+its calibration; "against boosting" compares with the baseline ``gradient_boosting`` (`models/judging/baselines.py`) on the same minutes. Intervals are
 95 %, by resampled days.
 
 ``--part validation`` is for choosing: it ends before the test part, judges the calibration part, calibrates on the early-stop part, stops early
@@ -34,22 +34,23 @@ from scipy.special import expit
 from benchmarks.feature_worth import shown
 from benchmarks.parity import load
 from benchmarks.surroundings import console, show
-from desk.config import load_settings
-from desk.market import DatasetRef, Span
-from models import evaluate
-from models.appraise import slot_of
-from models.artefacts import read_json, sha256_of, write_json
-from models.baselines import baseline_forecasts
-from models.bootstrap import DayBootstrap
-from models.dataset import Dataset, load_dataset
-from models.export import OPSET, export_graph, load_network, served
-from models.judge import calibrate
-from models.process import train_in_process
-from models.scaler import Scaler
-from models.scorer import Scorer
+from core.candles import DatasetRef, Span
+from core.files import read_json, write_json
+from core.integrity import sha256_of
+from core.settings import load_settings
+from models.datasets.dataset import Dataset, load_dataset
+from models.datasets.folds import FoldBorders, minutes_of, write_view
+from models.datasets.scaler import Scaler
+from models.datasets.windows import gather, part_ends, window_view
+from models.judging.appraise import slot_of
+from models.judging.baselines import baseline_forecasts
+from models.judging.judge import calibrate
+from models.serving.export import OPSET, export_graph, load_network, served
+from models.serving.scorer import Scorer
+from models.statistics import metrics
+from models.statistics.bootstrap import DayBootstrap
+from models.training.run_training import train_in_process
 from models.walk_forward.forecasts import Forecasts, one_after_another
-from models.walk_forward.view import FoldBorders, minutes_of, write_view
-from models.window import gather, part_ends, window_view
 from store.feature_store import FeatureStore
 from store.splits import Borders
 from tasks.train import plan_trainings
@@ -60,8 +61,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.progress import TaskID
 
-    from desk.config import Settings
-    from desk.market import CandidateRef, TrainSpec
+    from core.settings import Settings
+    from models.training.spec import CandidateRef, TrainSpec
 
 BASELINE = "gradient_boosting"
 KINDS = ("lstm", "transformer", "boosting")
@@ -216,23 +217,23 @@ def ensembles(settings: Settings, forecasts: Forecasts) -> dict[str, NDArray[np.
 def lines(forecasts: Forecasts, settings: Settings) -> Iterator[list[object]]:
     """Return a line of figures per forecaster."""
     y_N, days = forecasts.direction_N, DayBootstrap(forecasts.minute_N)
-    loss_N = {name: evaluate.log_losses(p_N, y_N) for name, p_N in forecasts.p_N.items()}
+    loss_N = {name: metrics.log_losses(p_N, y_N) for name, p_N in forecasts.p_N.items()}
     every = {name: p_N for name, p_N in forecasts.p_N.items() if not name.endswith(" raw")}
     every |= ensembles(settings, forecasts)
     base_N, rival_N = loss_N["base_rate"], loss_N.get(BASELINE)
     for name, p_N in every.items():
-        own_N, raw_N = evaluate.log_losses(p_N, y_N), loss_N.get(f"{name} raw")
+        own_N, raw_N = metrics.log_losses(p_N, y_N), loss_N.get(f"{name} raw")
         yield [
             name,
             shown(days.mean(base_N - own_N), 1e4),
             "" if raw_N is None else f"{1e4 * float(np.mean(base_N - raw_N)):.1f}",
             "" if rival_N is None or name == BASELINE else shown(days.mean(rival_N - own_N), 1e4),
-            f"{evaluate.auc(p_N, y_N):.4f}",
+            f"{metrics.auc(p_N, y_N):.4f}",
             *(
-                f"{evaluate.accuracy(p_N[chosen_N], y_N[chosen_N]):.4f}"
-                for chosen_N in (evaluate.covered(p_N, coverage) for coverage in evaluate.COVERAGES)
+                f"{metrics.accuracy(p_N[chosen_N], y_N[chosen_N]):.4f}"
+                for chosen_N in (metrics.covered(p_N, coverage) for coverage in metrics.COVERAGES)
             ),
-            f"{evaluate.calibration_error(p_N, y_N, evaluate.equal_mass_bins(p_N)):.4f}",
+            f"{metrics.calibration_error(p_N, y_N, metrics.equal_mass_bins(p_N)):.4f}",
         ]
 
 
@@ -242,9 +243,9 @@ def fold_lines(found: Sequence[Mapping[str, Forecasts]], settings: Settings, pro
     for fold in found:
         forecasts = fold[product]
         y_N = forecasts.direction_N
-        base = evaluate.log_loss(forecasts.p_N["base_rate"], y_N)
+        base = metrics.log_loss(forecasts.p_N["base_rate"], y_N)
         for name, p_N in (forecasts.p_N | ensembles(settings, forecasts)).items():
-            gains.setdefault(name, []).append(f"{1e4 * (base - evaluate.log_loss(p_N, y_N)):.1f}")
+            gains.setdefault(name, []).append(f"{1e4 * (base - metrics.log_loss(p_N, y_N)):.1f}")
     yield from ([product, name, *values] for name, values in gains.items())
 
 
@@ -254,7 +255,7 @@ def report(order: Order, found: Sequence[Mapping[str, Forecasts]], title: str) -
     for product in order.products:
         whole = one_after_another([fold[product] for fold in found])
         rows += [[product, *line] for line in lines(whole, order.settings)]
-    shares = [f"acc. {coverage:.0%}" for coverage in evaluate.COVERAGES]
+    shares = [f"acc. {coverage:.0%}" for coverage in metrics.COVERAGES]
     columns = ("coin", "forecaster", "gain", "raw gain", "against boosting", "AUC", *shares, "ECE")
     show(f"{title}, gain in 0.0001 of log-loss over the base rate", columns, rows)
     if len(found) > 1:

@@ -6,7 +6,7 @@ that are true or wrong in a known way. Three ways are counted:
 
 * rows: every minute taken for independent of its neighbour.
 * plain: days resampled, the middle 95 % of what comes out.
-* ours: as `models.bootstrap` does it: wider for few days; the calibration error's by turning the question round.
+* ours: as `models.statistics.bootstrap` does it: wider for few days; the calibration error's by turning the question round.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from benchmarks.surroundings import console, show
-from models import evaluate
-from models.bootstrap import MINUTES_OF_DAY, DayBootstrap, Interval
+from models.statistics import metrics
+from models.statistics.bootstrap import MINUTES_OF_DAY, DayBootstrap, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,9 +74,9 @@ def series(generator: np.random.Generator, days: int, truth: Truth) -> Series:
 def intervals_of_means(drawn: Series, days: DayBootstrap) -> Iterator[tuple[str, str, Interval, float]]:
     """Yield (figure, way, interval, what it should hold) of accuracy and log loss given the inputs of this series."""
     up_N = drawn.p_N >= 0.5
-    losses = {side: evaluate.log_losses(drawn.p_N, np.full(len(up_N), side, np.int8)) for side in (0, 1)}
+    losses = {side: metrics.log_losses(drawn.p_N, np.full(len(up_N), side, np.int8)) for side in (0, 1)}
     for name, value_N, expected_N in (
-        ("accuracy", evaluate.hits(drawn.p_N, drawn.y_N), np.where(up_N, drawn.truth_N, 1 - drawn.truth_N)),
+        ("accuracy", metrics.hits(drawn.p_N, drawn.y_N), np.where(up_N, drawn.truth_N, 1 - drawn.truth_N)),
         (
             "log loss",
             np.where(drawn.y_N == 1, losses[1], losses[0]),
@@ -92,11 +92,11 @@ def intervals_of_means(drawn: Series, days: DayBootstrap) -> Iterator[tuple[str,
 
 def intervals_of_ece(drawn: Series, days: DayBootstrap) -> Iterator[tuple[str, str, Interval, float]]:
     """Yield the same of the calibration error, equal mass; what it should hold is the error of the true shares."""
-    bin_N = evaluate.equal_mass_bins(drawn.p_N)
-    gaps_K = np.bincount(bin_N, weights=drawn.p_N - drawn.truth_N, minlength=evaluate.BINS)
+    bin_N = metrics.equal_mass_bins(drawn.p_N)
+    gaps_K = np.bincount(bin_N, weights=drawn.p_N - drawn.truth_N, minlength=metrics.BINS)
     truth = float(np.abs(gaps_K).sum() / len(bin_N))
     ours = days.calibration_error(drawn.p_N, drawn.y_N, bin_N)
-    gap_NK = np.zeros((len(bin_N), evaluate.BINS))
+    gap_NK = np.zeros((len(bin_N), metrics.BINS))
     gap_NK[np.arange(len(bin_N)), bin_N] = drawn.p_N - drawn.y_N
     yield "ECE", "plain", plain(ours.value, np.abs(days.sums(gap_NK)).sum(axis=1) / len(bin_N)), truth
     yield "ECE", "ours", ours, truth

@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.surroundings import console, show
-from desk.simulation import EPOCH, epoch_minute, simulated_market
+from market.exchange.simulated_market import EPOCH, epoch_minute, simulated_market
+from store.feature_sets import feature_set
 from store.feature_store import FeatureStore
-from store.features import feature_set
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -25,9 +25,9 @@ from scipy.stats import binomtest
 
 from benchmarks.early_saves import as_arrow, planted, recorded
 from benchmarks.surroundings import folder, show
-from desk.collect.importing import import_file, import_order
+from market.ingest.import_file import import_file, import_order
 from store.feature_store import FeatureStore
-from store.queries import load_sql
+from store.sql_files import load_sql
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,9 +22,9 @@ import duckdb
 import numpy as np
 
 from benchmarks.surroundings import folder, show
-from desk.config import Paths
-from desk.errors import StoreError
-from desk.market import MINUTE, Candle, Page, Span
+from core.candles import MINUTE, Candle, Page, Span
+from core.errors import StoreError
+from core.settings import Paths
 from store.feature_store import FeatureStore
 from store.reader import Reader
 

@@ -17,9 +17,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from models.networks import build_network, window_minutes
-from models.scaler import fit_scaler
-from models.window import part_ends
+from models.datasets.scaler import fit_scaler
+from models.datasets.windows import part_ends
+from models.networks.build import build_network, window_minutes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from models.dataset import Dataset
+    from models.datasets.dataset import Dataset
 
 BATCH, RATE, EPOCHS, DROPOUT = 32, 1e-3, 15, 0.2
 

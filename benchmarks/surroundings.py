@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from rich.console import Console
 from rich.table import Table
 
-from desk.commands.children import child, free_port, listens, wait_for
+from desk.child_servers import child, free_port, listens, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

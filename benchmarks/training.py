@@ -31,21 +31,21 @@ from benchmarks import seed_recipe, training_choices
 from benchmarks.parity import candle_table, load
 from benchmarks.seed_recipe import Mark
 from benchmarks.surroundings import console, folder, show
-from desk.config import Settings
-from desk.market import DatasetRef, Span
-from models.candidate import spec_as_json, spec_from_json
-from models.dataset import load_dataset
-from models.networks import build_network, window_minutes
-from models.presets import train_spec
-from models.train import early_stop_ends, fit, forward
-from models.window import gather, part_ends, window_view
+from core.candles import DatasetRef, Span
+from core.settings import Settings
+from models.datasets.dataset import load_dataset
+from models.datasets.windows import gather, part_ends, window_view
+from models.networks.build import build_network, window_minutes
+from models.training.candidate import spec_as_json, spec_from_json
+from models.training.fit import early_stop_ends, fit, forward
+from models.training.presets import train_spec
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from models.dataset import Dataset
-    from models.progress import TrainProgress
+    from models.datasets.dataset import Dataset
+    from models.training.progress import TrainProgress
 
 PRODUCTS = ("BTC-USD", "ETH-USD")
 DAYS = {"planted": 60, "recorded": 270}
@@ -137,7 +137,7 @@ def _unseen(data: Dataset, weights: dict[str, torch.Tensor], members: int) -> fl
 def in_child(job: dict[str, Any]) -> dict[str, Any]:
     """Run one side in a process of its own, telling its marks; return what it did and its peak memory."""
     environ = dict(os.environ) | ({"OMP_NUM_THREADS": str(job["threads"])} if job.get("threads") else {})
-    if job["side"] != "seed":  # what `models.child` gives every training
+    if job["side"] != "seed":  # what `core.child_process` gives every training
         environ |= {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "4294967296"}
         environ |= {"MALLOC_TRIM_THRESHOLD_": "4294967296", "MALLOC_TOP_PAD_": "67108864"}
     command = [sys.executable, "-m", "benchmarks.training", "--child"]

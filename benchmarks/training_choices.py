@@ -15,21 +15,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.batches import Batches
-from models.lstm import HIDDEN, WINDOW_MINUTES
-from models.networks import build_network
-from models.presets import train_spec
-from models.scaler import fit_scaler
-from models.train import early_stop_ends, fit
-from models.window import gather, part_ends, window_view
+from models.datasets.scaler import fit_scaler
+from models.datasets.windows import gather, part_ends, window_view
+from models.networks.build import build_network
+from models.networks.lstm import HIDDEN, WINDOW_MINUTES
+from models.training.batches import Batches
+from models.training.fit import early_stop_ends, fit
+from models.training.presets import train_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
-    from models.dataset import Dataset
-    from models.progress import TrainProgress
+    from models.datasets.dataset import Dataset
+    from models.training.progress import TrainProgress
 
 _MEASURED_WINDOWS = 4096
 _ROUNDS = 3

@@ -1,1 +1,1 @@
-"""All that is neither orchestration, storage nor model."""
+"""How a person steers Candledesk: one module a command, mounted by `desk.__main__`."""

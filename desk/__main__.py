@@ -7,35 +7,35 @@ from importlib import import_module
 
 import typer
 
-from desk.errors import DeskError
+from core.errors import DeskError
 
 # name on the command line -> module:function and the line --help shows; loaded only when used, so that
 # `desk run` stays a light process without torch, Prefect or plotting
 _COMMANDS = {
-    "doctor": ("desk.commands.doctor:doctor", "What is there, what is missing, which command next"),
-    "demo": ("desk.commands.demo:demo", "From an empty folder to a verdict against a local exchange"),
-    "up": ("desk.commands.services:up", "Prefect server, pool, deployments and worker, supervised"),
-    "down": ("desk.commands.services:down", "Stop all that `desk up` started"),
-    "sql": ("desk.commands.query:sql", "SQL on the published read copies"),
-    "follow": ("desk.commands.follow:follow", "Store every minute live, within seconds of its close"),
-    "data": ("desk.commands.data:app", "docs: coverage, quality and feature distributions as one page"),
-    "coverage": ("desk.commands.coverage:coverage", "Which minutes are stored, proved empty, missing"),
-    "import": ("desk.commands.importing:import_", "Candles from CSV, JSON lines and Parquet files"),
-    "verify": ("desk.commands.verify:verify", "Prove the store against exports, ledger and checks"),
-    "leak-check": ("desk.commands.leak_check:leak_check", "Does anything know the future? Audit, plants, clean seeds"),
-    "walk-forward": ("desk.commands.walk_forward:walk_forward", "Train and judge fold by fold through time"),
-    "null-check": ("desk.commands.null_check:null_check", "Is luck ever promoted, is an edge? Small known universes"),
-    "dataset": ("desk.commands.dataset:app", "list, rebuild HASH: data sets, and a past one built again"),
-    "publish": ("desk.commands.store:publish", "Refresh the read copies"),
-    "schema-doc": ("desk.commands.store:schema_doc", "Write docs/schema.md from the SQL headers"),
-    "models": ("desk.commands.models:app", "list, show, promote, rollback, verify, restore: the model registry"),
-    "evaluate": ("desk.commands.models:evaluate", "Judge a model against the gates"),
-    "probe": ("desk.commands.probe:app", "What the exchange really does, against what the local one assumes"),
-    "exchange": ("desk.exchange.command:exchange", "A local Coinbase on loopback"),
-    "run": ("desk.runtime.command:run", "The runtime: decide every closed minute"),
-    "alerts": ("desk.runtime.command:alerts_app", "test"),
-    "kill": ("desk.runtime.command:kill_app", "on, off, status"),
-    "simulate-loss": ("desk.runtime.command:simulate_loss", "Drive a paper account into each limit and show the block"),
+    "doctor": ("desk.doctor:doctor", "What is there, what is missing, which command next"),
+    "demo": ("desk.demo:demo", "From an empty folder to a verdict against a local exchange"),
+    "up": ("desk.services:up", "Prefect server, pool, deployments and worker, supervised"),
+    "down": ("desk.services:down", "Stop all that `desk up` started"),
+    "sql": ("desk.sql:sql", "SQL on the published read copies"),
+    "follow": ("desk.follow:follow", "Store every minute live, within seconds of its close"),
+    "data": ("desk.data:app", "docs: coverage, quality and feature distributions as one page"),
+    "coverage": ("desk.coverage:coverage", "Which minutes are stored, proved empty, missing"),
+    "import": ("desk.import_candles:import_", "Candles from CSV, JSON lines and Parquet files"),
+    "verify": ("desk.verify:verify", "Prove the store against exports, ledger and checks"),
+    "leak-check": ("desk.leak_check:leak_check", "Does anything know the future? Audit, plants, clean seeds"),
+    "walk-forward": ("desk.walk_forward:walk_forward", "Train and judge fold by fold through time"),
+    "null-check": ("desk.null_check:null_check", "Is luck ever promoted, is an edge? Small known universes"),
+    "dataset": ("desk.dataset:app", "list, rebuild HASH: data sets, and a past one built again"),
+    "publish": ("desk.publish:publish", "Refresh the read copies"),
+    "schema-doc": ("desk.publish:schema_doc", "Write docs/schema.md from the SQL headers"),
+    "models": ("desk.models:app", "list, show, promote, rollback, verify, restore: the model registry"),
+    "evaluate": ("desk.models:evaluate", "Judge a model against the gates"),
+    "probe": ("desk.probe:app", "What the exchange really does, against what the local one assumes"),
+    "exchange": ("desk.exchange:exchange", "A local Coinbase on loopback"),
+    "run": ("desk.run:run", "The runtime: decide every closed minute"),
+    "alerts": ("desk.run:alerts_app", "test"),
+    "kill": ("desk.run:kill_app", "on, off, status"),
+    "simulate-loss": ("desk.run:simulate_loss", "Drive a paper account into each limit and show the block"),
 }
 
 

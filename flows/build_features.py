@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
-from desk.config import load_settings
-from desk.market import DatasetRef
+from core.candles import DatasetRef
+from core.settings import load_settings
 from tasks.command_line import run_from_shell
 from tasks.features import apply_schema, check_quality, export_dataset
 from tasks.market_data import publish_market

@@ -6,7 +6,7 @@ from typing import Literal
 
 from prefect import flow
 
-from desk.config import load_settings
+from core.settings import load_settings
 from tasks.command_line import run_from_shell
 from tasks.report import days_observed, write_day_report, write_verdict
 from tasks.signals import run_runtime

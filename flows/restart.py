@@ -6,7 +6,7 @@ from datetime import datetime
 
 from prefect import flow
 
-from desk.config import load_settings
+from core.settings import load_settings
 from tasks.command_line import run_from_shell
 from tasks.features import apply_schema, check_quality, export_dataset
 from tasks.market_data import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from desk.config import load_settings
+from core.settings import load_settings
 from tasks.command_line import run_from_shell
 from tasks.features import latest_dataset, products_in
 from tasks.runner import threads

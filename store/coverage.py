@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from desk.market import FROM_TRADES, MINUTE, Span
+from core.candles import FROM_TRADES, MINUTE, Span
 from store import ingest
+from store.connection import StoreSession
 from store.ledger import FAILED, due_at, not_covered
-from store.queries import headers, load_sql, statement
-from store.session import StoreSession
+from store.sql_files import headers, load_sql, statement
 
 if TYPE_CHECKING:
     import duckdb

@@ -3,7 +3,7 @@
 One process may write a DuckDB file, or many may read it, never both. So every write takes a
 kernel lock on a side file first (queued fairly, released by the kernel when a process dies), is short,
 and closes the database again; every reader opens the published copy. Nothing in this project opens a live
-database file by any other means than DuckDB, and `store.live_files` refuses it: a plain ``open`` and ``close`` of it by
+database file by any other means than DuckDB, and `store.open_file_guard` refuses it: a plain ``open`` and ``close`` of it by
 this process would drop DuckDB's own lock and lose committed rows.
 """
 
@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from desk.errors import StoreBusyError, StoreError
-from desk.failpoints import failpoint
-from store.failures import copying_error, damaged, opening_error, writing_error
-from store.live_files import require_closed, watch
+from core.errors import StoreBusyError, StoreError
+from core.failpoints import failpoint
+from store.error_translation import copying_error, damaged, opening_error, writing_error
+from store.open_file_guard import require_closed, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

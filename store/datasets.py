@@ -1,7 +1,7 @@
 """Immutable data sets: features, labels and parts as one Parquet file named by its hash, with a manifest beside it.
 
 The same store, span and cut give the same bytes: rows are sorted, the writer's settings are fixed and no clock is read.
-Rows come from `store.parts`, which computes only what it does not have yet. Only flows come here; the runtime does not, so
+Rows come from `store.month_cache`, which computes only what it does not have yet. Only flows come here; the runtime does not, so
 Arrow is welcome.
 """
 
@@ -19,16 +19,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from desk.errors import DatasetError
-from desk.market import HORIZON_MINUTES, DatasetRef
-from store.parts import Parts, schema, writer_options
+from core.candles import HORIZON_MINUTES, DatasetRef
+from core.errors import DatasetError
+from store.month_cache import Parts, schema, writer_options
 from store.splits import Borders, walk_forward
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from store.parts import Facts, Order
+    from store.month_cache import Facts, Order
 
 _PARTS = ("train", "early_stop", "calibration", "test")
 _NONE = "none"

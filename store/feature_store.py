@@ -5,7 +5,7 @@ again, so any number of processes may share the file; `FeatureStore.in_memory` k
 one thread. Both answer features from the same views. Long work (features of a file, data sets) copies the candles it
 needs into an in-memory store first and computes there, without the lock.
 
-Imports only DuckDB and numpy: the runtime uses it. What needs Arrow lives in `store.datasets` and `store.raw`.
+Imports only DuckDB and numpy: the runtime uses it. What needs Arrow lives in `store.datasets` and `store.raw_export`.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from desk.errors import DatasetError, StoreError
-from desk.failpoints import failpoint
-from desk.market import MINUTE, DatasetRef, Span
-from store import imports, ingest, model_history
+from core.candles import MINUTE, DatasetRef, Span
+from core.errors import DatasetError, StoreError
+from core.failpoints import failpoint
+from store import file_import, ingest, model_history
+from store.connection import disk_errors
 from store.coverage import CoverageStore, Listing
 from store.database import attached, migrate, publish
-from store.features import LONGEST_FILL_MINUTES, block_query, blocks, feature_set
-from store.queries import headers, load_sql
+from store.feature_sets import LONGEST_FILL_MINUTES, block_query, blocks, feature_set
 from store.schema import apply_schema
-from store.session import disk_errors
+from store.sql_files import headers, load_sql
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import duckdb
 
-    from desk.market import Candle, Page
+    from core.candles import Candle, Page
     from store.datasets import Built
-    from store.features import FeatureBlock, FeatureSet
-    from store.imports import ImportCount
+    from store.feature_sets import FeatureBlock, FeatureSet
+    from store.file_import import ImportCount
     from store.ingest import WriteCount
 
 TRIMS_PER_REBUILD = 240
@@ -303,9 +303,9 @@ class FeatureStore(CoverageStore):
         memory_mb: int | None = None,
     ) -> Built:
         """Write a data set's file and manifest without noting it; see `export_dataset`."""
-        from store import datasets, parts  # noqa: PLC0415  # Arrow is not for the runtime, which imports this module
+        from store import datasets, month_cache  # noqa: PLC0415  # Arrow is not for the runtime, which imports this module
 
-        order = parts.Order(
+        order = month_cache.Order(
             tuple(products), span, features, cut, self.copy_candles, self.candle_fingerprints, threads, memory_mb
         )
         with disk_errors(folder):
@@ -321,12 +321,12 @@ class FeatureStore(CoverageStore):
         Raises:
             StoreError: a file of that name with another content is there already; a name never changes its content.
         """
-        from store import raw  # noqa: PLC0415  # Arrow is not for the runtime, which imports this module
+        from store import raw_export  # noqa: PLC0415  # Arrow is not for the runtime, which imports this module
 
         cut = self._last_known([product], span)
         summary = self.ledger_summary(product, span)
         with disk_errors(folder):
-            return raw.export(product, span, cut, folder, self.copy_candles, summary)
+            return raw_export.export(product, span, cut, folder, self.copy_candles, summary)
 
     def _last_known(self, products: Sequence[str], span: Span) -> datetime:
         (row,) = self._rows("queries/last_known", products=list(products), since=span.start, until=span.end)
@@ -338,18 +338,18 @@ class FeatureStore(CoverageStore):
     # --- files of candles
 
     def import_rows(self, candles: Sequence[Candle], source: str, *, replace: bool = False) -> ImportCount:
-        """Store rows of a file of one product, all or nothing; see `store.imports` for what a file may prove.
+        """Store rows of a file of one product, all or nothing; see `store.file_import` for what a file may prove.
 
         Raises:
             CandleFileError: the prices are those of another product.
         """
         with self._writing() as connection:
-            return imports.record_rows(connection, candles, source, datetime.now(UTC), replace=replace)
+            return file_import.record_rows(connection, candles, source, datetime.now(UTC), replace=replace)
 
     def quarantine(self, candles: Sequence[Candle], reason: str, source: str) -> int:
         """Keep rows that are not believed, with the reason; return how many there are. The ledger is not told."""
         with self._writing() as connection:
-            imports.quarantine_rows(connection, [(candle, reason) for candle in candles], source, datetime.now(UTC))
+            file_import.quarantine_rows(connection, [(candle, reason) for candle in candles], source, datetime.now(UTC))
         return len(candles)
 
     def ledger_summary(self, product: str, span: Span) -> dict[str, int]:

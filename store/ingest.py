@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from desk.failpoints import failpoint
-from desk.market import MINUTE, floor_minute
+from core.candles import MINUTE, floor_minute
+from core.failpoints import failpoint
+from store.candle_rules import fault
 from store.ledger import FAILED, QUARANTINED, Window, answered_window, recorded, settled, told_windows
-from store.quality import fault
-from store.queries import load_sql
-from store.sources import require_one_market
+from store.market_guard import require_one_market
+from store.sql_files import load_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import duckdb
 
-    from desk.market import Candle, Page, Span
+    from core.candles import Candle, Page, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class WriteCount:
     revised: int = 0
     """Candles that came back different; both versions are kept."""
     quarantined: int = 0
-    """Rows that broke a rule of `store.quality`."""
+    """Rows that broke a rule of `store.candle_rules`."""
     empty_minutes: int = 0
     """Minutes of the pages for which the exchange has nothing."""
 

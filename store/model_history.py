@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from desk.chain import event_link, is_link, link
-from desk.errors import StoreError
+from core.errors import StoreError
+from core.hash_chain import event_link, is_link, link
 from store.ingest import insert_rows, utc
-from store.queries import headers, load_sql
+from store.sql_files import headers, load_sql
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

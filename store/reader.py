@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import duckdb
 
-from desk.errors import StoreError
+from core.errors import StoreError
 from store.database import connect
-from store.failures import copy_of_another_version, unreadable_copy
-from store.queries import load_sql
+from store.error_translation import copy_of_another_version, unreadable_copy
 from store.schema import SCHEMA_VERSION, attached_version
+from store.sql_files import load_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
-    from desk.config import Paths
+    from core.settings import Paths
 
 Row = tuple[Any, ...]
 _ROWS_AT_A_TIME = 2_048

@@ -13,8 +13,8 @@ from functools import cache
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
-from store.failures import foreign, newer
-from store.queries import SQL_ROOT, Header, headers, load_sql, parse_header
+from store.error_translation import foreign, newer
+from store.sql_files import SQL_ROOT, Header, headers, load_sql, parse_header
 
 if TYPE_CHECKING:
     import duckdb

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from store.queries import Header, headers
 from store.schema import all_columns, objects
+from store.sql_files import Header, headers
 
 _FOLDERS = {"tables": "Table", "views": "View", "labels": "View that looks forward", "macros": "Macro"}
 _FACTS = ("grain", "reads", "known", "causal", "warm-up", "parameters")

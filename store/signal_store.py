@@ -11,7 +11,9 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from desk.records import (
+from store.database import migrate, publish, write_transaction
+from store.schema import applied_hash, apply_schema
+from store.signal_rows import (
     DecisionRow,
     DeliveryRow,
     DriftRow,
@@ -24,9 +26,7 @@ from desk.records import (
     SignalRow,
     TickRows,
 )
-from store.database import migrate, publish, write_transaction
-from store.queries import load_sql
-from store.schema import applied_hash, apply_schema
+from store.sql_files import load_sql
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from desk.errors import DatasetError
-from desk.market import HORIZON_MINUTES
+from core.candles import HORIZON_MINUTES
+from core.errors import DatasetError
 
 TRAIN_SHARE, EARLY_STOP_SHARE, CALIBRATION_SHARE = 0.70, 0.075, 0.075
 WALK_FORWARD_FOLDS = 5

@@ -13,7 +13,7 @@ import typer
 from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 
-from desk.errors import DeskError
+from core.errors import DeskError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

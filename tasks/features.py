@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
 
-from desk.collect.backfill import open_store
-from desk.config import load_settings
-from desk.errors import DatasetError
-from desk.market import DatasetRef, Span
-from models.artefacts import read_json
-from store.features import recorded_set
+from core.candles import DatasetRef, Span
+from core.errors import DatasetError
+from core.files import read_json
+from core.settings import load_settings
+from market.ingest.backfill import open_store
+from store.feature_sets import recorded_set
 from tasks.market_data import plain_rows
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.tasks import exponential_backoff
 
-from desk.collect.backfill import BackfillResult, backfill, open_store
-from desk.collect.repair import RepairResult, repair
-from desk.config import Settings, load_settings
-from desk.errors import ExchangeUnavailableError, UnknownProductError
-from desk.market import Span, floor_minute
-from desk.providers import open_provider
+from core.candles import Span, floor_minute
+from core.errors import ExchangeUnavailableError, UnknownProductError
+from core.settings import Settings, load_settings
+from market.ingest.backfill import BackfillResult, backfill, open_store
+from market.ingest.repair import RepairResult, repair
+from market.providers import open_provider
 from tasks.progress import Progress
 
 if TYPE_CHECKING:

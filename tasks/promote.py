@@ -9,21 +9,22 @@ from pathlib import Path
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from desk.collect.model_history import keep_history
-from desk.config import Settings, load_settings
-from desk.errors import ModelError
-from desk.market import CandidateRef, DatasetRef
-from desk.reports.model_report import write_model_report
-from desk.runtime.backtest import backtest
-from desk.runtime.cost_table import costs_lookup
-from desk.runtime.models import load_models
-from models.artefacts import read_json
-from models.candidate import finished
-from models.gates.words import beside_the_gates
-from models.judgement import Judgement
-from models.process import judge_in_process
+from core.candles import DatasetRef
+from core.errors import ModelError
+from core.files import read_json
+from core.settings import Settings, load_settings
+from models.gates.gate_notes import beside_the_gates
+from models.gates.judgement import Judgement
+from models.judging.run_judging import judge_in_process
 from models.registry import Registry
-from models.terms import judging_terms
+from models.registry.judging_terms import judging_terms
+from models.training.candidate import finished
+from models.training.spec import CandidateRef
+from reports.models.report import write_model_report
+from runtime.backtest import backtest
+from runtime.cost_table import costs_lookup
+from runtime.loaded_models import load_models
+from store.registry_mirror import mirror_registry
 from tasks.features import products_in
 from tasks.progress import artifact_key
 from tasks.runner import child_slots
@@ -163,7 +164,7 @@ def promote_models(
     wanted = resolve_slots(settings, slots)
     promoted: list[str] = []
     # a registry that was cut is refused before anything builds on it
-    keep_history(settings, registry)
+    mirror_registry(settings, registry)
     for judgement in judgements:
         registry.record_judgement(judgement)
         accepted = [verdict.slot for verdict in judgement.verdicts if verdict.accepted]
@@ -171,7 +172,7 @@ def promote_models(
         if chosen:
             registry.promote(Path(judgement.path), chosen, why=f"passed every gate of {judgement.profile}")
             promoted.extend(chosen)
-    keep_history(settings, registry, [row for judgement in judgements for row in judgement.metrics])
+    mirror_registry(settings, registry, [row for judgement in judgements for row in judgement.metrics])
     create_markdown_artifact(
         _verdict_lines(judgements, promoted), key="promotion", description="What was promoted, what was refused and why"
     )

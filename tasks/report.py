@@ -7,9 +7,9 @@ from pathlib import Path
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from desk.config import load_settings
-from desk.reports.daily import observation_days, write_daily
-from desk.reports.observation import write_summary
+from core.settings import load_settings
+from reports.observation.daily import observation_days, write_daily
+from reports.observation.summary import write_summary
 
 _ARTIFACT_LIMIT = 1_500_000
 """Characters of a markdown artifact; pictures are embedded in it, and the server keeps it in its database."""

@@ -12,16 +12,16 @@ from prefect.context import FlowRunContext
 from prefect.settings import get_current_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from desk.config import load_settings
-from desk.errors import ConfigError
-from desk.providers.extras import extra
+from core.errors import ConfigError
+from core.settings import load_settings
+from market.providers.extras import extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from prefect.futures import PrefectFuture
 
-    from desk.config import Settings
+    from core.settings import Settings
 
 
 def threads(most: int = 32) -> TaskRunner[PrefectFuture[Any]]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from desk.errors import ConfigError
-from models.places import is_uri, open_place, told, within
-from models.sharing import publish_dataset
+from core.errors import ConfigError
+from core.remote_folder import is_uri, open_place, told, within
+from models.datasets.remote_dataset import publish_dataset
 
 if TYPE_CHECKING:
-    from desk.config import Settings
-    from desk.market import DatasetRef
+    from core.candles import DatasetRef
+    from core.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from prefect import get_run_logger, task
 
-from desk.config import load_settings
-from desk.errors import PreflightError
+from core.errors import PreflightError
+from core.settings import load_settings
 from store.signal_store import SignalStore
 from tasks.progress import Progress
 

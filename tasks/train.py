@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_run_logger, task, unmapped
 from prefect.artifacts import create_markdown_artifact
 
-from desk.config import Settings, load_settings
-from desk.errors import ConfigError, PlaceError, TrainingError
-from desk.market import CandidateRef, DatasetRef, TrainSpec
-from desk.reports.training_curves import curve_markdown, overview_markdown, read_curve
-from models.artefacts import read_json
-from models.candidate import candidate_id
-from models.places import is_uri
-from models.presets import ALL_COINS, train_spec
-from models.process import train_in_process
-from models.progress import TrainProgress
+from core.candles import DatasetRef
+from core.errors import ConfigError, PlaceError, TrainingError
+from core.files import read_json
+from core.remote_folder import is_uri
+from core.settings import Settings, load_settings
+from models.datasets.remote_dataset import fetch_dataset
 from models.registry import Registry
-from models.sharing import fetch_candidate, fetch_dataset, publish_candidate
+from models.training.candidate import candidate_id
+from models.training.presets import ALL_COINS, train_spec
+from models.training.progress import TrainProgress
+from models.training.remote_candidate import fetch_candidate, publish_candidate
+from models.training.run_training import train_in_process
+from models.training.spec import CandidateRef, TrainSpec
+from reports.models.training_curves import curve_markdown, overview_markdown, read_curve
 from tasks.progress import Progress, artifact_key
 from tasks.runner import child_slots, training_runner
 from tasks.sharing import Shared, share

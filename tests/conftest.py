@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desk.config import Settings, load_settings
-from desk.market import MINUTE, Candle, Page, Span
+from core.candles import MINUTE, Candle, Page, Span
+from core.settings import Settings, load_settings
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:

@@ -18,15 +18,29 @@ ROOT = Path(__file__).resolve().parent.parent
 PREFECT_YAML = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
 FLOW_FILES = sorted(path for path in (ROOT / "flows").glob("*.py") if path.name != "__init__.py")
 PYTHON_FILES = sorted(
-    path for room in ("flows", "tasks", "store", "models", "desk", "benchmarks") for path in (ROOT / room).rglob("*.py")
+    path
+    for room in (
+        "flows",
+        "tasks",
+        "desk",
+        "reports",
+        "runtime",
+        "validation",
+        "market",
+        "models",
+        "store",
+        "core",
+        "benchmarks",
+    )
+    for path in (ROOT / room).rglob("*.py")
 )
 ALLOWED = {
     "prefect": ("flows/", "tasks/"),
     "duckdb": ("store/",),
-    "httpx": ("desk/providers/",),
-    "websockets": ("desk/providers/",),
-    "apprise": ("desk/alerts/",),
-    "onnxruntime": ("models/scorer.py", "models/export.py"),
+    "httpx": ("market/providers/",),
+    "websockets": ("market/providers/",),
+    "apprise": ("runtime/alerts/",),
+    "onnxruntime": ("models/serving/scorer.py", "models/serving/export.py"),
 }
 
 
@@ -75,10 +89,10 @@ def test_flow_file_imports_only_tasks_and_the_ground_floor(path: Path) -> None:
     allowed = (
         "prefect",
         "tasks",
-        "desk.config",
-        "desk.errors",
-        "desk.market",
-        "desk.clock",
+        "core.settings",
+        "core.errors",
+        "core.candles",
+        "core.clock",
         "__future__",
         "datetime",
         "typing",

@@ -1,6 +1,6 @@
 """How sure a figure is after so few days and so many looks, and how many days would settle it.
 
-The interval of a figure is that of a bootstrap over days (`models.bootstrap`): for one look, and as wide as resampling can make
+The interval of a figure is that of a bootstrap over days (`models.statistics.bootstrap`): for one look, and as wide as resampling can make
 it, which with three or four days is not wide enough, for no resampled mean lies outside the days there are. A gate asks more:
 Student's quantile for the days there are, at the level 2.5 % divided by the looks (Bonferroni), on the standard deviation between
 days that the interval stands for. How often such a bound lies above the truth is counted in the tests, and in the log.
@@ -13,7 +13,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, TypeGuard
 
 if TYPE_CHECKING:
-    from models.bootstrap import Interval
+    from models.statistics.bootstrap import Interval
 
 LEVEL = 0.025
 """Chance of a lower bound above the truth, over all looks together."""

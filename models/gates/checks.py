@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from desk.market import FROM_TRADES, HORIZON_MINUTES
+from core.candles import FROM_TRADES, HORIZON_MINUTES
 from models.gates.bounds import (
     cautious_low,
     chance_calibration_error,
@@ -24,8 +24,8 @@ from models.gates.evidence import GateResult
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from models.bootstrap import Interval
     from models.gates.evidence import Evidence, GateProfile
+    from models.statistics.bootstrap import Interval
 
 AUDIT_ACCURACY = 0.60
 PARITY_TOLERANCE = 1e-5

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from models.bootstrap import Interval
+    from models.statistics.bootstrap import Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def _end(value: object) -> float | None:
 
 def _interval(figure: Interval | None) -> Interval:
     # imported late: the runtime reads verdicts through this module and stays without the bootstrap
-    from models.bootstrap import Interval  # noqa: PLC0415
+    from models.statistics.bootstrap import Interval  # noqa: PLC0415
 
     value, low, high = figure or (None, None, None)
     return Interval(_number(value), _end(low), _end(high))

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from desk.market import HORIZON_MINUTES
-from models.evaluate import COVERAGES, base_rate, covered, hits
+from core.candles import HORIZON_MINUTES
+from models.statistics.metrics import COVERAGES, base_rate, covered, hits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from desk.errors import ConfigError
+from core.errors import ConfigError
 from models.gates import checks as check
 from models.gates.evidence import PROFILES, Evidence, GateProfile, GateResult, cleaned
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from models.artefacts import SEAL, as_json_bytes, broken_seal, read_json, seal_of, sha256_of
-from models.candidate import RECIPE, name_of, spec_from_json
+from core.files import as_json_bytes, read_json
+from core.integrity import SEAL, broken_seal, seal_of, sha256_of
 from models.passport.differences import differences
+from models.training.candidate import RECIPE, name_of, spec_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

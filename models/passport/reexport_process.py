@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 
-from desk.market import DatasetRef
-from models.artefacts import read_json, sha256_of
-from models.child_job import do_job, tell
-from models.dataset import load_dataset
-from models.export import export_graph, load_network, served
-from models.judge import calibrate, parity_proof
-from models.scaler import Scaler
-from models.scorer import Scorer
+from core.candles import DatasetRef
+from core.child_job import do_job, tell
+from core.files import read_json
+from core.integrity import sha256_of
+from models.datasets.dataset import load_dataset
+from models.datasets.scaler import Scaler
+from models.judging.judge import calibrate, parity_proof
+from models.serving.export import export_graph, load_network, served
+from models.serving.scorer import Scorer
 
 
 def main() -> int:

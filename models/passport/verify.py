@@ -13,26 +13,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from desk.errors import ConfigError, DatasetError, ModelError, ModelMismatchError
-from models.appraise import appraise, score_rows
-from models.artefacts import SEAL, commit, read_json, sha256_of
-from models.calibrate import fit_calibration
-from models.child import run_child
-from models.dataset import Dataset, load_dataset
-from models.leaks.canaries import lit_canaries
-from models.measure import intervals
+from core.child_process import run_child
+from core.errors import ConfigError, DatasetError, ModelError, ModelMismatchError
+from core.files import read_json
+from core.integrity import SEAL, sha256_of
+from core.version import commit
+from models.datasets.dataset import Dataset, load_dataset
+from models.datasets.scaler import Scaler, fit_scaler
+from models.datasets.windows import gather, part_ends, window_view
+from models.judging.appraise import appraise, score_rows
+from models.judging.leak_canaries import lit_canaries
+from models.judging.measure import intervals
 from models.passport.claims import bytes_faults, key_faults, manifest_faults
 from models.passport.differences import TOLERANCE, differences, leaves
-from models.scaler import Scaler, fit_scaler
-from models.scorer import Scorer
-from models.window import gather, part_ends, window_view
+from models.serving.calibration import fit_calibration
+from models.serving.scorer import Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from desk.market import DatasetRef
+    from core.candles import DatasetRef
 
 PARITY_TOLERANCE = 1e-5
 _REFIT_TOLERANCE = 1e-3

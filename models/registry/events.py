@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from desk.chain import event_link, is_link
-from desk.errors import ModelError
-from models.artefacts import as_json_bytes, read_json
+from core.errors import ModelError
+from core.files import as_json_bytes, read_json
+from core.hash_chain import event_link, is_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

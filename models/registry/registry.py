@@ -13,21 +13,22 @@ import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from desk.errors import ModelError, NoPromotedModelError
-from desk.failpoints import failpoint
-from models.artefacts import put_in_place, read_json, sha256_of, sync_folder, write_bytes, write_draft
+from core.errors import ModelError, NoPromotedModelError
+from core.failpoints import failpoint
+from core.files import put_in_place, read_json, sync_folder, write_bytes, write_draft
+from core.integrity import sha256_of
 from models.registry.events import KINDS, SWITCHES, News, RegistryEvent, appended, as_file, read_events
-from models.registry.passports import passed_slots, recorded_passports, require_accepted, require_whole
+from models.registry.judged_files import passed_slots, recorded_passports, require_accepted, require_whole
 from models.registry.trials import Trials, count_trials, judging_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from models.judgement import Judgement
+    from models.gates.judgement import Judgement
 
 __all__ = ["KINDS", "Promoted", "Promotion", "Registry", "RegistryEvent"]
 
@@ -226,12 +227,13 @@ class Registry:
             self._append(self.events(), [News("rollback", slot, earlier or "", why, who)])
             return earlier
 
-    def restore(self, events: Sequence[RegistryEvent]) -> Path | None:
-        """Write the file anew from ``events``, all there are; return where the damaged one was put, None if there was none.
+    def restore(self, rows: Sequence[Mapping[str, Any]]) -> Path | None:
+        """Write the file anew from ``rows``, all events there are; return where the damaged one was put, None if there was none.
 
         Raises:
             ModelError: the file is whole, so there is nothing to restore.
         """
+        events = [RegistryEvent(**row) for row in rows]
         with self._locked():
             kept = None
             if self.path.exists():

@@ -6,8 +6,8 @@ import tomllib
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from desk.errors import ConfigError
-from desk.market import TrainSpec
+from core.errors import ConfigError
+from models.training.spec import TrainSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

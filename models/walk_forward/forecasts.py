@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from desk.errors import ModelError
-from models.artefacts import read_json, sha256_of, write_json
+from core.errors import ModelError
+from core.files import read_json, write_json
+from core.integrity import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from desk.market import DatasetRef
+    from core.candles import DatasetRef
 
 MODEL = "model"
 """Name of the walked-forward model among the forecasters; the others are baselines."""

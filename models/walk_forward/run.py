@@ -1,6 +1,6 @@
 """Walk forward: fit on the past, judge what follows, move on, and fit again; each fold as strangers to one another.
 
-A fold is a data set of its own (`models.walk_forward.view`), so each is trained, calibrated, exported and judged exactly as a
+A fold is a data set of its own (`models.datasets.folds`), so each is trained, calibrated, exported and judged exactly as a
 model that is to be served, in processes of their own. What is finished is kept: the same run killed and started again
 does only what is left.
 """
@@ -16,21 +16,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from desk.errors import DeskError, TrainingError
-from models.artefacts import read_json
-from models.candidate import spec_as_json
-from models.child import run_child
-from models.process import judge_in_process, train_in_process
+from core.child_process import run_child
+from core.errors import DeskError, TrainingError
+from core.files import read_json
+from models.datasets.folds import write_view
+from models.judging.run_judging import judge_in_process
+from models.training.candidate import spec_as_json
+from models.training.run_training import train_in_process
 from models.walk_forward.forecasts import known_forecasts, model_key
-from models.walk_forward.view import write_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from desk.market import DatasetRef, TrainSpec
+    from core.candles import DatasetRef
+    from models.datasets.folds import FoldBorders
     from models.gates import GateProfile
-    from models.progress import TrainProgress
-    from models.walk_forward.view import FoldBorders
+    from models.training.progress import TrainProgress
+    from models.training.spec import TrainSpec
 
 TRAINED, JUDGED = 0.7, 0.9
 """Shares of a fold's work that are done once it is trained, and judged; forecasting is the rest."""
@@ -246,7 +248,7 @@ class _Runner:
             lock = self._shared.setdefault(baselines, threading.Lock())
         with lock:  # the second configuration finds them made
             run_child(
-                "models.walk_forward.process",
+                "models.walk_forward.forecast_process",
                 job,
                 name=f"forecasting {candidate.name}",
                 log=candidate / "forecast.log",

@@ -4,7 +4,7 @@
 -- parameters   product, first, last
 -- result       the columns of feature_rows; the caller sees to their order
 --
--- feature_rows is the temporary view store/parts.py makes from a feature set: product, open_time, minute, close, is_filled and
+-- feature_rows is the temporary view store/month_cache.py makes from a feature set: product, open_time, minute, close, is_filled and
 -- the inputs as float32.
 select *
 from feature_rows

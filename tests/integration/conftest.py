@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 
-from desk.commands.children import child, free_port, listens, wait_for
+from desk.child_servers import child, free_port, listens, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

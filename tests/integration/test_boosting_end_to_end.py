@@ -10,16 +10,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from desk.config import load_settings
-from desk.market import TrainSpec
-from desk.runtime.models import load_models
-from models import process
+from core.settings import load_settings
 from models.gates import gate_profile
+from models.judging.run_judging import judge_in_process
 from models.passport.verify import verify
-from models.process import judge_in_process, train_in_process
 from models.registry import Registry
+from models.training import run_training
+from models.training.run_training import train_in_process
+from models.training.spec import TrainSpec
+from runtime.loaded_models import load_models
 
-_PLACE = Path(__file__).resolve().parents[1] / "unit" / "models" / "conftest.py"
+_PLACE = Path(__file__).resolve().parents[1] / "unit" / "conftest.py"
 _SPEC = importlib.util.spec_from_file_location("boosting_fixture", _PLACE)
 fixture = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(fixture)
@@ -40,7 +41,7 @@ def test_boosting_is_trained_judged_verified_and_served_like_the_networks(tmp_pa
     assert trained.candidate_id.startswith("boosting-all-")
     assert [(one.member, one.share) for one in told] == [(1, 0.5), (2, 1.0)]
     with monkeypatch.context() as nothing:
-        nothing.setattr(process, "run_child", lambda *_, **__: pytest.fail("trained again"))
+        nothing.setattr(run_training, "run_child", lambda *_, **__: pytest.fail("trained again"))
         assert train_in_process(SPEC, dataset, checkpoints) == trained
 
     folder = Path(trained.path)
@@ -54,7 +55,7 @@ def test_boosting_is_trained_judged_verified_and_served_like_the_networks(tmp_pa
 
     Registry(settings.paths.registry).record_judgement(judgement)
     known = SimpleNamespace(columns=fixture.COLUMNS, sha256="f" * 64, crosses_products=False)
-    monkeypatch.setattr("desk.runtime.models.feature_set", lambda _name: known)
+    monkeypatch.setattr("runtime.loaded_models.feature_set", lambda _name: known)
     loaded = load_models(settings, COINS)
     x_BTF = np.random.default_rng(0).normal(size=(3, 1, 31)).astype(np.float32)
     for product in COINS:

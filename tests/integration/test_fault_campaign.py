@@ -19,11 +19,11 @@ from benchmarks.fault_campaign import Campaign
 from benchmarks.fault_oracle import Truth, Untrue, Verdict, exported, judge
 from benchmarks.fault_plan import EXPORT_PLACES, FIRST_PLACE, LATE, LISTED_AT, REGISTRY_PLACES, Death, deaths, scene
 from benchmarks.faults import exchange_for
-from desk.errors import StoreBusyError
-from desk.exchange.faults import KINDS
-from desk.failpoints import PLACES
-from desk.market import MINUTE, Candle, Page, Span
-from desk.simulation import simulated_market
+from core.candles import MINUTE, Candle, Page, Span
+from core.errors import StoreBusyError
+from core.failpoints import PLACES
+from market.exchange.faults import KINDS
+from market.exchange.simulated_market import simulated_market
 from store.database import write_lock, write_transaction
 from store.feature_store import FeatureStore
 

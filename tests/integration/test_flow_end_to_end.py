@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desk.clock import ManualClock
-from desk.config import load_settings
-from desk.errors import ModelMismatchError
-from desk.market import MINUTE, Page, Span, TrainSpec
-from desk.runtime.loop import run_loop
-from desk.runtime.models import load_models
-from desk.runtime.options import LoopOptions
-from desk.simulation import simulated_market
+from core.candles import MINUTE, Page, Span
+from core.clock import ManualClock
+from core.errors import ModelMismatchError
+from core.settings import load_settings
+from market.exchange.simulated_market import simulated_market
 from models.gates import gate_profile
-from models.process import judge_in_process, train_in_process
+from models.judging.run_judging import judge_in_process
 from models.registry import Registry
+from models.training.run_training import train_in_process
+from models.training.spec import TrainSpec
+from runtime.loaded_models import load_models
+from runtime.loop import run_loop
+from runtime.options import LoopOptions
 from store.database import connect
 from store.feature_store import FeatureStore
 
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from desk.config import Settings
-    from desk.records import OutboxRow
-    from desk.runtime.models import Scores
+    from core.settings import Settings
+    from runtime.loaded_models import Scores
+    from store.signal_rows import OutboxRow
 
 pytestmark = pytest.mark.slow
 COINS = ("BTC-USD", "ETH-USD")

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from desk.config import Paths
-from desk.exchange.answers import last_bar
-from desk.exchange.app import Behaviour, Exchange
-from desk.exchange.command import build_markets
-from desk.exchange.limits import TokenBucket
-from desk.exchange.present import Present
-from desk.exchange.server import running
-from desk.market import MINUTE, Span
+from core.candles import MINUTE, Span
+from core.settings import Paths
+from desk.exchange import build_markets
+from market.exchange.app import Behaviour
+from market.exchange.clock import Present
+from market.exchange.responses import last_bar
+from market.exchange.server import running
+from market.exchange.state import Exchange
+from market.exchange.token_bucket import TokenBucket
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from desk.config import Paths
-from desk.market import Page, Span
-from desk.simulation import simulated_market
+from core.candles import Page, Span
+from core.settings import Paths
+from market.exchange.simulated_market import simulated_market
 from store.feature_store import FeatureStore
 from store.reader import Reader
 

@@ -9,22 +9,28 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from desk.errors import DatasetError, ModelError, TrainingError
-from desk.market import DatasetRef, TrainSpec
-from models import process
-from models.artefacts import as_json_bytes, sealed, sha256_of
-from models.dataset import load_dataset
+from core.errors import DatasetError, ModelError, TrainingError
+from core.files import as_json_bytes
+from core.integrity import sealed, sha256_of
+from models.datasets.dataset import load_dataset
 from models.gates import gate_profile
+from models.judging.run_judging import judge_in_process
 from models.passport.verify import verify
-from models.process import judge_in_process, train_in_process
 from models.registry import Registry
-from models.scorer import Scorer
+from models.serving.scorer import Scorer
+from models.training import run_training
+from models.training.run_training import train_in_process
+from models.training.spec import TrainSpec
 
-_PLACE = Path(__file__).resolve().parents[1] / "unit" / "models" / "conftest.py"
+if TYPE_CHECKING:
+    from core.candles import DatasetRef
+
+_PLACE = Path(__file__).resolve().parents[1] / "unit" / "conftest.py"
 _SPEC = importlib.util.spec_from_file_location("models_fixture", _PLACE)
 fixture = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(fixture)
@@ -62,7 +68,7 @@ def test_train_in_process_leaves_a_whole_candidate(trained, dataset):
 
 
 def test_train_in_process_again_reuses_the_candidate(trained, dataset, monkeypatch):
-    monkeypatch.setattr(process, "run_child", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(run_training, "run_child", lambda *_, **__: pytest.fail("trained again"))
     assert train_in_process(QUICK, dataset, Path(trained.path).parent) == trained
 
 
@@ -71,7 +77,9 @@ def test_train_killed_half_way_goes_on_to_the_same_bytes(trained, dataset, tmp_p
 
     def kill(progress):
         if progress.epoch == 2:
-            child = next(part for part in psutil.Process().children() if "models.train_process" in part.cmdline())
+            child = next(
+                part for part in psutil.Process().children() if "models.training.train_process" in part.cmdline()
+            )
             child.send_signal(signal.SIGKILL)
 
     with pytest.raises(TrainingError, match=r"lstm-BTC-USD.*SIGKILL"):
@@ -216,7 +224,7 @@ def test_judging_by_a_null_market_is_refused(tmp_path):
 def test_train_in_process_keeps_torch_out_of_the_caller():
     import subprocess
 
-    code = "import models.process, models.passport.verify, sys; sys.exit('torch' in sys.modules)"
+    code = "import models.training.run_training, models.passport.verify, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

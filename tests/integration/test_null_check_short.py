@@ -6,13 +6,13 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from desk.commands.null.worlds import PRODUCT, dataset_of
-from models.candidate import spec_as_json
 from models.gates import gate_profile
-from models.null.labels import BY_MINUTE
-from models.null.process import tried
-from models.null.universe import PLANTED_SET, Universe
-from models.presets import train_spec
+from models.training.candidate import spec_as_json
+from models.training.presets import train_spec
+from validation.null_market.shuffled_labels import BY_MINUTE
+from validation.null_market.simulated_dataset import PRODUCT, dataset_of
+from validation.null_market.universe import PLANTED_SET, Universe
+from validation.null_market.universe_process import tried
 
 pytestmark = pytest.mark.slow
 # two days of test say little about calibration: chance alone would show 0.05

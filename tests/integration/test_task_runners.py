@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from desk.commands.children import child, free_port, listens, wait_for
-from desk.config import load_settings
-from desk.market import DatasetRef, Page, Span
-from desk.providers.extras import install_command
-from desk.simulation import simulated_market
-from models.process import train_in_process
+from core.candles import DatasetRef, Page, Span
+from core.settings import load_settings
+from desk.child_servers import child, free_port, listens, wait_for
+from market.exchange.simulated_market import simulated_market
+from market.providers.extras import install_command
+from models.training.run_training import train_in_process
 from store.feature_store import FeatureStore
 from tasks.train import plan_trainings
 

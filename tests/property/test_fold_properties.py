@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from desk.errors import DatasetError
-from desk.market import HORIZON_MINUTES
-from models.walk_forward.view import FoldBorders
+from core.candles import HORIZON_MINUTES
+from core.errors import DatasetError
+from models.datasets.folds import FoldBorders
 from store.splits import MINUTES_OF_DAY, require_folds, walk_forward
 
 spans = st.tuples(st.integers(0, 30_000_000), st.integers(200, 2_000_000))

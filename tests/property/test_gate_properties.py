@@ -9,8 +9,8 @@ from functools import partial
 from hypothesis import assume, given, settings
 from hypothesis import strategies as some
 
-from models.bootstrap import Interval
 from models.gates import PROFILES, Evidence, gate_profile, judge_gates
+from models.statistics.bootstrap import Interval
 
 GOOD = Evidence(
     test_rows=150_000,

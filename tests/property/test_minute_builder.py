@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from desk.market import MINUTE, Candle, floor_minute
-from desk.providers.trades import MinuteBuilder, Trade
+from core.candles import MINUTE, Candle, floor_minute
+from market.providers.minute_builder import MinuteBuilder, Trade
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,9 +13,9 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from desk.market import MINUTE, Candle, Page, Span
+from core.candles import MINUTE, Candle, Page, Span
+from store.feature_sets import FEATURE_SETS
 from store.feature_store import FeatureStore
-from store.features import FEATURE_SETS
 from store.ledger import ANSWERED, FAILED, Window, recorded
 
 if TYPE_CHECKING:

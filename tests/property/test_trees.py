@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import expit
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from models.trees import BoostedTrees, Tree, bag, rounded_down, state_of
+from models.networks.trees import BoostedTrees, Tree, bag, rounded_down, state_of
 
 COINS, INPUTS, LEAVES = 3, 6, 8
 

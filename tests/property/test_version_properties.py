@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from desk.market import MINUTE, Candle, Page, Span
+from core.candles import MINUTE, Candle, Page, Span
 from store.feature_store import FeatureStore
-from store.queries import load_sql
+from store.sql_files import load_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from desk.config import Settings, load_settings
+from core.settings import Settings, load_settings
 from store.database import publish, write_transaction
-from store.queries import load_sql
 from store.schema import apply_schema
+from store.sql_files import load_sql
 
 START = datetime(2025, 3, 3, 0, 0, tzinfo=UTC)
 PRODUCTS = ("BTC-USD", "ETH-USD", "SOL-USD")

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from desk.clock import ManualClock
-from desk.errors import ExchangeUnavailableError
-from desk.market import MINUTE, Candle, Page, Span
-from desk.runtime.loop import SessionResult, run_loop
-from desk.runtime.models import LoadedModel, ProductModels
-from desk.runtime.options import LoopOptions
+from core.candles import MINUTE, Candle, Page, Span
+from core.clock import ManualClock
+from core.errors import ExchangeUnavailableError
+from runtime.loaded_models import LoadedModel, ProductModels
+from runtime.loop import SessionResult, run_loop
+from runtime.options import LoopOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from desk.config import Settings
-    from desk.records import OutboxRow
+    from core.settings import Settings
+    from store.signal_rows import OutboxRow
 
 START = datetime(2024, 3, 4, 12, 0, 5, tzinfo=UTC)
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from desk.errors import DatasetError
-from desk.risk.costs import Costs
-from desk.runtime.backtest import Tally, backtest, replay
-from desk.runtime.models import LoadedModel, ProductModels
-from desk.runtime.restore import engine_rules, fresh_engine
-from store.features import FeatureBlock, feature_set
+from core.errors import DatasetError
+from runtime.backtest import Tally, backtest, replay
+from runtime.loaded_models import LoadedModel, ProductModels
+from runtime.restored_state import engine_rules, fresh_engine
+from runtime.risk.execution_costs import Costs
+from store.feature_sets import FeatureBlock, feature_set
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from desk.config import Settings
+    from core.settings import Settings
 
 FIRST = int(datetime(2025, 1, 15, tzinfo=UTC).timestamp()) // 60
 MINUTES = 1500

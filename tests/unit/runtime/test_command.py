@@ -6,32 +6,32 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from desk.alerts.receiver import Receiver
-from desk.clock import SystemClock
-from desk.errors import AlertError, ConfigError, NoPromotedModelError
-from desk.providers import ExchangeClock
-from desk.runtime import command
+from core.clock import SystemClock
+from core.errors import AlertError, ConfigError, NoPromotedModelError
+from desk import run
+from market.providers import ExchangeClock
+from runtime.alerts.local_receiver import Receiver
 from store.database import connect
 
 if TYPE_CHECKING:
-    from desk.config import Settings
+    from core.settings import Settings
 
 runner = CliRunner()
 
 
 def test_kill_switch_commands_press_tell_and_let_go(settings: Settings) -> None:
-    assert "ON: odd market" in runner.invoke(command.kill_app, ["on", "--reason", "odd market"]).output
-    assert "kill switch is ON (file)" in runner.invoke(command.kill_app, ["status"]).output
-    refused = runner.invoke(command.kill_app, ["off"])
+    assert "ON: odd market" in runner.invoke(run.kill_app, ["on", "--reason", "odd market"]).output
+    assert "kill switch is ON (file)" in runner.invoke(run.kill_app, ["status"]).output
+    refused = runner.invoke(run.kill_app, ["off"])
     assert isinstance(refused.exception, ConfigError)
-    assert runner.invoke(command.kill_app, ["off", "--reason", "checked"]).exit_code == 0
-    told = runner.invoke(command.kill_app, ["status"]).output
+    assert runner.invoke(run.kill_app, ["off", "--reason", "checked"]).exit_code == 0
+    told = runner.invoke(run.kill_app, ["status"]).output
     assert "kill switch is off" in told
     assert told.count("\n") == 3
 
 
 def test_simulate_loss_prints_every_limit(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    command.simulate_loss()
+    run.simulate_loss()
     told = capsys.readouterr().out
     assert told.count("blocked") >= 7
     assert "LET THROUGH" not in told
@@ -42,7 +42,7 @@ def test_alerts_test_delivers_one_message_and_records_it(
 ) -> None:
     with Receiver() as receiver:
         monkeypatch.setenv("ALERT_URLS", receiver.url)
-        command.alerts_test()
+        run.alerts_test()
         assert len(receiver.messages) == 1
     assert "delivered to 1 target" in capsys.readouterr().out
     connection = connect(settings.paths.signals_db)
@@ -52,23 +52,23 @@ def test_alerts_test_delivers_one_message_and_records_it(
 
 def test_alerts_test_without_a_target_says_how_to_set_one(settings: Settings) -> None:
     with pytest.raises(AlertError, match="ALERT_URLS"):
-        command.alerts_test()
+        run.alerts_test()
 
 
 def test_run_without_a_promoted_model_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROVIDER", "synthetic")
     with pytest.raises(NoPromotedModelError, match="make train"):
-        command.run(iterations=1)
+        run.run(iterations=1)
 
 
 def test_clock_follows_the_setting(settings: Settings) -> None:
-    assert isinstance(command.open_clock(settings, 1), SystemClock)
-    exchange = command.open_clock(settings.model_copy(update={"clock": "exchange"}), 60)
+    assert isinstance(run.open_clock(settings, 1), SystemClock)
+    exchange = run.open_clock(settings.model_copy(update={"clock": "exchange"}), 60)
     assert isinstance(exchange, ExchangeClock)
     assert exchange.batch_minutes == 60
     exchange.close()
 
 
 def test_json_progress_is_one_line_a_step(capsys: pytest.CaptureFixture[str]) -> None:
-    command._json_progress(3, 10, "2024")
+    run._json_progress(3, 10, "2024")
     assert json.loads(capsys.readouterr().out) == {"done": 3, "total": 10, "note": "2024"}

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from desk.runtime.drift import DriftWatch, read_shares, stability_index, training_shares, write_shares
-from store.features import FeatureBlock
+from runtime.drift import DriftWatch, read_shares, stability_index, training_shares, write_shares
+from store.feature_sets import FeatureBlock
 
 if TYPE_CHECKING:
     from pathlib import Path

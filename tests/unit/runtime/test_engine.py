@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desk.market import MINUTE, Candle
-from desk.runtime.engine import Engine, MinuteInput, ensemble, session_of
-from desk.runtime.models import LoadedModel, ProductModels
-from desk.runtime.restore import engine_rules, fresh_engine, product_rules
+from core.candles import MINUTE, Candle
+from runtime.engine import Engine, MinuteInput, ensemble, session_of
+from runtime.loaded_models import LoadedModel, ProductModels
+from runtime.restored_state import engine_rules, fresh_engine, product_rules
 
 if TYPE_CHECKING:
-    from desk.config import Settings
+    from core.settings import Settings
 
 AT = datetime(2025, 1, 15, 12, tzinfo=UTC)
 WEIGHTS = {"lstm": 0.35, "transformer": 0.40}

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from desk.config import load_settings
+from core.settings import load_settings
 from store.database import connect
-from store.features import feature_set
+from store.feature_sets import feature_set
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import SimpleNamespace
 
-    from desk.config import Settings
+    from core.settings import Settings
 
 COLUMNS = feature_set("flow").columns
 OWN, MARKET, DAY = (COLUMNS.index(name) for name in ("return_15", "market_return_15", "return_1440"))

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from desk.clock import ManualClock
-from desk.config import Settings, load_settings
-from desk.errors import ModelMismatchError, NoPromotedModelError, PreflightError, ProviderError
-from desk.risk.kill_switch import KillSwitch
-from desk.runtime.loop import run_loop
-from desk.runtime.models import ProductModels
-from desk.runtime.options import LoopOptions
+from core.clock import ManualClock
+from core.errors import ModelMismatchError, NoPromotedModelError, PreflightError, ProviderError
+from core.settings import Settings, load_settings
+from runtime.loaded_models import ProductModels
+from runtime.loop import run_loop
+from runtime.options import LoopOptions
+from runtime.risk.kill_switch import KillSwitch
 from store.database import connect
-from store.features import feature_set
+from store.feature_sets import feature_set
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -206,7 +206,7 @@ def test_error_is_recorded_and_raised_again(settings: Settings, desk_play: Simpl
 
 
 def test_session_without_an_end_is_reported_as_a_crash_once(settings: Settings, desk_play: SimpleNamespace) -> None:
-    from desk.records import SessionRow
+    from store.signal_rows import SessionRow
     from store.signal_store import SignalStore
 
     store = SignalStore(settings.paths.signals_db)

@@ -13,22 +13,23 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from desk.clock import ManualClock
-from desk.errors import ModelError
-from desk.runtime.loop import run_loop
-from desk.runtime.models import load_models
-from desk.runtime.options import LoopOptions
-from models.artefacts import sealed, sha256_of, write_json
-from models.judgement import Judgement, ProductVerdict
+from core.clock import ManualClock
+from core.errors import ModelError
+from core.files import write_json
+from core.integrity import sealed, sha256_of
+from models.gates.judgement import Judgement, ProductVerdict
 from models.registry import Registry
+from runtime.loaded_models import load_models
+from runtime.loop import run_loop
+from runtime.options import LoopOptions
 from store.database import connect
-from store.features import feature_set
+from store.feature_sets import feature_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import SimpleNamespace
 
-    from desk.config import Settings
+    from core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
 PRODUCT, SLOT, MINUTES = "BTC-USD", "lstm:BTC-USD", 6
@@ -166,9 +167,9 @@ def watch(event, arguments):
         found.append(f"import {arguments[0]}")
 sys.addaudithook(watch)
 import numpy as np
-import desk.runtime.command
-from desk.config import load_settings
-from desk.runtime.models import load_models
+import desk.run
+from core.settings import load_settings
+from runtime.loaded_models import load_models
 loaded = load_models(load_settings(), ["BTC-USD"])["BTC-USD"].models["lstm"]
 width = len(loaded.scorer.manifest.columns)
 p_B = loaded.scorer.score(np.zeros((3, loaded.window_minutes, width), np.float32), "BTC-USD")

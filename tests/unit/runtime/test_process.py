@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desk.alerts.receiver import Receiver
-from desk.runtime.restore import limiter_memory
+from runtime.alerts.local_receiver import Receiver
+from runtime.restored_state import limiter_memory
 from store.database import connect
 from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
-    from desk.config import Settings
+    from core.settings import Settings
 
 DOUBLES = Path(__file__).with_name("conftest.py")
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,12 +30,12 @@ spec = importlib.util.spec_from_file_location("doubles", {str(DOUBLES)!r})
 doubles = importlib.util.module_from_spec(spec)
 sys.modules["doubles"] = doubles
 spec.loader.exec_module(doubles)
-from desk.config import load_settings
+from core.settings import load_settings
 settings = load_settings()
 """
 
 WEIGH = """
-import desk.runtime.command
+import desk.run
 result = doubles.play(settings, 30, batch=10)
 lines = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
 status = {name: int(lines[name].split()[0]) for name in ("VmHWM", "RssAnon", "RssFile")}
@@ -88,12 +88,12 @@ def test_kill_between_commit_and_send_is_made_good_by_the_next_start(settings: S
     with Receiver() as receiver:
         again = python(
             f"""
-from desk.alerts.notify import AppriseChild, Notifier
+from runtime.alerts.notifier import AppriseChild, Notifier
 from store.signal_store import SignalStore
 store = SignalStore(settings.paths.signals_db)
 notifier = Notifier(AppriseChild([{receiver.url!r}]), store.record_deliveries)
-from desk.runtime.loop import run_loop
-from desk.runtime.options import LoopOptions
+from runtime.loop import run_loop
+from runtime.options import LoopOptions
 start = doubles.START + timedelta(minutes=1)
 products = ("BTC-USD", "ETH-USD")
 run_loop(settings, provider=doubles.FakeProvider(), clock=doubles.ManualClock(start), scorers=doubles.scorers(products),

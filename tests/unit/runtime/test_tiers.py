@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from desk.runtime.tiers import TierRules, TierTracker
+from runtime.tiers import TierRules, TierTracker
 
 
 @pytest.mark.parametrize(

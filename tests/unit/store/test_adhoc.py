@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desk.config import Paths
-from desk.market import MINUTE, Span
+from core.candles import MINUTE, Span
+from core.settings import Paths
 from store.feature_store import FeatureStore
-from store.queries import headers
 from store.reader import Reader
 from store.signal_store import SignalStore
+from store.sql_files import headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from desk.market import Candle, Page
+    from core.candles import Candle, Page
 
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
 SPAN = Span(T0, T0 + timedelta(days=2))

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desk.config import Paths
-from desk.errors import StoreBusyError
-from desk.market import MINUTE, Span
+from core.candles import MINUTE, Span
+from core.errors import StoreBusyError
+from core.settings import Paths
 from store.database import write_lock
 from store.feature_store import FeatureStore
 from store.reader import Reader
@@ -24,7 +24,7 @@ from store.reader import Reader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from desk.market import Candle, Page
+    from core.candles import Candle, Page
 
 ROOT = Path(__file__).resolve().parents[3]
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
@@ -35,7 +35,7 @@ import sys
 from datetime import datetime, timedelta, UTC
 from decimal import Decimal
 from pathlib import Path
-from desk.market import MINUTE, Candle, Page, Span
+from core.candles import MINUTE, Candle, Page, Span
 from store.feature_store import FeatureStore
 path, product, pages = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 start, store = datetime(2024, 3, 1, tzinfo=UTC), FeatureStore(Path(sys.argv[1]))
@@ -160,9 +160,9 @@ def test_readers_of_the_copy_never_wait_nor_see_half_a_write(
 READER = """
 import sys, time
 from pathlib import Path
-from desk.config import Paths
-from desk.errors import StoreBusyError
-from desk.errors import StoreError
+from core.settings import Paths
+from core.errors import StoreBusyError
+from core.errors import StoreError
 from store.reader import Reader
 paths, queries, torn = Paths(Path(sys.argv[1])), 0, 0
 print("ready", flush=True)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desk.config import Paths
-from desk.errors import NotADatabaseError, StoreBusyError
+from core.errors import NotADatabaseError, StoreBusyError
+from core.settings import Paths
 from store.database import connect, publish
 from store.feature_store import FeatureStore
 from store.reader import Reader

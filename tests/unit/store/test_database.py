@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from duckdb import ConversionException
 
-from desk.config import Paths
-from desk.errors import NotADatabaseError, StoreBusyError, StoreError
+from core.errors import NotADatabaseError, StoreBusyError, StoreError
+from core.settings import Paths
 from store.database import connect, publish, write_lock, write_transaction
 from store.reader import Reader
 from store.schema import apply_schema

@@ -14,17 +14,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from desk.errors import DatasetError, StoreError
-from desk.market import HORIZON_MINUTES, MINUTE, Candle, Page, Span
-from store import parts as part_files
+from core.candles import HORIZON_MINUTES, MINUTE, Candle, Page, Span
+from core.errors import DatasetError, StoreError
+from store import month_cache as part_files
+from store.feature_sets import FEATURE_SETS
 from store.feature_store import FeatureStore
-from store.features import FEATURE_SETS
 from store.splits import Borders, walk_forward
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from desk.market import DatasetRef
+    from core.candles import DatasetRef
 
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
 MINUTES = 2_000

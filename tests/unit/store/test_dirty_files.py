@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 import pytest
 
-from desk.collect.importing import LAST_OF_FILE, import_file, import_order
+from market.ingest.import_file import LAST_OF_FILE, import_file, import_order
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desk.errors import DiskFullError
-from desk.market import MINUTE, Candle, Page, Span
+from core.candles import MINUTE, Candle, Page, Span
+from core.errors import DiskFullError
 from store.database import connect, write_transaction
 from store.feature_store import FeatureStore
 

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desk.collect.importing import restore_file
-from desk.collect.verifying import proofs
-from desk.config import load_settings
-from desk.errors import CandleFileError
-from desk.market import MINUTE, Candle, Page, Span
+from core.candles import MINUTE, Candle, Page, Span
+from core.errors import CandleFileError
+from core.settings import load_settings
+from market.ingest.import_file import restore_file
 from store.database import write_transaction
 from store.feature_store import FeatureStore
-from store.raw import file_digest
+from store.raw_export import file_digest
+from store.verify import proofs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from desk.config import Settings
-    from store.proof import Proof
+    from core.settings import Settings
+    from store.verification import Proof
 
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
 SPAN = Span(T0, T0 + 600 * MINUTE)

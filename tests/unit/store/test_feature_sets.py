@@ -15,21 +15,21 @@ import polars as pl
 import pytest
 from onnx import TensorProto, helper
 
-from desk.config import load_settings
-from desk.errors import ConfigError, ModelMismatchError
-from desk.market import MINUTE, Span
-from desk.runtime.models import load_models
-from models.artefacts import sha256_of
+from core.candles import MINUTE, Span
+from core.errors import ConfigError, ModelMismatchError
+from core.integrity import sha256_of
+from core.settings import load_settings
 from models.registry import Registry
+from runtime.loaded_models import load_models
+from store.feature_sets import FEATURE_SETS, SQL_ROOT, FeatureSet, feature_set, recorded_set
 from store.feature_store import FeatureStore
-from store.features import FEATURE_SETS, SQL_ROOT, FeatureSet, feature_set, recorded_set
-from store.queries import parse_header
+from store.sql_files import parse_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from desk.config import Settings
-    from desk.market import Candle, Page
+    from core.candles import Candle, Page
+    from core.settings import Settings
 
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
 SPAN = Span(T0, T0 + 400 * MINUTE)

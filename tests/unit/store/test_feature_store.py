@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desk.errors import DatasetError, StoreError
-from desk.market import MINUTE, Candle, Page, Span
+from core.candles import MINUTE, Candle, Page, Span
+from core.errors import DatasetError, StoreError
 from store.database import write_transaction
 from store.feature_store import TRIMS_PER_REBUILD, FeatureStore
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desk.market import MINUTE, Candle
+from core.candles import MINUTE, Candle
+from store.feature_sets import FEATURE_SETS
 from store.feature_store import FeatureStore
-from store.features import FEATURE_SETS
-from store.queries import load_sql
+from store.sql_files import load_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable

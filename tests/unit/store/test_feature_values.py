@@ -10,15 +10,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from desk.market import MINUTE, Candle, Span
+from core.candles import MINUTE, Candle, Span
+from store.feature_sets import FEATURE_SETS, FeatureBlock
 from store.feature_store import FeatureStore
-from store.features import FEATURE_SETS, FeatureBlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from desk.market import Page
+    from core.candles import Page
 
 T0 = datetime(2024, 3, 4, tzinfo=UTC)  # a Monday
 COLUMNS = FEATURE_SETS["seed39"].columns

@@ -10,14 +10,14 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from desk.market import MINUTE
+from core.candles import MINUTE
+from store.feature_sets import feature_set
 from store.feature_store import FeatureStore
-from store.features import feature_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from desk.market import Candle
+    from core.candles import Candle
 
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
 COINS = ("BTC-USD", "ETH-USD", "SOL-USD")

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from desk.market import MINUTE, Candle
+from core.candles import MINUTE, Candle
+from store.feature_sets import feature_set
 from store.feature_store import FeatureStore
-from store.features import feature_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from store.features import FeatureBlock
+    from store.feature_sets import FeatureBlock
 
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
 COLUMNS = feature_set("flow").columns

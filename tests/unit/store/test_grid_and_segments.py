@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from desk.market import MINUTE
+from core.candles import MINUTE
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from desk.market import Candle
+    from core.candles import Candle
 
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
 HOLE = datetime(2024, 5, 31, 22, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from desk.market import MINUTE, Candle, Page, Span
+from core.candles import MINUTE, Candle, Page, Span
 from store.ledger import (
     ANSWERED,
     FAILED,

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from desk.config import Paths
-from desk.errors import NotADatabaseError, StoreError
-from desk.market import MINUTE, Span
+from core.candles import MINUTE, Span
+from core.errors import NotADatabaseError, StoreError
+from core.settings import Paths
 from store.database import connect
 from store.feature_store import FeatureStore
-from store.queries import SQL_ROOT
 from store.reader import Reader
 from store.schema import SCHEMA_VERSION, apply_schema, migrations, schema_hash
 from store.signal_store import SignalStore
+from store.sql_files import SQL_ROOT
 
 if TYPE_CHECKING:
     import duckdb

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.parity import DifferenceError, candle_table, measure
-from store.features import FeatureSet
+from store.feature_sets import FeatureSet
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from store.queries import SQL_ROOT, statement
+from store.sql_files import SQL_ROOT, statement
 
 ROOT = Path(__file__).resolve().parents[3]
 CHANGE = re.compile(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from store.queries import headers
 from store.schema import objects
 from store.schema_doc import schema_markdown
+from store.sql_files import headers
 
 
 def test_schema_page_names_every_object_column_and_question() -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desk.market import MINUTE
-from desk.records import (
+from core.candles import MINUTE
+from store.database import connect, write_transaction
+from store.signal_rows import (
     DecisionRow,
     DeliveryRow,
     EquityRow,
@@ -20,7 +21,6 @@ from desk.records import (
     SignalRow,
     TickRows,
 )
-from store.database import connect, write_transaction
 from store.signal_store import SignalStore
 
 if TYPE_CHECKING:

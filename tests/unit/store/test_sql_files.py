@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from store.database import connect
-from store.features import FEATURE_SETS
-from store.queries import SQL_ROOT, headers, load_sql, parse_header, statement
+from store.feature_sets import FEATURE_SETS
 from store.schema import all_columns, apply_schema, objects
+from store.sql_files import SQL_ROOT, headers, load_sql, parse_header, statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

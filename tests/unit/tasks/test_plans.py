@@ -7,10 +7,11 @@ import logging
 
 import pytest
 
-from desk.config import load_settings
-from desk.errors import DatasetError, ExchangeUnavailableError, SpanError, TrainingError, UnknownProductError
-from desk.market import CandidateRef, DatasetRef
-from models.presets import PRESETS
+from core.candles import DatasetRef
+from core.errors import DatasetError, ExchangeUnavailableError, SpanError, TrainingError, UnknownProductError
+from core.settings import load_settings
+from models.training.presets import PRESETS
+from models.training.spec import CandidateRef
 from tasks.command_line import OneLine
 from tasks.features import products_in
 from tasks.market_data import BackfillResult, require_products

@@ -11,10 +11,11 @@ from unittest.mock import Mock
 
 import pytest
 
-from desk.config import load_settings
-from desk.errors import ModelError, UnknownProductError
-from desk.market import CandidateRef, DatasetRef
-from models.judgement import Judgement, ProductVerdict
+from core.candles import DatasetRef
+from core.errors import ModelError, UnknownProductError
+from core.settings import load_settings
+from models.gates.judgement import Judgement, ProductVerdict
+from models.training.spec import CandidateRef
 from tasks import promote
 from tasks.promote import candidates_of, promote_models, resolve_slots
 
@@ -98,7 +99,7 @@ class Book:
 def book(monkeypatch):
     kept = Book()
     monkeypatch.setattr(promote, "Registry", lambda _: kept)
-    monkeypatch.setattr(promote, "keep_history", lambda *_: None)
+    monkeypatch.setattr(promote, "mirror_registry", lambda *_: None)
     monkeypatch.setattr(promote, "get_run_logger", lambda: logging.getLogger("test"))
     kept.artifact = SimpleNamespace(text="")
     monkeypatch.setattr(

@@ -8,11 +8,11 @@ from typing import get_args
 import pytest
 from prefect import flow
 
-from desk.config import load_settings
-from desk.errors import ConfigError, TrainingError
-from desk.market import CandidateRef
+from core.errors import ConfigError, TrainingError
+from core.settings import load_settings
 from models.gates import PROFILES
-from models.presets import PRESETS
+from models.training.presets import PRESETS
+from models.training.spec import CandidateRef
 from tasks import train
 from tasks.command_line import run_from_shell
 from tasks.parameters import Architecture, Count, Profile

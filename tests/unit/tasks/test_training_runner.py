@@ -13,9 +13,10 @@ import pytest
 from prefect import flow
 from prefect.context import FlowRunContext, serialize_context
 
-from desk.config import load_settings
-from desk.errors import ConfigError, PlaceError, TrainingError
-from desk.market import CandidateRef, DatasetRef, TrainSpec
+from core.candles import DatasetRef
+from core.errors import ConfigError, PlaceError, TrainingError
+from core.settings import load_settings
+from models.training.spec import CandidateRef, TrainSpec
 from tasks import runner, train
 from tasks.features import latest_dataset
 from tasks.sharing import share
@@ -77,7 +78,7 @@ def test_worker_is_sent_nothing_that_needs_the_database(in_a_flow, tmp_path):
     program = (
         "import cloudpickle, sys, pathlib\n"
         f"task, parameters, flow = cloudpickle.loads(pathlib.Path({str(sent)!r}).read_bytes())\n"
-        "import models.process, models.sharing\n"
+        "import models.training.run_training, models.datasets.remote_dataset\n"
         "print(task.name, parameters['spec'].name, flow.name, [name for name in ('duckdb', 'store', 'torch') if name in sys.modules])"
     )
     environ = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}

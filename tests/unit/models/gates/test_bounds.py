@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from models.bootstrap import DayBootstrap, Interval
 from models.gates.bounds import (
     cautious_low,
     chance_calibration_error,
@@ -17,6 +16,7 @@ from models.gates.bounds import (
     is_number,
     is_whole,
 )
+from models.statistics.bootstrap import DayBootstrap, Interval
 
 
 def test_cautious_low_of_many_days_and_one_look_is_that_of_the_interval():

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
-from models.evaluate import break_even_accuracy
 from models.gates.feasibility import accuracy_needed, feasibility
+from models.statistics.metrics import break_even_accuracy
 
 MINUTES = np.arange(10_000) + 28_000_000 // 1440 * 1440
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from desk.errors import ConfigError
-from models.baselines import baseline_forecasts
-from models.bootstrap import DayBootstrap, Interval
-from models.dataset import load_dataset
-from models.evaluate import base_rate, calibration_error, equal_mass_bins, hits, log_losses
+from core.errors import ConfigError
+from models.datasets.dataset import load_dataset
 from models.gates import PROFILES, Evidence, GateProfile, gate_profile, is_real, judge_gates, refusals_by_profile
 from models.gates.checks import BASELINES
-from models.leaks.fit import calibrate_small, train_small
-from models.leaks.plants import renamed
+from models.judging.baselines import baseline_forecasts
+from models.statistics.bootstrap import DayBootstrap, Interval
+from models.statistics.metrics import base_rate, calibration_error, equal_mass_bins, hits, log_losses
+from validation.leakage.fit_checks import calibrate_small, train_small
+from validation.leakage.planted_datasets import renamed
 
 GOOD = Evidence(
     test_rows=12_000,

@@ -13,18 +13,20 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from desk.errors import DeskError, ModelMismatchError
-from desk.market import DatasetRef, TrainSpec
-from models import appraise
-from models.artefacts import as_json_bytes, seal_of, sealed, sha256_of, write_json
-from models.calibrate import fit_calibration
-from models.candidate import RECIPE, name_of, spec_as_json
-from models.dataset import load_dataset
+from core.candles import DatasetRef
+from core.errors import DeskError, ModelMismatchError
+from core.files import as_json_bytes, write_json
+from core.integrity import seal_of, sealed, sha256_of
+from models.datasets.dataset import load_dataset
+from models.datasets.scaler import fit_scaler
+from models.datasets.windows import gather, part_ends, window_view
 from models.gates import gate_profile
+from models.judging import appraise
 from models.passport import verify
-from models.scaler import fit_scaler
-from models.scorer import Scorer
-from models.window import gather, part_ends, window_view
+from models.serving.calibration import fit_calibration
+from models.serving.scorer import Scorer
+from models.training.candidate import RECIPE, name_of, spec_as_json
+from models.training.spec import TrainSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

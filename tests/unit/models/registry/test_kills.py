@@ -14,30 +14,31 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desk import failpoints
-from desk.collect.model_history import keep_history, restore_registry
-from desk.config import load_settings
-from desk.errors import ModelError, StoreError
-from desk.failpoints import PLACES, VARIABLE
-from models.artefacts import as_json_bytes, sealed, sha256_of
-from models.judgement import Judgement, ProductVerdict
+from core import failpoints
+from core.errors import ModelError, StoreError
+from core.failpoints import PLACES, VARIABLE
+from core.files import as_json_bytes
+from core.integrity import sealed, sha256_of
+from core.settings import load_settings
+from models.gates.judgement import Judgement, ProductVerdict
 from models.registry import Registry
 from models.registry.events import as_file
 from store.database import connect
 from store.feature_store import FeatureStore
-from store.queries import load_sql
+from store.registry_mirror import mirror_registry, restore_registry
+from store.sql_files import load_sql
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
-    from desk.config import Settings
+    from core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[4]
 SLOT = "lstm:BTC-USD"
 FILES = ("model.onnx", "passport.json", "curves.json", "baseline.json")
 SERVER = multiprocessing.get_context("forkserver")
 # every child is a process of its own, but need not import everything anew
-SERVER.set_forkserver_preload(["desk.collect.model_history", "desk.config", "pytest"])
+SERVER.set_forkserver_preload(["store.registry_mirror", "core.settings", "pytest"])
 
 
 def act(home: str, what: str, folder: str, armed: str) -> None:
@@ -50,7 +51,7 @@ def act(home: str, what: str, folder: str, armed: str) -> None:
         registry.promote(Path(folder), [SLOT], why="because", who="a test")
     else:
         registry.rollback(SLOT, why="because", who="a test")
-    keep_history(settings, registry)
+    mirror_registry(settings, registry)
 
 
 PLACES_OF = {
@@ -210,7 +211,7 @@ def test_full_disk_at_every_file_leaves_the_old_model_and_says_so(settings):
     code = f"""
 import resource, sys
 from pathlib import Path
-from desk.errors import DiskFullError
+from core.errors import DiskFullError
 from models.registry import Registry
 from models.registry.events import as_file
 registry = Registry(Path({str(settings.paths.registry)!r}))
@@ -243,12 +244,12 @@ def test_table_that_knows_more_than_the_file_refuses_and_restores_it(settings):
     content = json.loads(registry.path.read_text())
     registry.path.write_text(registry.path.read_text()[:400])
     with pytest.raises(ModelError, match="desk models restore"):
-        keep_history(settings, registry)
+        mirror_registry(settings, registry)
     # somebody who cuts the file skilfully is found out by the table
     registry.path.write_bytes(as_file(whole[:-1]))
     assert registry.serving(SLOT).model_id == "lstm-BTC-old-1"
     with pytest.raises(StoreError, match=r"holds 1 that it lacks.*desk models restore"):
-        keep_history(settings, registry)
+        mirror_registry(settings, registry)
     count, kept = restore_registry(settings, registry)
     assert (count, json.loads(registry.path.read_text())) == (len(whole), content)
     assert kept is not None and kept.exists()

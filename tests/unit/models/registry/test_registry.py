@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from desk.errors import ModelError, NoPromotedModelError
-from models import artefacts
-from models.artefacts import sealed, sha256_of
+from core import files
+from core.errors import ModelError, NoPromotedModelError
+from core.integrity import sealed, sha256_of
 from models.gates import GateResult
-from models.judgement import Judgement, ProductVerdict
+from models.gates.judgement import Judgement, ProductVerdict
 from models.registry import Registry
 
 SLOT = "lstm:BTC-USD"
@@ -161,7 +161,7 @@ def crash_at(monkeypatch, number: int) -> None:
 
         return step
 
-    monkeypatch.setattr(artefacts.os, "fsync", dying(artefacts.os.fsync))
+    monkeypatch.setattr(files.os, "fsync", dying(files.os.fsync))
     monkeypatch.setattr(Path, "replace", dying(Path.replace))
     monkeypatch.setattr(Path, "rename", dying(Path.rename))
     monkeypatch.setattr(Path, "mkdir", dying(Path.mkdir))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-from models.artefacts import sealed, sha256_of, write_json
+from core.files import write_json
+from core.integrity import sealed, sha256_of
 from models.gates import GateResult
-from models.judgement import Judgement, ProductVerdict
+from models.gates.judgement import Judgement, ProductVerdict
 from models.registry import Registry, recorded_passports
 from models.registry.trials import JudgedPart, candidate_of, uses_of
 

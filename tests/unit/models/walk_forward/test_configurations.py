@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from desk.errors import ConfigError
+from core.errors import ConfigError
 from models.walk_forward.configurations import parsed
 
 

@@ -12,26 +12,28 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from desk.errors import TrainingError
-from desk.market import CandidateRef, DatasetRef
-from desk.reports.walk_forward import walk_forward_document
-from desk.reports.walk_forward_tables import terminal_tables
-from models import baselines, process
-from models.artefacts import read_json
-from models.candidate import spec_from_json
-from models.dataset import load_dataset
+from core.candles import DatasetRef
+from core.errors import TrainingError
+from core.files import read_json
+from models.datasets.dataset import load_dataset
+from models.datasets.folds import FoldBorders, minutes_of
+from models.datasets.scaler import Scaler, fit_scaler
 from models.gates import GateProfile, gate_profile
-from models.presets import train_spec
-from models.scaler import Scaler, fit_scaler
+from models.judging import baselines
+from models.training import run_training
+from models.training.candidate import spec_from_json
+from models.training.presets import train_spec
+from models.training.spec import CandidateRef
 from models.walk_forward import run as walk_forward
-from models.walk_forward.figures import figures, walk_forward_record
+from models.walk_forward.forecast_process import forecast_baselines, forecast_model
 from models.walk_forward.forecasts import Forecasts, known_forecasts, one_after_another, read_forecasts, write_forecasts
-from models.walk_forward.process import forecast_baselines, forecast_model
 from models.walk_forward.run import Configuration, Plan, jobs, run
-from models.walk_forward.view import FoldBorders, minutes_of
+from models.walk_forward.summary import figures, walk_forward_record
+from reports.walk_forward.page import walk_forward_document
+from reports.walk_forward.tables import terminal_tables
 from store.splits import require_folds
 
-_PLACE = Path(__file__).resolve().parent.parent / "conftest.py"
+_PLACE = Path(__file__).resolve().parent.parent.parent / "conftest.py"
 _SPEC = importlib.util.spec_from_file_location("models_fixture", _PLACE)
 fixture = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(fixture)
@@ -41,14 +43,14 @@ PRODUCT = "BTC-USD"
 
 def _in_process(module, job, **_):
     """Do a child's work here."""
-    from models.judge import judge
-    from models.train_process import train
+    from models.judging.judge import judge
+    from models.training.train_process import train
 
     reference = DatasetRef(**job["dataset"])
-    if module == "models.train_process":
+    if module == "models.training.train_process":
         Path(job["folder"]).mkdir(parents=True, exist_ok=True)
         train(spec_from_json(job["spec"]), reference, Path(job["folder"]))
-    elif module == "models.judge_process":
+    elif module == "models.judging.judge_process":
         candidate = CandidateRef(**job["candidate"] | {"products": tuple(job["candidate"]["products"])})
         judge(candidate, reference, GateProfile(**job["gates"]), cost_bps=job["cost_bps"], trials=job["trials"])
     else:
@@ -78,7 +80,7 @@ def plan(home):
 def done(plan, home):
     steps = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process, "run_child", _in_process)
+        patch.setattr(run_training, "run_child", _in_process)
         patch.setattr(walk_forward, "run_child", _in_process)
         patch.setattr(baselines, "SHUFFLES", 20)
         found = run(plan, home / "runs", on_step=steps.append)
@@ -132,10 +134,10 @@ def test_each_fold_is_trained_on_its_own_past_alone(plan, done, home):
 
 def test_a_finished_run_is_read_back_without_any_training(plan, done, home, monkeypatch):
     def judge_only(module, job, **_):
-        assert module == "models.judge_process"  # reads back what it finds
+        assert module == "models.judging.judge_process"  # reads back what it finds
         _in_process(module, job)
 
-    monkeypatch.setattr(process, "run_child", judge_only)
+    monkeypatch.setattr(run_training, "run_child", judge_only)
     monkeypatch.setattr(walk_forward, "run_child", lambda *_, **__: pytest.fail("forecast again"))
     again = run(plan, home / "runs")
     assert [replace(one, training={}) for one in again] == [replace(one, training={}) for one in done]
@@ -161,7 +163,7 @@ def test_a_fold_that_fails_leaves_the_others_and_is_named(plan, done, home, monk
         )
 
     monkeypatch.setattr(walk_forward, "train_in_process", fail_first)
-    monkeypatch.setattr(process, "run_child", _in_process)
+    monkeypatch.setattr(run_training, "run_child", _in_process)
     monkeypatch.setattr(walk_forward, "run_child", _in_process)
     found = run(plan, home / "runs")
     assert [bool(one.error) for one in found] == [True, False]
@@ -224,7 +226,7 @@ def _rivals(sharp):
 
 @pytest.mark.parametrize(("sharp", "low", "high"), [((0.1, 0.0, 0.0, 0.0), 0.0, 0.01), ((0.0,) * 4, 0.1, 0.9)])
 def test_rivals_are_told_apart_only_where_one_is_better(sharp, low, high):
-    from models.walk_forward import figures as walk_forward_figures
+    from models.walk_forward import summary as walk_forward_figures
 
     whole = _rivals(sharp)
     found = walk_forward_figures._overfitting(whole, 0.0)
@@ -237,7 +239,7 @@ def test_rivals_are_told_apart_only_where_one_is_better(sharp, low, high):
 
 
 def test_record_of_several_configurations_shows_how_much_is_luck(record):
-    from models.walk_forward import figures as walk_forward_figures
+    from models.walk_forward import summary as walk_forward_figures
 
     whole = _rivals((0.1, 0.05, 0.0))
     one = record["results"][PRODUCT]["configurations"]["preset"]

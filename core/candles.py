@@ -1,0 +1,121 @@
+"""The words every room shares: spans of minutes, candles, model and data set references."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from core.errors import SpanError, UnknownProductError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from decimal import Decimal
+
+MINUTE = timedelta(minutes=1)
+HORIZON_MINUTES = 15
+FROM_TRADES = ":trades"
+"""Ends the source of a candle that was built from live trades and not told by the exchange itself."""
+
+
+def floor_minute(moment: datetime) -> datetime:
+    """Return the start of the UTC minute that ``moment`` lies in.
+
+    Raises:
+        SpanError: ``moment`` carries no time zone.
+    """
+    if moment.tzinfo is None:
+        msg = f"{moment.isoformat()} has no time zone; write it in UTC, such as {moment.isoformat()}+00:00"
+        raise SpanError(msg)
+    return moment.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def require_product(product: str) -> str:
+    """Return ``product`` if it looks like ``BASE-QUOTE`` in upper case.
+
+    Raises:
+        UnknownProductError: it does not.
+    """
+    base, _, quote = product.partition("-")
+    if not (base.isalnum() and quote.isalnum() and product == product.upper()):
+        msg = f"product {product!r} is not of the form BASE-QUOTE in upper case; write for example BTC-USD"
+        raise UnknownProductError(msg)
+    return product
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A half-open UTC interval ``[start, end)`` on the minute grid of candle open times.
+
+    Raises:
+        SpanError: an end before or at the start, a naive time, or a time off the grid.
+    """
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a span of whole UTC minutes."""
+        for moment in (self.start, self.end):
+            if floor_minute(moment) != moment:
+                msg = f"{moment.isoformat()} is not the start of a minute; leave out the seconds"
+                raise SpanError(msg)
+        if self.end <= self.start:
+            msg = (
+                f"the span ends at {self.end.isoformat()}, not after its start {self.start.isoformat()}; exchange them"
+            )
+            raise SpanError(msg)
+
+    @property
+    def minutes(self) -> int:
+        """Number of minutes, that is of possible candles."""
+        return (self.end - self.start) // MINUTE
+
+    def pages(self, page_minutes: int) -> Iterator[Span]:
+        """Cut into consecutive spans of at most ``page_minutes`` minutes, oldest first."""
+        start = self.start
+        while start < self.end:
+            end = min(start + page_minutes * MINUTE, self.end)
+            yield Span(start, end)
+            start = end
+
+    def __str__(self) -> str:
+        """Return ``2024-01-01 00:00 .. 2024-02-01 00:00``."""
+        return f"{self.start:%Y-%m-%d %H:%M} .. {self.end:%Y-%m-%d %H:%M}"
+
+
+@dataclass(frozen=True, slots=True)
+class Candle:
+    """One closed minute of one product; prices in the quote, volume in the base currency."""
+
+    product: str
+    open_time: datetime
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answered request: the window that was asked for and what came back.
+
+    ``candles`` are inside ``window``, oldest first, one per minute, none of them still open;
+    an empty tuple is the exchange's own word that it has nothing there.
+    """
+
+    product: str
+    window: Span
+    candles: Sequence[Candle]
+    known_at: datetime
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRef:
+    """Where an immutable data set lies; ``digest`` is the sha256 of its Parquet file."""
+
+    digest: str
+    path: str
+    manifest_path: str

@@ -1,0 +1,361 @@
+"""`desk sql`: any SQL on the published read copies, as a table, CSV, JSON, Markdown or a Parquet file."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+import os
+import re
+import sys
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from core.errors import ConfigError, StoreError
+from core.settings import load_settings
+from store.reader import Reader
+from store.schema import objects
+from store.sql_files import SQL_ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from store.reader import Row
+
+_MOST_ROWS = 200
+_MOST_RECORDS = 5
+"""Up to so many rows that are too wide are shown one value a line; more are shown in blocks of columns."""
+_KEYS = ("product", "open_time", "day", "start_time", "kind", "name", "session")
+"""Columns repeated in every block when they stand in front."""
+_UNLIMITED_WIDTH = 10_000
+remarks = Console(stderr=True)
+
+
+class Format(StrEnum):
+    """How the rows are printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+def sql(
+    query: Annotated[
+        str | None,
+        typer.Argument(help="SQL text, or the name of a worked question (see --list); a prompt when left out"),
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the SQL from a file")] = None,
+    output: Annotated[Format, typer.Option("--format", help="table, csv, json or markdown")] = Format.TABLE,
+    parquet: Annotated[Path | None, typer.Option(help="Write the rows to this Parquet file instead")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="name=value, for $name in the SQL; repeat it")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(help=f"Most rows to show; 0 for all. By default {_MOST_ROWS} of a table, all otherwise", min=0),
+    ] = None,
+    names: Annotated[bool, typer.Option("--list", help="List the worked questions in sql/adhoc")] = False,
+) -> None:
+    """Query candles, features, decisions and models; never waits for a flow and never breaks one.
+
+    Begin with: desk sql "from help". A moment is text in UTC or now(): desk sql "from features_at('BTC', now())"
+    """
+    if names:
+        _list()
+        return
+    given = _parameters(parameter or [])
+    with Reader(load_settings().paths) as reader:
+        if query is None and file is None and sys.stdin.isatty():
+            _prompt(reader)
+            return
+        text = _text(query, file)
+        try:
+            if parquet is not None:
+                reader.write_parquet(text, parquet, given)
+                remarks.print(f"wrote {parquet}", highlight=False, soft_wrap=True)
+                return
+            columns, rows = reader.stream(text, given)
+            _piped(columns, rows, output, limit)
+        except StoreError as error:
+            raise StoreError(explained(str(error), reader)) from error
+        if output is Format.TABLE:
+            remarks.print(f"[dim]{_copies(reader)}[/dim]", highlight=False)
+
+
+def _text(query: str | None, file: Path | None) -> str:
+    if file is not None:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            msg = f"{file} cannot be read ({why}); name another file with --file"
+            raise ConfigError(msg) from error
+    elif query is None:
+        text = sys.stdin.read()
+    else:
+        worked = SQL_ROOT / "adhoc" / f"{query}.sql"
+        text = worked.read_text(encoding="utf-8") if query.isidentifier() and worked.exists() else query
+    if not re.sub(r"--[^\n]*|[\s;]", "", text):
+        msg = 'there is no SQL to run; try: desk sql "from help", or desk sql --list for worked questions'
+        raise ConfigError(msg)
+    if query and query.isidentifier() and text == query:
+        near = difflib.get_close_matches(query, [path.stem for path in (SQL_ROOT / "adhoc").glob("*.sql")], 3)
+        hint = f"near it: {', '.join(near)}; " if near else ""
+        msg = f'no worked question is called {query}; {hint}desk sql --list names all, desk sql "from {query}" reads a table'
+        raise ConfigError(msg)
+    return text
+
+
+def _parameters(given: Sequence[str]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for pair in given:
+        name, sign, value = pair.partition("=")
+        if not sign or not name.isidentifier():
+            msg = f"{pair!r} is no parameter; write --parameter name=value and $name in the SQL"
+            raise ConfigError(msg)
+        found[name] = _number(value)
+    return found
+
+
+def _number(text: str) -> object:
+    if re.fullmatch(r"[+-]?\d{1,18}", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"[+-]?(\d+\.\d*|\.\d+)(e[+-]?\d+)?", text) else text
+
+
+def _list() -> None:
+    for path in sorted((SQL_ROOT / "adhoc").glob("*.sql")):
+        print(path.read_text(encoding="utf-8").splitlines()[0].removeprefix("-- "))
+
+
+def _copies(reader: Reader) -> str:
+    moment = reader.published_at()
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    size, unit = next((size, unit) for size, unit in _AGES if seconds >= 2 * size or size == 1)
+    return (
+        f"read copy of {' and '.join(reader.databases)}, {seconds / size:.0f} {unit} old ({moment:%Y-%m-%d %H:%M} UTC)"
+    )
+
+
+_AGES = ((86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+# --- errors
+
+
+def explained(text: str, reader: Reader) -> str:
+    """Return DuckDB's ``text`` as one line that says what is wrong and what to do about it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    first = re.sub(r"^(Catalog|Binder|Parser|Invalid Input|Conversion|IO) Error: ", "", lines[0]) if lines else text
+    missing = re.search(r"(?:Table|View|Table Function) with name (\S+) does not exist", first)
+    if missing:
+        return _not_there(missing[1].strip('"').rpartition(".")[2], reader)
+    if "read-only mode" in first:
+        return (
+            "the read copy is read-only: nothing here changes candles, decisions or models; keep rows of your own with "
+            "create temp table in one session, --parquet FILE, or --format csv"
+        )
+    if re.match(r'Referenced column "now" not found|Referenced column "now" was not found', first):
+        return "now is written now() in SQL: from features_at('BTC', now())"
+    rest = [line for line in lines[1:] if line.startswith(("Candidate", "Did you mean"))]
+    at = next((line for line in lines[1:] if re.match(r"LINE \d+:", line)), "")
+    return " ".join([first, *rest, f"(at {at[5:]})" if at else ""]).strip()
+
+
+def _not_there(name: str, reader: Reader) -> str:
+    everything = reader.names()
+    for database, command in (("signals", "make run-dry"), ("market", "make backfill")):
+        if name in objects(database) and name not in everything:
+            if database not in reader.databases:
+                return f"{name} belongs to the {database} database, which is not published yet; run: {command}, then desk publish"
+            return f"the read copy was made by older code and has no {name} yet; run: make features"
+    near = difflib.get_close_matches(name.lower(), everything, 4, 0.5)
+    near += [other for other in everything if name.lower() in other and other not in near][:4]
+    hint = f"near it: {', '.join(near)}" if near else "nothing is called alike"
+    return f'there is no table, view or macro {name}; {hint}. All of them: desk sql "from help"'
+
+
+# --- rows
+
+
+def _piped(columns: list[str], rows: Iterator[Row], output: Format, limit: int | None) -> None:
+    """Print; whoever reads the pipe may stop at any moment, as `head` does."""
+    try:
+        _show(columns, rows, output, limit)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # what is still buffered must not be tried again when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show(columns: list[str], rows: Iterator[Row], output: Format, limit: int | None) -> None:
+    most = (_MOST_ROWS if output is Format.TABLE else 0) if limit is None else limit
+    shown = islice(rows, most) if most else rows
+    if output is Format.CSV:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(shown)
+    elif output is Format.JSON:
+        _json(columns, shown)
+    elif output is Format.MARKDOWN:
+        _markdown(columns, shown)
+    else:
+        _table(columns, list(shown))
+    if most and next(rows, None) is not None:
+        sys.stdout.flush()
+        remarks.print(
+            f"the first {most} rows; there are more: --limit 0 shows all, --format csv or --parquet keep them"
+        )
+
+
+def _json(columns: list[str], rows: Iterator[Row]) -> None:
+    """Print a list of objects, one a line, without holding them all."""
+    opening = "["
+    for row in rows:
+        print(opening)
+        print("  " + json.dumps(dict(zip(columns, row, strict=True)), default=_plain), end="")
+        opening = ","
+    print("[]" if opening == "[" else "\n]")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        # a number where a float is exact, text where it would not be
+        return float(value) if Decimal(repr(float(value))) == value else str(value)
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _markdown(columns: list[str], rows: Iterator[Row]) -> None:
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for row in rows:
+        cells = (_cell(value).replace("|", "\\|").replace("\n", " ") for value in row)
+        print(f"| {' | '.join(cells)} |")
+
+
+def _table(columns: list[str], rows: list[Row]) -> None:
+    if not rows:
+        print(f"no rows ({', '.join(columns)})" if columns else "done")
+        return
+    cells = [[_cell(value) for value in row] for row in rows]
+    numeric = [all(_is_number(row[place]) for row in rows) for place in range(len(columns))]
+    is_terminal = sys.stdout.isatty()
+    width = Console().width if is_terminal else _UNLIMITED_WIDTH
+    widths = [max(len(name), *(len(line[place]) for line in cells)) for place, name in enumerate(columns)]
+    if sum(widths) + 2 * len(widths) <= width:
+        _print(_grid(columns, cells, numeric, range(len(columns))), width)
+    elif len(rows) <= _MOST_RECORDS:
+        _records(columns, cells, width)
+    else:
+        for block in _blocks(columns, widths, width):
+            _print(_grid(columns, cells, numeric, block), width)
+            print()
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float | Decimal) and not isinstance(value, bool))
+
+
+def _grid(columns: list[str], cells: list[list[str]], numeric: list[bool], block: Sequence[int]) -> Table:
+    table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for place in block:
+        table.add_column(columns[place], justify="right" if numeric[place] else "left", overflow="fold")
+    for line in cells:
+        table.add_row(*(line[place] for place in block))
+    return table
+
+
+def _records(columns: list[str], cells: list[list[str]], width: int) -> None:
+    for number, line in enumerate(cells, 1):
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, cell in zip(columns, line, strict=True):
+            table.add_row(name, cell)
+        if len(cells) > 1:
+            print(f"{'' if number == 1 else chr(10)}row {number}")
+        _print(table, width)
+
+
+def _blocks(columns: list[str], widths: list[int], width: int) -> list[list[int]]:
+    """Return which columns stand together; those in front that name the row stand in every block."""
+    keys: list[int] = []
+    for place, name in enumerate(columns):
+        if name not in _KEYS or sum(widths[key] + 2 for key in [*keys, place]) > width // 2:
+            break
+        keys.append(place)
+    room = width - sum(widths[key] + 2 for key in keys)
+    blocks: list[list[int]] = []
+    used = width
+    for place in range(len(keys), len(columns)):
+        if used + widths[place] + 2 > room:
+            blocks.append([*keys])
+            used = 0
+        blocks[-1].append(place)
+        used += widths[place] + 2
+    return blocks
+
+
+def _print(table: Table, width: int) -> None:
+    # by way of text: rich ends the whole process on a closed pipe, with status 1
+    sink = io.StringIO()
+    Console(
+        file=sink, width=width, force_terminal=sys.stdout.isatty(), highlight=False, markup=False, emoji=False
+    ).print(table)
+    lines = sink.getvalue().splitlines()
+    print("\n".join(line.rstrip() for line in lines))
+
+
+def _cell(value: Any) -> str:  # noqa: ANN401  # whatever type a column has
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        moment = value.astimezone(UTC) if value.tzinfo else value
+        form = "%Y-%m-%d %H:%M" if not (moment.second or moment.microsecond) else "%Y-%m-%d %H:%M:%S"
+        return f"{moment:{form}}"
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+# --- prompt
+
+
+def _prompt(reader: Reader) -> None:
+    try:
+        import readline  # noqa: F401, PLC0415  # gives input() a history; not in every Python
+    except ImportError:
+        remarks.print("no line history in this Python", style="dim")
+    remarks.print(f"{_copies(reader)}. End a statement with ; and the session with Ctrl-D. Try: from help;")
+    lines: list[str] = []
+    while True:
+        try:
+            lines.append(input("desk> " if not lines else "  ... "))
+            if lines in (["quit"], ["exit"]):
+                return
+            if lines[-1].rstrip().endswith(";"):
+                _answer(reader, "\n".join(lines))
+                lines = []
+        except EOFError:
+            print()
+            return
+        except KeyboardInterrupt:
+            print()
+            lines = []
+
+
+def _answer(reader: Reader, text: str) -> None:
+    try:
+        columns, rows = reader.stream(text)
+        _show(columns, rows, Format.TABLE, None)
+    except StoreError as error:
+        remarks.print(explained(str(error), reader), style="red", highlight=False, markup=False, soft_wrap=True)

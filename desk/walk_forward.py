@@ -1,0 +1,284 @@
+"""`desk walk-forward`: what a model trained again and again on the past would have said of what followed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import rich.table
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from core.candles import DatasetRef
+from core.errors import ConfigError, DatasetError
+from core.files import read_json, write_bytes, write_json
+from core.settings import Settings, load_settings
+from models.datasets.folds import FoldBorders, minutes_of
+from models.registry import Registry
+from models.registry.judging_terms import judging_terms
+from models.training.candidate import spec_as_json
+from models.training.presets import ALL_COINS, train_spec
+from models.training.spec import TrainSpec
+from models.walk_forward.configurations import parsed
+from models.walk_forward.run import Configuration, Done, Plan, Step, run
+from models.walk_forward.summary import walk_forward_record
+from reports.page.document import Table
+from store.feature_sets import recorded_set
+from store.feature_store import FeatureStore
+from store.rebuild import recorded
+from store.splits import WALK_FORWARD_FOLDS, require_folds
+
+console = Console()
+remarks = Console(stderr=True)
+
+
+def walk_forward(
+    products: Annotated[
+        str | None, typer.Option(help="Comma separated, such as BTC-USD,ETH; all of the data set when left out")
+    ] = None,
+    architecture: Annotated[str, typer.Option(help="lstm, lstm_one_way, boosting or transformer")] = "lstm",
+    folds: Annotated[int, typer.Option(help="Folds of equal length over the last half of the span")] = (
+        WALK_FORWARD_FOLDS
+    ),
+    rolling: Annotated[
+        int | None, typer.Option(metavar="DAYS", help="Fit each fold on so many days; on all before it when left out")
+    ] = None,
+    configurations: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML: a table named configuration for each to be tried")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE[,...]", help="One configuration; again for the next; or: preset"),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs; EPOCHS when left out")] = None,
+    stride: Annotated[int | None, typer.Option(help="Train on every n-th minute; TRAIN_STRIDE when left out")] = None,
+    every: Annotated[int, typer.Option(help="Judge every n-th minute: labels overlap 15 times")] = 5,
+    test_part: Annotated[
+        bool | None,
+        typer.Option(
+            "--test-part/--no-test-part",
+            help="Also walk over the data set's test part; by default only if one configuration is tried",
+        ),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(metavar="HASH", help="Data set; the newest when left out")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON instead of tables")] = False,
+) -> None:
+    """Train again for each fold on what lies before it, judge on what follows, and say by fold what came of it.
+
+    Each fold is a model of its own: scaler, early stopping and calibration from its own past, purged by the horizon, served
+    as the exported graph, beside baselines trained on the same rows. Nothing is promoted. Of several configurations it
+    also says how likely the best one is best by luck (PBO, deflated Sharpe ratio); each counts as a trial in the registry.
+    Killed and started again by the same command it does only what is left. Status 1 if a fold failed.
+    """
+    settings = load_settings()
+    reference = _dataset(settings, dataset)
+    manifest = read_json(Path(reference.manifest_path))
+    tried = parsed(set_ or [], configurations)
+    keeps_test = test_part if test_part is not None else len(tried) == 1
+    coins = _coins(settings, manifest, products)
+    borders = _borders(reference, manifest, folds, rolling, every, keeps_test=keeps_test)
+    terms = judging_terms(settings)
+    chosen = _chosen(settings, architecture, epochs, stride)
+    plan = Plan(
+        reference,
+        coins,
+        borders,
+        tuple(_configuration(settings, architecture, coins, name, chosen | more) for name, more in tried.items()),
+        terms.profile,
+        terms.cost_bps,
+    )
+    began = time.monotonic()
+    with _bar(plan) as on_step:
+        done = run(
+            plan,
+            settings.paths.home / "models" / "walk_forward",
+            workers=settings.train_workers,
+            memory_gb=settings.train_memory_gb,
+            on_step=on_step,
+        )
+    registry = Registry(settings.paths.registry)
+    _record_trials(registry, plan, done)
+    record = walk_forward_record(plan, done, trials=registry.trials(), manifest=manifest) | {
+        "rolling_days": rolling,
+        "walks_over_test_part": keeps_test,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    paths = _write(settings, record)
+    _show(record, paths, as_json=as_json)
+    if any(one.error for one in done):
+        raise typer.Exit(1)
+
+
+def _dataset(settings: Settings, digest: str | None) -> DatasetRef:
+    paths = settings.paths
+    if not paths.market_db.exists():
+        msg = f"{paths.market_db} does not exist yet, so there is no data set; run: make backfill, then make features"
+        raise DatasetError(msg)
+    store = FeatureStore(paths.market_db)
+    if digest is None:
+        found = store.latest_dataset()
+        features = read_json(Path(found.manifest_path))["feature_set"]
+        recorded_set(features["name"], features["sha256"], settings.feature_set)
+        return found
+    row = recorded(store, digest)
+    path = paths.home / row["path"]
+    if not path.exists():
+        msg = f"the data set {row['digest'][:16]} is recorded, its file {path} is gone; run: desk dataset rebuild {row['digest'][:16]}"
+        raise DatasetError(msg)
+    return DatasetRef(row["digest"], str(path), str(path.with_suffix(".json")))
+
+
+def _coins(settings: Settings, manifest: dict[str, Any], names: str | None) -> tuple[str, ...]:
+    there = tuple(manifest["products"])
+    wanted = settings.resolve_products(names) if names else there
+    if missing := [product for product in wanted if product not in there]:
+        msg = (
+            f"the data set {manifest['digest'][:16]} holds {', '.join(there)}, not {', '.join(missing)}; name those it holds, "
+            f"or backfill them and build it again: make backfill, make features"
+        )
+        raise DatasetError(msg)
+    return wanted
+
+
+def _borders(
+    reference: DatasetRef,
+    manifest: dict[str, Any],
+    folds: int,
+    rolling: int | None,
+    every: int,
+    *,
+    keeps_test: bool,
+) -> tuple[FoldBorders, ...]:
+    if rolling is not None and rolling < 1:
+        msg = (
+            f"--rolling {rolling} leaves nothing to fit on; give the days each fold is fitted on, such as --rolling 90"
+        )
+        raise ConfigError(msg)
+    first, end = minutes_of(reference)
+    if not keeps_test:
+        # what is chosen by looking at the folds must find its test part unseen
+        end = min(end, _minute(manifest["borders"]["test"]))
+    found = require_folds(first, end, folds, rolling_minutes=None if rolling is None else rolling * 1440)
+    return tuple(
+        FoldBorders(fold.train_start, fold.early_stop, fold.calibration, fold.test_start, fold.test_end, every)
+        for fold in found
+    )
+
+
+def _minute(moment: str) -> int:
+    return int(datetime.fromisoformat(moment).timestamp()) // 60
+
+
+def _chosen(settings: Settings, architecture: str, epochs: int | None, stride: int | None) -> dict[str, Any]:
+    """Return what settings and options say; boosting, and any preset but ``market``, bring their own."""
+    chosen: dict[str, Any] = {"budget_seconds": settings.train_budget_seconds}
+    if settings.train_preset == "market" and architecture != "boosting":
+        stride = settings.transformer_stride if architecture == "transformer" else settings.train_stride
+        chosen |= {"epochs": settings.epochs, "stride": stride, "members": settings.train_members}
+    told = {"epochs": epochs, "stride": stride}
+    return chosen | {name: value for name, value in told.items() if value is not None}
+
+
+def _configuration(
+    settings: Settings, architecture: str, products: tuple[str, ...], name: str, changes: dict[str, Any]
+) -> Configuration:
+    groups = [products] if architecture in ALL_COINS else [(product,) for product in products]
+    told = {"seed": settings.train_seed} | changes
+    specs = tuple(train_spec(architecture, group, preset=settings.train_preset, **told) for group in groups)
+    return Configuration(name, changes, specs)
+
+
+def _record_trials(registry: Registry, plan: Plan, done: list[Done]) -> None:
+    """Record each configuration whose folds are all there as one trial for each of its models; once, however often run."""
+    known = {(event.kind, event.model_id) for event in registry.events()}
+    for number, configuration in enumerate(plan.configurations):
+        for spec in configuration.specs:
+            folds = [one for one in done if one.job.configuration == number and one.job.spec == spec]
+            model_id = _trial_id(plan, spec)
+            if any(one.error for one in folds) or ("trial", model_id) in known:
+                continue
+            registry.record("trial", spec.architecture, model_id, _trial_words(plan, spec, configuration.name))
+
+
+def _trial_id(plan: Plan, spec: TrainSpec) -> str:
+    told = [plan.base.digest, [asdict(fold) for fold in plan.folds], spec_as_json(spec), plan.cost_bps]
+    return f"walk-forward-{spec.name}-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]}"
+
+
+def _trial_words(plan: Plan, spec: TrainSpec, name: str) -> str:
+    """Tell it in the words `models.registry.trials` reads: which minutes of which coins were looked at."""
+    start, end = (
+        datetime.fromtimestamp(60 * minute, UTC).isoformat() for minute in (plan.folds[0].test, plan.folds[-1].end)
+    )
+    told = name.replace(" ", "").replace("=", ":")
+    return (
+        f"walk-forward over {len(plan.folds)} folds configuration={told} dataset={plan.base.digest[:16]} "
+        f"test={start}/{end} of={','.join(spec.products)}"
+    )
+
+
+@contextmanager
+def _bar(plan: Plan) -> Iterator[Callable[[Step], None]]:
+    """Show how far all jobs are, by their length, and what each says when it ends."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    shares: dict[tuple[int, int, str], float] = {}
+    with Progress(*columns, TimeRemainingColumn(), console=remarks, speed_estimate_period=600) as bar:
+        task = bar.add_task("walking forward", total=1.0)
+
+        def on_step(step: Step) -> None:
+            job = step.job
+            shares[job.configuration, job.fold, job.spec.name] = job.weight * step.share
+            where = f"{job.spec.name}, fold {job.fold + 1} of {len(plan.folds)}"
+            if len(plan.configurations) > 1:
+                where += f", {plan.configurations[job.configuration].name}"
+            bar.update(task, completed=sum(shares.values()), description=f"{where}: {step.words}"[:100])
+            if step.share >= 1:
+                bar.console.print(f"{where}: {step.words}", highlight=False, soft_wrap=True)
+
+        yield on_step
+
+
+def _write(settings: Settings, record: dict[str, Any]) -> tuple[Path, Path]:
+    from reports.walk_forward.page import walk_forward_document  # noqa: PLC0415  # plotting takes a second; --help need not wait
+
+    folder = settings.paths.reports / "walk_forward"
+    page, data = folder / f"{record['run_id']}.html", folder / f"{record['run_id']}.json"
+    write_json(data, record)
+    write_bytes(page, walk_forward_document(record).html().encode())
+    return page, data
+
+
+def _show(record: dict[str, Any], paths: tuple[Path, Path], *, as_json: bool) -> None:
+    from reports.walk_forward.tables import terminal_tables  # noqa: PLC0415  # the same
+
+    if as_json:
+        print(json.dumps(record, indent=1))
+        return
+    # a pipe must not cut a row in two
+    screen = console if console.is_terminal else Console(width=250)
+    for title, table, notes in terminal_tables(record):
+        screen.print(f"\n[bold]{title}[/bold]")
+        screen.print(_rich(table))
+        for note in notes:
+            screen.print(note, highlight=False)
+    for failure in record["failures"]:
+        screen.print(f"failed: {failure}", style="red", soft_wrap=True, highlight=False)
+    for path in paths:
+        screen.print(f"wrote {path}", soft_wrap=True, highlight=False)
+
+
+def _rich(table: Table) -> rich.table.Table:
+    shown = rich.table.Table(box=None, header_style="bold", pad_edge=False)
+    for name in table.columns:
+        shown.add_column(name, overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(cell if isinstance(cell, str) else cell.text for cell in row))
+    return shown

@@ -1,0 +1,1 @@
+"""Candles from outside: providers, the local exchange, ingestion and the probe."""

@@ -1,0 +1,366 @@
+"""A local Coinbase: the Advanced Trade REST API over loopback, for demos, tests and users without a key.
+
+It speaks the wire format of the real one (strings, newest first, the 350 cap, JWTs, token buckets, 429 pages) and
+says in every answer what it is: ``x-desk-market`` names the market on candles and on the time, ``x-desk-clock`` is
+``simulated`` when its present is not the machine's, ``x-desk-now`` is that present in milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from core.errors import ConfigError
+from market.exchange import responses
+from market.exchange.behaviour import Behaviour, buckets, too_wide
+from market.exchange.faults import Answer, error, spoil, spoil_rows, too_many, unauthorized
+from market.exchange.state import Exchange
+from market.exchange.trade_tape import as_published
+from market.exchange.websocket import stream_routes
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+
+    from market.exchange.faults import FaultPlan
+    from market.exchange.simulated_market import Market
+    from market.exchange.token_bucket import TokenBucket
+
+__all__ = ["BASE_PATH", "Behaviour", "Exchange", "build_app"]
+
+BASE_PATH = "/api/v3/brokerage"
+_DATA_FAULTS = frozenset({"duplicates", "disorder", "outside", "revised", "late_hole"})
+_BAD_PRODUCT = "product_id argument is invalid"
+_MOST_LEVELS = 1000
+
+
+class _RefusedError(Exception):
+    """Carries the answer that refuses a request."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.body)
+        self.answer = answer
+
+
+def build_app(exchange: Exchange) -> Starlette:
+    """Return the ASGI application: both twins of every path, and the controls under ``/_control``."""
+    twins = {
+        "/products/{product}/candles": _candles,
+        "/products/{product}/ticker": _ticker,
+        "/products/{product}": _product,
+        "/products": _products,
+        "/product_book": _book,
+    }
+    routes = [Route(f"{BASE_PATH}/time", _door(exchange, _time, "open"))]
+    for path, handler in twins.items():
+        routes.append(Route(f"{BASE_PATH}{path}", _door(exchange, handler, "private")))
+        routes.append(Route(f"{BASE_PATH}/market{path}", _door(exchange, handler, "public")))
+    routes.append(Route(f"{BASE_PATH}/best_bid_ask", _door(exchange, _best_bid_ask, "private")))
+    routes.append(Route(f"{BASE_PATH}/key_permissions", _door(exchange, _permissions, "private")))
+    return Starlette(routes=[*routes, *_controls(exchange), *stream_routes(exchange)])
+
+
+def _door(
+    exchange: Exchange, handler: Callable[[Exchange, Request], Answer], surface: Literal["open", "public", "private"]
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint: token, rate, fault, then the handler; each answer is counted and labelled."""
+
+    async def endpoint(request: Request) -> Response:
+        exchange.counts[f"{surface}_requests"] += 1
+        # one present for the whole answer: a client judges by it which rows are closed
+        now = request.state.now = exchange.present.now()
+        response = _answered(exchange, handler, surface, request)
+        exchange.counts[f"status_{response.status_code}"] += 1
+        response.headers["x-desk-clock"] = "simulated" if exchange.present.is_simulated else "machine"
+        response.headers["x-desk-now"] = str(int(now.timestamp() * 1000))
+        if surface != "private":
+            response.headers["cache-control"] = "public, max-age=14400"
+        return response
+
+    return endpoint
+
+
+def _answered(
+    exchange: Exchange, handler: Callable[[Exchange, Request], Answer], surface: str, request: Request
+) -> Response:
+    path = request.url.path
+    if not _is_known_key(exchange, surface, request):
+        return unauthorized().response()
+    if surface != "open" and not _admitted(exchange, surface):
+        shape = exchange.behaviour
+        return too_many(shape.limit_body, shape.limit_retry_after, _limit_headers(exchange, surface)).response()
+    plan = exchange.faults.pick(path)
+    request.state.plan = plan
+    try:
+        answer = handler(exchange, request)
+    except _RefusedError as refusal:
+        answer = refusal.answer
+    if plan is not None and plan.kind not in _DATA_FAULTS:
+        return spoil(answer, plan)
+    return answer.response()
+
+
+def _is_known_key(exchange: Exchange, surface: str, request: Request) -> bool:
+    header, shape = request.headers.get("authorization", ""), exchange.behaviour
+    if surface != "private" and not (surface == "public" and shape.public_checks_tokens and header):
+        return True
+    return exchange.checker.accepts(
+        request.method,
+        request.url.path,
+        header,
+        leeway=shape.token_leeway_seconds,
+        nonce_once=shape.nonce_once,
+    )
+
+
+def _bucket(exchange: Exchange, surface: str) -> TokenBucket:
+    return exchange.private if surface == "private" else exchange.public
+
+
+def _admitted(exchange: Exchange, surface: str) -> bool:
+    return _bucket(exchange, surface).take()
+
+
+def _limit_headers(exchange: Exchange, surface: str) -> dict[str, str]:
+    if not exchange.behaviour.limit_headers:
+        return {}
+    bucket = _bucket(exchange, surface)
+    return {
+        "x-ratelimit-limit": f"{bucket.rate:g}",
+        "x-ratelimit-remaining": str(bucket.remaining),
+        "x-ratelimit-reset": "1",
+    }
+
+
+def _json(content: object) -> Answer:
+    return Answer(json.dumps(content, separators=(",", ":")))
+
+
+def _refuse(details: str) -> NoReturn:
+    raise _RefusedError(error(400, "INVALID_ARGUMENT", details))
+
+
+def _time(exchange: Exchange, request: Request) -> Answer:
+    now = request.state.now
+    millis = int(now.timestamp() * 1000)
+    body = {"iso": now.strftime("%Y-%m-%dT%H:%M:%SZ"), "epochSeconds": str(millis // 1000), "epochMillis": str(millis)}
+    return Answer(json.dumps(body), headers=(("x-desk-market", exchange.kinds),))
+
+
+def _candles(exchange: Exchange, request: Request) -> Answer:
+    name, query = request.path_params["product"], request.query_params
+    shape, now = exchange.behaviour, request.state.now
+    market = _book_of(exchange, name)
+    if market is None:
+        raise _RefusedError(_unknown_candles(exchange, name))
+    minutes = _granularity(query.get("granularity", ""))
+    first, end = _window(shape, query.get("start", ""), query.get("end", ""), minutes, now)
+    if name in shape.delisted:
+        _served(shape.delisted_candles_status, name)
+    if end * minutes <= market.first_minute:
+        _served(shape.before_listing_status, name)
+    visible = responses.visible_rows(market, first * minutes, end * minutes, now)
+    visible = as_published(market, visible, now, shape.published_after_seconds, shape.settles_after_seconds)
+    rows = responses.coarser(visible, minutes)
+    lines = responses.candle_lines(rows)
+    most = min(_limit(query.get("limit", ""), shape.cap), len(lines))
+    lines = lines[:most] if shape.limit_keeps == "newest" else lines[len(lines) - most :]
+    plan: FaultPlan | None = request.state.plan
+    if plan is not None and plan.kind in _DATA_FAULTS:
+        exchange.faults.note(plan, rows, len(lines))
+        lines = spoil_rows(lines, rows, plan)
+    exchange.counts["candles"] += len(lines)
+    return Answer(f'{{"candles":[{",".join(lines)}]}}', headers=(("x-desk-market", market.kind),))
+
+
+def _book_of(exchange: Exchange, name: str) -> Market | None:
+    """Return the market whose trades a product shows; ``BTC-USDC`` shows those of ``BTC-USD``."""
+    if name not in exchange.markets and name.endswith("-USDC") and exchange.behaviour.usdc_aliases:
+        name = name.removesuffix("C")
+    return exchange.markets.get(name)
+
+
+def _unknown_candles(exchange: Exchange, name: str) -> Answer:
+    return _not_offered(exchange.behaviour.unknown_candles_status, name)
+
+
+def _not_offered(status: int, name: str) -> Answer:
+    if status == 400:
+        return error(400, "INVALID_ARGUMENT", _BAD_PRODUCT)
+    return error(404, "NOT_FOUND", f"Product {name} not supported")
+
+
+def _served(status: int, name: str) -> None:
+    """Go on for 200, refuse with any other status."""
+    if status != 200:
+        raise _RefusedError(_not_offered(status, name))
+
+
+def _granularity(text: str) -> int:
+    if text in responses.GRANULARITIES:
+        return responses.GRANULARITIES[text]
+    if text in ("", "UNKNOWN_GRANULARITY"):
+        _refuse("granularity argument is invalid ")
+    raise _RefusedError(error(400, "unknown", f'parsing field "granularity": "{text}" is not a valid value'))
+
+
+def _window(shape: Behaviour, start_text: str, end_text: str, minutes: int, now: datetime) -> tuple[int, int]:
+    """Return the half-open range of buckets asked for, or refuse it."""
+    step = minutes * 60
+    if not (start_text or end_text or shape.window_required):
+        last = int(now.timestamp()) // step
+        return last - shape.cap + 1, last + 1
+    if not (start_text.isdigit() and end_text.isdigit()):
+        _refuse("start argument is invalid - invalid start timestamp")
+    start, end = int(start_text), int(end_text)
+    if too_wide(shape, start, end, step):
+        _refuse(f"start and end argument is invalid - number of candles requested should be less than {shape.cap}")
+    if end < start:
+        _refuse("start and end argument is invalid - start should be before end")
+    first, after = buckets(shape, start, end, step)
+    return first, max(after, first)
+
+
+def _limit(text: str, most: int) -> int:
+    if not text:
+        return most
+    if not text.isdigit():
+        raise _RefusedError(error(400, "unknown", f'parsing field "limit": "{text}" is not a valid value'))
+    return min(int(text), most)
+
+
+def _market(exchange: Exchange, name: str, details: str) -> Market:
+    market = exchange.markets.get(name)
+    if market is None:
+        raise _RefusedError(error(404, "NOT_FOUND", details))
+    return market
+
+
+def _product(exchange: Exchange, request: Request) -> Answer:
+    name = request.path_params["product"]
+    if _book_of(exchange, name) is None:
+        raise _RefusedError(_not_offered(404, name))
+    return _json(_page(exchange, name, request.state.now))
+
+
+def _page(exchange: Exchange, name: str, now: datetime) -> dict[str, object]:
+    """Return a product's page, which names the book it shows and the other names of its own."""
+    market = _book_of(exchange, name)
+    assert market is not None  # noqa: S101  # the caller has looked
+    page, shape = responses.product(market, now), exchange.behaviour
+    if name != market.product:
+        page |= {"product_id": name, "quote_currency_id": "USDC", "alias": market.product}
+    elif shape.usdc_aliases and name.endswith("-USD") and f"{name}C" not in exchange.markets:
+        page |= {"alias_to": [f"{name}C"]}
+    if name in shape.delisted:
+        page |= {"status": "delisted", "trading_disabled": True, "is_disabled": True}
+    return page
+
+
+def _products(exchange: Exchange, request: Request) -> Answer:
+    wanted = request.query_params.getlist("product_ids")
+    now = request.state.now
+    pages = [_page(exchange, name, now) for name in exchange.markets if not wanted or name in wanted]
+    return _json({"products": pages, "num_products": len(pages), "pagination": None})
+
+
+def _book(exchange: Exchange, request: Request) -> Answer:
+    market = _market(exchange, request.query_params.get("product_id", ""), "valid product_id is required")
+    levels = min(_limit(request.query_params.get("limit", ""), _MOST_LEVELS), _MOST_LEVELS)
+    book = responses.pricebook(market, request.state.now, max(levels, 1))
+    if book is None:
+        raise _RefusedError(error(404, "NOT_FOUND", "no pricebook found"))
+    return _json(responses.book_page(book))
+
+
+def _best_bid_ask(exchange: Exchange, request: Request) -> Answer:
+    wanted = request.query_params.getlist("product_ids") or list(exchange.markets)
+    now = request.state.now
+    books = [responses.pricebook(exchange.markets[name], now, 1) for name in wanted if name in exchange.markets]
+    return _json({"pricebooks": [book for book in books if book is not None]})
+
+
+def _ticker(exchange: Exchange, request: Request) -> Answer:
+    name = request.path_params["product"]
+    market = _market(exchange, name, f"Product {name} not supported")
+    limit = _limit(request.query_params.get("limit", ""), _MOST_LEVELS + 1)
+    if limit > _MOST_LEVELS and request.query_params.get("limit"):
+        raise _RefusedError(error(500, "INTERNAL", "internal error"))
+    now = request.state.now
+    book = responses.pricebook(market, now, 1)
+    best = {"best_bid": book["bids"][0]["price"], "best_ask": book["asks"][0]["price"]} if book else {}
+    return _json({"trades": responses.trades(market, now, max(1, min(limit, 100))), **best})
+
+
+def _permissions(_: Exchange, __: Request) -> Answer:
+    return _json(
+        {"can_view": True, "can_trade": False, "can_transfer": False, "portfolio_uuid": "", "portfolio_type": "DEFAULT"}
+    )
+
+
+def _controls(exchange: Exchange) -> list[Route]:
+    """Return the paths that steer the stub; the real exchange has none of them."""
+
+    async def clock(request: Request) -> Response:
+        if request.method == "POST":
+            body = await request.json()
+            try:
+                exchange.present.advance(_moment(body.get("advance_to", "")))
+            except ConfigError as fault:
+                return JSONResponse({"error": str(fault)}, 409)
+        now = exchange.present.now()
+        present = exchange.present
+        return JSONResponse({"now": now.isoformat(), "stepped": present.is_stepped, "speed": present.speed})
+
+    async def plan_faults(request: Request) -> Response:
+        body = await request.json()
+        if body.get("clear"):
+            exchange.faults.clear()
+        try:
+            planned = exchange.faults.plan(body.get("faults", []))
+        except ConfigError as fault:
+            return JSONResponse({"error": str(fault)}, 400)
+        return JSONResponse({"planned": planned})
+
+    async def behave(request: Request) -> Response:
+        try:
+            changed = {**exchange.behaviour.model_dump(), **await request.json()}
+            exchange.behaviour = Behaviour.model_validate(changed)
+        except (ValidationError, TypeError) as fault:
+            return JSONResponse({"error": str(fault)}, 400)
+        return JSONResponse(exchange.behaviour.model_dump())
+
+    async def stats(_: Request) -> Response:
+        return JSONResponse(
+            {
+                "markets": {name: market.kind for name, market in exchange.markets.items()},
+                "now": exchange.present.now().isoformat(),
+                "counts": dict(exchange.counts),
+                "refused_tokens": dict(exchange.checker.refusals),
+                "faults": dict(exchange.faults.happened),
+                "untrue": exchange.faults.untrue,
+            }
+        )
+
+    return [
+        Route("/_control/clock", clock, methods=["GET", "POST"]),
+        Route("/_control/faults", plan_faults, methods=["POST"]),
+        Route("/_control/behaviour", behave, methods=["POST"]),
+        Route("/_control/stats", stats),
+    ]
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as fault:
+        msg = f"{text!r} is no ISO time; send for example 2026-01-01T00:00:00+00:00"
+        raise ConfigError(msg) from fault
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,183 @@
+"""What the exchange says of a market, in Coinbase's shapes: decimals as trimmed strings, newest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from market.exchange.trade_tape import newest_trades, so_far
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from market.exchange.simulated_market import Market, Rows
+    from market.exchange.trade_tape import TapeTrade
+
+GRANULARITIES = {
+    "ONE_MINUTE": 1,
+    "FIVE_MINUTE": 5,
+    "FIFTEEN_MINUTE": 15,
+    "THIRTY_MINUTE": 30,
+    "ONE_HOUR": 60,
+    "TWO_HOUR": 120,
+    "FOUR_HOUR": 240,
+    "SIX_HOUR": 360,
+    "ONE_DAY": 1440,
+}
+_HALF_SPREAD_TICKS = 1
+_DAY_MINUTES = 1440
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The state of a product at the exchange's present: its last trade and when it was."""
+
+    minute: int
+    close: int
+    price_places: int
+
+    @property
+    def price(self) -> str:
+        """The last trade's price."""
+        return trimmed(self.close, self.price_places)
+
+
+def trimmed(value: int, places: int) -> str:
+    """Write ``value / 10**places`` without trailing zeros: 6631240, 2 becomes 66312.4."""
+    whole, part = divmod(value, 10**places)
+    return f"{whole}.{part:0{places}d}".rstrip("0").rstrip(".")
+
+
+def visible_rows(market: Market, first_minute: int, end_minute: int, now: datetime) -> Rows:
+    """Return the rows of ``[first, end)`` that exist at ``now``; the newest may still be open."""
+    seconds = now.timestamp()
+    present = int(seconds // 60)
+    rows = market.rows(first_minute, min(end_minute, present + 1))
+    if rows.minute_N.size and rows.minute_N[-1] == present:
+        return so_far(market, rows, now)
+    return rows
+
+
+def coarser(rows: Rows, minutes: int) -> Rows:
+    """Join one-minute rows into buckets of ``minutes``."""
+    if minutes == 1 or not rows.minute_N.size:
+        return rows
+    bucket_N = rows.minute_N // minutes * minutes  # noqa: N806  # shape suffix
+    starts = np.flatnonzero(np.diff(bucket_N, prepend=-1))
+    last = np.append(starts[1:], bucket_N.size) - 1
+    return rows._replace(
+        minute_N=bucket_N[starts],
+        open_N=rows.open_N[starts],
+        high_N=np.maximum.reduceat(rows.high_N, starts),
+        low_N=np.minimum.reduceat(rows.low_N, starts),
+        close_N=rows.close_N[last],
+        volume_N=np.add.reduceat(rows.volume_N, starts),
+    )
+
+
+def candle_lines(rows: Rows) -> list[str]:
+    """Return one JSON object for each row, newest first."""
+    columns = [column_N[::-1].tolist() for column_N in rows.columns]
+    price, volume = rows.price_places, rows.volume_places
+    return [
+        f'{{"start":"{minute * 60}","low":"{trimmed(low, price)}","high":"{trimmed(high, price)}",'
+        f'"open":"{trimmed(open_, price)}","close":"{trimmed(close, price)}","volume":"{trimmed(amount, volume)}"}}'
+        for minute, open_, high, low, close, amount in zip(*columns, strict=True)
+    ]
+
+
+def last_bar(market: Market, now: datetime) -> Bar | None:
+    """Return the newest trade at ``now``, looking back a day; None before the listing."""
+    present = int(now.timestamp() // 60)
+    rows = visible_rows(market, present - _DAY_MINUTES, present + 1, now)
+    if not rows.minute_N.size:
+        return None
+    return Bar(int(rows.minute_N[-1]), int(rows.close_N[-1]), rows.price_places)
+
+
+def product(market: Market, now: datetime) -> dict[str, Any]:
+    """Return the product page."""
+    base, _, quote = market.product.partition("-")
+    present = int(now.timestamp() // 60)
+    rows = visible_rows(market, present - _DAY_MINUTES, present + 1, now)
+    bar = last_bar(market, now)
+    increment = trimmed(1, rows.price_places)
+    return {
+        "product_id": market.product,
+        "price": bar.price if bar else "",
+        "volume_24h": trimmed(int(rows.volume_N.sum()), rows.volume_places),
+        "base_increment": "0.00000001",
+        "quote_increment": increment,
+        "price_increment": increment,
+        "status": "online",
+        "trading_disabled": False,
+        "is_disabled": False,
+        "new": False,
+        "product_type": "SPOT",
+        "base_currency_id": base,
+        "quote_currency_id": quote,
+        "alias": "",
+        "alias_to": [],
+        "product_venue": "CBE",
+        "new_at": "2023-01-01T00:00:00Z",
+        "fcm_trading_session_details": None,
+        "mid_market_price": "",
+    }
+
+
+def pricebook(market: Market, now: datetime, levels: int) -> dict[str, Any] | None:
+    """Return a book of ``levels`` a side around the last trade; None before the listing."""
+    bar = last_bar(market, now)
+    if bar is None:
+        return None
+    half = max(_HALF_SPREAD_TICKS, bar.close // 100_000)
+
+    def side(direction: int) -> list[dict[str, str]]:
+        prices = (bar.close + direction * half * (1 + level) for level in range(levels))
+        return [
+            {"price": trimmed(max(price, 1), bar.price_places), "size": trimmed(10_000_000 * (1 + level % 7), 8)}
+            for level, price in enumerate(prices)
+        ]
+
+    return {
+        "product_id": market.product,
+        "bids": side(-1),
+        "asks": side(1),
+        "time": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+    }
+
+
+def book_page(book: dict[str, Any]) -> dict[str, Any]:
+    """Return the product book answer: the book and its middle."""
+    bid, ask = float(book["bids"][0]["price"]), float(book["asks"][0]["price"])
+    middle = (bid + ask) / 2
+    return {
+        "pricebook": book,
+        "last": f"{middle:.10g}",
+        "mid_market": f"{middle:.10g}",
+        "spread_bps": f"{(ask - bid) / middle * 1e4:.12f}",
+        "spread_absolute": f"{ask - bid:.8g}",
+    }
+
+
+def trades(market: Market, now: datetime, limit: int) -> list[dict[str, str]]:
+    """Return the newest trades, newest first, in the shape of the ticker."""
+    return [
+        {**trade_page(trade), "bid": "", "ask": "", "exchange": "coinbase"}
+        for trade in reversed(newest_trades(market, now, limit))
+    ]
+
+
+def trade_page(trade: TapeTrade) -> dict[str, str]:
+    """Return one trade as the ticker and the stream of ``market_trades`` say it."""
+    seconds, micros = divmod(trade.micros, 1_000_000)
+    return {
+        "product_id": trade.product,
+        "trade_id": str(trade.trade_id),
+        "price": trimmed(trade.price, trade.price_places),
+        "size": trimmed(trade.size, trade.volume_places),
+        "time": f"{np.datetime_as_string(np.datetime64(seconds, 's'))}.{micros:06d}Z",
+        "side": trade.side,
+    }

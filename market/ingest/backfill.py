@@ -1,0 +1,208 @@
+"""Fetch what the ledger says is missing of one product and commit it page by page."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from core.candles import MINUTE, Span
+from core.errors import UnknownProductError
+from core.failpoints import failpoint
+from market.ingest.listings import listed_part, not_offered
+from market.providers import PAGE_MINUTES, WindowsFailedError, open_provider
+from store.feature_store import FeatureStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from core.candles import Page
+    from core.settings import Settings
+    from market.providers import FailedWindow, Provider
+    from store.ingest import WriteCount
+
+PAGES_PER_WRITE = 20
+"""Pages per transaction: 6,000 rows, so that the write lock is taken seldom and held for some 50 ms."""
+
+MOST_PAGES_WAITING = PAGES_PER_WRITE
+"""Pages that wait in memory for a slow store before the asking pauses: what a kill can cost is these and one batch."""
+
+
+class OnProgress(Protocol):
+    """Told now and then how far the work is."""
+
+    def __call__(self, share: float, note: str = "") -> None:
+        """Take the share done, 0 to 1, and a few words."""
+        ...
+
+
+def quiet(share: float, note: str = "") -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillResult:
+    """What one product's backfill did; ``state`` is complete, partial or not_offered."""
+
+    product: str
+    state: str
+    pages: int = 0
+    stored: int = 0
+    revised: int = 0
+    quarantined: int = 0
+    empty_minutes: int = 0
+    failed_windows: int = 0
+    reason: str = ""
+    """Why it is not offered, or why the first of the failed windows failed."""
+
+
+def open_store(settings: Settings) -> FeatureStore:
+    """Return the market store with its schema in place."""
+    store = FeatureStore(settings.paths.make().market_db)
+    store.migrate()
+    return store
+
+
+async def backfill(
+    settings: Settings, product: str, span: Span, on_progress: OnProgress = quiet, *, provider: Provider | None = None
+) -> BackfillResult:
+    """Fetch the missing minutes of ``span``; a killed run loses no committed page and the next asks only for the rest.
+
+    Args:
+        settings: All settings.
+        product: Product id.
+        span: What there should be; cut to the time since the product's listing.
+        on_progress: Told after each commit.
+        provider: One that is open already, and is left open; the settings' own when left out.
+
+    Raises:
+        CredentialsError: the key was refused.
+        StoreError: the store cannot be written; what was committed before stays.
+    """
+    store = open_store(settings)
+    opened = provider or open_provider(settings)
+    try:
+        wanted = await listed_part(store, opened, product, span)
+        if isinstance(wanted, str):
+            return BackfillResult(product, "not_offered", reason=wanted)
+        store.record_wanted(product, wanted)
+        windows = questions(store.missing_windows(product, wanted))
+        return await fetch(store, opened, product, windows, on_progress)
+    except UnknownProductError as error:
+        # delisted since its candles were stored, which stay
+        return BackfillResult(product, "not_offered", reason=not_offered(store, product, str(error)))
+    finally:
+        if provider is None:
+            await opened.aclose()
+        store.close()
+
+
+def questions(spans: Iterable[Span]) -> list[Span]:
+    """Return as few windows of at most ``PAGE_MINUTES`` minutes as cover ``spans``, which are disjoint and oldest first.
+
+    Minutes between them are asked along: one request for a page costs as much as one for a minute.
+    """
+    found: list[Span] = []
+    for span in spans:
+        rest: Span | None = span
+        if found and span.end - found[-1].start <= PAGE_MINUTES * MINUTE:
+            found[-1], rest = Span(found[-1].start, span.end), None
+        elif found and span.start - found[-1].start < PAGE_MINUTES * MINUTE:
+            # fill the page begun, the rest opens others
+            border = found[-1].start + PAGE_MINUTES * MINUTE
+            found[-1], rest = Span(found[-1].start, border), Span(border, span.end)
+        if rest is not None:
+            found += rest.pages(PAGE_MINUTES)
+    return found
+
+
+async def fetch(
+    store: FeatureStore, provider: Provider, product: str, windows: Sequence[Span], on_progress: OnProgress = quiet
+) -> BackfillResult:
+    """Ask for ``windows`` and commit the answers twenty pages at a time; failed windows are noted in the ledger."""
+    totals: dict[str, Any] = {"pages": 0, "stored": 0, "revised": 0, "quarantined": 0, "empty_minutes": 0}
+
+    def committed(count: WriteCount) -> None:
+        for name, value in asdict(count).items():
+            totals[name] += value
+        on_progress(totals["pages"] / len(windows), f"{totals['stored']} candles")
+
+    failed: Sequence[FailedWindow] = ()
+    commits = _Commits(store, committed)
+    try:
+        async for page in provider.pages(product, windows):
+            totals["pages"] += 1
+            await commits.add(page)
+    except WindowsFailedError as error:
+        failed = error.failed
+    finally:
+        # whatever ended the asking, an answered page is not asked for again
+        await commits.flush()
+    for window in failed:
+        await asyncio.to_thread(store.record_failure, product, window.window, window.reason, provider.name)
+    if not failed:
+        on_progress(1.0)
+    state = "partial" if failed else "complete"
+    return BackfillResult(
+        product, state, **totals, failed_windows=len(failed), reason=failed[0].reason if failed else ""
+    )
+
+
+class _Commits:
+    """Commits pages in a thread beside the event loop, so that no request waits for the store.
+
+    A commit takes some 100 ms, and as long as another process holds the write lock; meanwhile the pages that are
+    answered gather here, up to ``MOST_PAGES_WAITING``.
+    """
+
+    def __init__(self, store: FeatureStore, committed: Callable[[WriteCount], None]) -> None:
+        """Write into ``store``; ``committed`` is told of each commit, in the event loop's thread."""
+        self._store = store
+        self._committed = committed
+        self._waiting: list[Page] = []
+        self._running: asyncio.Task[WriteCount] | None = None
+
+    async def add(self, page: Page) -> None:
+        """Take a page; returns at once unless the store has fallen far behind.
+
+        Raises:
+            StoreError: an earlier commit failed.
+        """
+        self._waiting.append(page)
+        if self._running is not None and (self._running.done() or len(self._waiting) >= MOST_PAGES_WAITING):
+            await self._settle()
+        if self._running is None and len(self._waiting) >= PAGES_PER_WRITE:
+            self._start()
+
+    async def flush(self) -> None:
+        """Return when every page taken is committed.
+
+        Raises:
+            StoreError: a commit failed.
+        """
+        await self._settle()
+        if self._waiting:
+            self._start()
+            await self._settle()
+
+    def _start(self) -> None:
+        batch, self._waiting = self._waiting, []
+        self._running = asyncio.create_task(asyncio.to_thread(self._write, batch))
+
+    def _write(self, batch: list[Page]) -> WriteCount:
+        failpoint("fetch.before_commit")
+        count = self._store.record_pages(batch)
+        failpoint("fetch.after_commit")
+        return count
+
+    async def _settle(self) -> None:
+        if self._running is None:
+            return
+        running, self._running = self._running, None
+        try:
+            count = await running
+        except BaseException:
+            # the next commit would fail the same way; what waits is missing in the ledger, so it is asked for again
+            self._waiting.clear()
+            raise
+        self._committed(count)

@@ -1,0 +1,1 @@
+"""Data sets: reading, windows, scaling, folds, and copies on shared folders."""

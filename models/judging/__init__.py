@@ -1,0 +1,1 @@
+"""Judge a candidate on the untouched test part."""

@@ -1,0 +1,1 @@
+"""The served graph: calibration, export to ONNX, scoring."""

@@ -1,0 +1,1 @@
+"""Metrics, bootstrap intervals and tests of luck."""

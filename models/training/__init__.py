@@ -1,0 +1,1 @@
+"""Train one candidate from one data set."""

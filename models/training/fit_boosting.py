@@ -1,0 +1,189 @@
+"""Train the boosting member: a bag of gradient boostings on the last minute's inputs of all coins together.
+
+scikit-learn grows the trees; each member of the bag sees every ``stride``-th minute, from another one on, other inputs at
+each split, and its own seed. How many rounds the bag keeps is read from the early-stop part. Of a `TrainSpec` it takes
+``epochs`` as the most rounds, ``dropout`` as the share of inputs hidden from a split, ``members``, ``stride``, ``seed``,
+``learning_rate`` and ``budget_seconds``. Shapes: N rows, E rows of the early-stop part, F inputs, K checks.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy.special import expit
+from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # scikit-learn brings it, without types
+
+from core.errors import TrainingError
+from models.datasets.scaler import fit_scaler
+from models.datasets.windows import part_ends
+from models.networks.trees import WINDOW_MINUTES, Tree, bag, state_of
+from models.statistics.metrics import log_loss
+from models.training.checkpoint import Past, load, save
+from models.training.fit import Fitted
+from models.training.progress import TrainProgress
+from models.training.progress_reporter import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from models.datasets.dataset import Dataset
+    from models.training.spec import TrainSpec
+
+LEAVES = 15
+LEAST_SHARE = 1 / 64
+"""Share of the rows that a leaf holds at least: minutes are noisy, and fifteen neighbours are worth one."""
+CHECK_ROUNDS = 10
+LOSS_ROWS = 20_000
+"""The loss in training is told of so many rows, evenly spread."""
+
+
+def fit_boosting(
+    spec: TrainSpec,
+    data: Dataset,
+    *,
+    on_progress: Callable[[TrainProgress], None] = lambda _: None,
+    checkpoint: Path | None = None,
+) -> Fitted:
+    """Train ``spec`` on the train part of ``data``; the early-stop part chooses the number of rounds, nothing else.
+
+    Same spec, data and machine: same weights, bit for bit, also when resumed from ``checkpoint`` after a member. The
+    time budget ends the bag after the member that passes it. ``data.x_NF`` is scaled in place.
+
+    Raises:
+        TrainingError: there are too few rows, the labels are all alike, or the checkpoint is damaged.
+    """
+    watch_E = part_ends(data, "early_stop", WINDOW_MINUTES)
+    if not len(watch_E):
+        msg = f"{spec.name}: the early-stop part holds no labelled minute; backfill a longer span: make backfill"
+        raise TrainingError(msg)
+    past = load(checkpoint)
+    clock = Clock(spec.budget_seconds, past.seconds)
+    scaler = fit_scaler(data)
+    scaler.scale_in_place(data.x_NF, data.coin_N)
+    watch_EF, watch_y_E = _inputs(data, watch_E), data.direction_N[watch_E]
+
+    while len(past.finished) < spec.members and not (past.finished and clock.is_over()):
+        number, began = len(past.finished), time.monotonic()
+        rows_N = _member_rows(data, spec, number)
+        past.finished.append(_grow(spec, number, data, rows_N, watch_EF))
+        ended_by = "budget" if clock.is_over() and number + 1 < spec.members else "epochs"
+        seconds = round(time.monotonic() - began, 2)
+        past.history.append({"member": number + 1, "windows": len(rows_N), "seconds": seconds, "ended_by": ended_by})
+        save(checkpoint, past, None)
+        on_progress(_progress(spec, past, clock, _curve(spec, past, watch_y_E)))
+
+    curve = _curve(spec, past, watch_y_E)
+    best = _best(curve)
+    weights = bag([_trees_of(member) for member in past.finished], best["epoch"])
+    fitted = Fitted(weights, scaler, [1.0] * len(data.coins), "float32", curve, train_windows=past.windows)
+    fitted.best_checks, fitted.ended_by = [best["check"]], [curve[-1]["ended_by"]]
+    return fitted
+
+
+def _rounds(spec: TrainSpec) -> list[int]:
+    """Return after which rounds the early-stop part is looked at."""
+    return sorted({*range(CHECK_ROUNDS, spec.epochs, CHECK_ROUNDS), spec.epochs})
+
+
+def _inputs(data: Dataset, rows_N: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return what the trees read of the rows: the scaled inputs, and the number of the coin."""
+    return np.column_stack([data.x_NF[rows_N], data.coin_N[rows_N].astype(np.float32)])
+
+
+def _member_rows(data: Dataset, spec: TrainSpec, number: int) -> NDArray[np.int64]:
+    rows_N = part_ends(data, "train", WINDOW_MINUTES, stride=spec.stride, offset=number)
+    up = int((data.direction_N[rows_N] == 1).sum())
+    if not 0 < up < len(rows_N):
+        msg = (
+            f"{spec.name}: {len(rows_N)} training minutes, {up} of them up; both directions are needed: "
+            "backfill a longer span or lower the stride"
+        )
+        raise TrainingError(msg)
+    return rows_N
+
+
+def _grow(
+    spec: TrainSpec, number: int, data: Dataset, rows_N: NDArray[np.int64], watch_EF: NDArray[np.float32]
+) -> dict[str, Tensor]:
+    """Grow one member's trees; return them with what they say of the early-stop part, and how they fit, at each check."""
+    x_NF, y_N = _inputs(data, rows_N), data.direction_N[rows_N]
+    model = HistGradientBoostingClassifier(
+        learning_rate=spec.learning_rate,
+        max_iter=spec.epochs,
+        max_leaf_nodes=LEAVES,
+        min_samples_leaf=max(20, round(LEAST_SHARE * len(y_N))),
+        max_features=1.0 - spec.dropout,
+        early_stopping=False,  # scikit-learn would hold out random rows, whose neighbours it trains on
+        random_state=spec.seed + number,
+    )
+    thin_N = np.linspace(0, len(y_N) - 1, min(len(y_N), LOSS_ROWS)).astype(np.int64)
+    with threadpool_limits(1):
+        model.fit(x_NF, y_N)
+        watched_KE = _said(model, watch_EF, _rounds(spec))
+        fitted_KN = _said(model, x_NF[thin_N], _rounds(spec))
+    # the public interface tells no tree; the versions are pinned, and the property test compares every leaf
+    trees = [Tree.of(grown.nodes) for (grown,) in model._predictors]
+    state = state_of(trees, float(model._baseline_prediction.item()), len(data.coins), leaves=LEAVES)
+    loss_K = [log_loss(expit(logit_N), y_N[thin_N]) for logit_N in fitted_KN]
+    return state | {"watched": torch.from_numpy(watched_KE), "train_loss": torch.tensor(loss_K, dtype=torch.float64)}
+
+
+def _said(model: HistGradientBoostingClassifier, x_NF: NDArray[np.float32], rounds: list[int]) -> NDArray[np.float64]:
+    """Return the logits after each of ``rounds``, (K, N)."""
+    staged = enumerate(model.staged_decision_function(x_NF), 1)
+    return np.stack([logit_N for number, logit_N in staged if number in rounds])
+
+
+def _curve(spec: TrainSpec, past: Past, y_E: NDArray[np.int8]) -> list[dict[str, Any]]:
+    """Return the history of the bag so far as that of one network: an entry for each check, rounds in place of epochs."""
+    logit_KE = torch.stack([member["watched"] for member in past.finished]).mean(dim=0).numpy()
+    train_loss_K = torch.stack([member["train_loss"] for member in past.finished]).mean(dim=0).tolist()
+    rounds = _rounds(spec)
+    return [
+        {
+            "member": 1,
+            "check": place + 1,
+            "epoch": number,
+            "windows": past.windows,
+            "train_loss": train_loss_K[place],
+            "early_stop_log_loss": log_loss(expit(logit_KE[place]), y_E),
+            "seconds": round(past.seconds / len(rounds), 2),
+            "ended_by": past.ended_by(len(past.finished) - 1) if number == rounds[-1] else "",
+        }
+        for place, number in enumerate(rounds)
+    ]
+
+
+def _best(curve: list[dict[str, Any]]) -> dict[str, Any]:
+    return min(curve, key=lambda entry: float(entry["early_stop_log_loss"]))
+
+
+def _trees_of(member: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in member.items() if name not in {"watched", "train_loss"}}
+
+
+def _progress(spec: TrainSpec, past: Past, clock: Clock, curve: list[dict[str, Any]]) -> TrainProgress:
+    best, done = _best(curve), len(past.finished)
+    left = (spec.members - done) * past.seconds / done
+    return TrainProgress(
+        name=spec.name,
+        epoch=spec.epochs,
+        epochs=spec.epochs,
+        step=1,
+        steps=1,
+        train_loss=best["train_loss"],
+        early_stop_loss=best["early_stop_log_loss"],
+        seconds=clock.seconds,
+        seconds_left=max(0.0, min(left, clock.left)),
+        member=done,
+        members=spec.members,
+        ended_by=past.history[-1]["ended_by"],
+    )

@@ -1,0 +1,1 @@
+"""The page about stored candles, features and data sets."""

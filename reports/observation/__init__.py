@@ -1,0 +1,1 @@
+"""Day reports, evidence and the verdict."""

@@ -1,0 +1,332 @@
+"""The pictures of an observation. Each says in words why it is empty when it is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.dates import date2num
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from reports.page.figure import COLORS, EMPTY_SIZE, SERIES, say_empty, sheet, utc_axis
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from core.settings import Settings
+    from models.statistics.proportions import Share
+    from reports.observation.record import Record, Rows
+    from reports.page.document import Picture
+
+TIERS = ("high", "medium", "low")
+_TIER_COLORS = {"high": "blue", "medium": "sky", "low": "grey"}
+_MARKS = {
+    ("long", True): ("^", "blue"),
+    ("long", False): ("^", "red"),
+    ("short", True): ("v", "blue"),
+    ("short", False): ("v", "red"),
+}
+
+
+def product_color(products: Sequence[str], product: str) -> str:
+    """Return the colour a product has in every picture."""
+    return COLORS[SERIES[products.index(product) % len(SERIES)]]
+
+
+def price_with_signals(record: Record) -> Picture:
+    """Draw each product's price with its signals: up or down for the side, filled colour for the outcome."""
+    products = record.extent.products
+    caption = (
+        "Triangles up are long, down are short, at the price of the minute decided on. Blue ended in the signal's direction, "
+        "orange-red against it, hollow is still open. Prices are each minute's close, thinned for the page."
+    )
+    with sheet("price", "price of each product with its signals", caption, (10, 1.9 * len(products) + 0.7)) as page:
+        panels = page.figure.subplots(len(products), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, product in zip(panels, products, strict=True):
+            _price_panel(axes, record, product)
+        utc_axis(panels[-1])
+        _price_legend(page.figure)
+    return page.picture
+
+
+def _price_panel(axes: Axes, record: Record, product: str) -> None:
+    prices = [row for row in record["prices"] if row["product"] == product]
+    signals = [row for row in record["signals"] if row["product"] == product]
+    axes.set_title(f"{product}  ({len(signals)} signals)" if signals else f"{product}  (no signal)")
+    axes.set_ylabel(f"price ({product.partition('-')[2]})")
+    axes.yaxis.set_major_formatter("{x:,g}")
+    if not prices:
+        say_empty(axes, "no candle was seen in this span")
+        return
+    axes.plot(
+        [row["open_time"] for row in prices], [row["close"] for row in prices], color=COLORS["grey"], linewidth=1.0
+    )
+    for (side, is_win), (marker, color) in _MARKS.items():
+        chosen = [row for row in signals if row["direction"] == side and row["is_win"] is is_win]
+        _marks(axes, chosen, marker, COLORS[color], COLORS[color])
+    for side, marker in (("long", "^"), ("short", "v")):
+        chosen = [row for row in signals if row["direction"] == side and row["is_win"] is None]
+        _marks(axes, chosen, marker, "none", COLORS["ink"])
+
+
+def _marks(axes: Axes, rows: Rows, marker: str, face: str, edge: str) -> None:
+    if rows:
+        times, prices = [row["open_time"] for row in rows], [row["entry_price"] for row in rows]
+        axes.scatter(
+            times, prices, s=26, marker=marker, facecolor=face, edgecolor=edge, linewidth=0.9, alpha=0.85, zorder=3
+        )
+
+
+def _price_legend(figure: Figure) -> None:
+    handles = [
+        _handle("^", COLORS["blue"], "long, right"),
+        _handle("v", COLORS["blue"], "short, right"),
+        _handle("^", COLORS["red"], "long, wrong"),
+        _handle("v", COLORS["red"], "short, wrong"),
+        _handle("^", "none", "still open"),
+    ]
+    figure.legend(handles=handles, loc="outside upper right", ncols=5)
+
+
+def _handle(marker: str, face: str, label: str) -> Line2D:
+    edge = COLORS["ink"] if face == "none" else face
+    return Line2D([], [], linestyle="none", marker=marker, markerfacecolor=face, markeredgecolor=edge, label=label)
+
+
+def equity(record: Record, settings: Settings) -> Picture:
+    """Draw the paper account beside the lines it must not cross, and how much of each limit was in use."""
+    caption = (
+        "The paper account with open positions at their cost to close. The daily lines follow the balance at the last midnight of "
+        f"{settings.reset_zone}; at a stop no further signal is made, the limit itself is the firm's."
+    )
+    with sheet("equity", "equity of the paper account with its loss limits", caption, (10, 4.8)) as page:
+        above, below = page.figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.4])
+        rows = record["equity"]
+        if not rows:
+            say_empty(above, "the account was not marked in this span")
+            say_empty(below, "")
+        else:
+            _equity_lines(above, rows, settings)
+            _limit_use(below, rows, settings)
+        utc_axis(below)
+    return page.picture
+
+
+def _equity_lines(axes: Axes, rows: Rows, settings: Settings) -> None:
+    times = [row["marked_at"] for row in rows]
+    capital = settings.initial_capital_usd
+    start = np.array([row["day_start_balance_usd"] for row in rows])
+    axes.plot(times, [row["equity_usd"] for row in rows], color=COLORS["blue"], label="equity", linewidth=1.6)
+    lines = (
+        (
+            start - capital * settings.daily_loss_stop_pct / 100,
+            "orange",
+            "--",
+            f"daily stop {settings.daily_loss_stop_pct:g} %",
+        ),
+        (
+            start - capital * settings.daily_loss_limit_pct / 100,
+            "orange",
+            "-",
+            f"daily limit {settings.daily_loss_limit_pct:g} %",
+        ),
+        (
+            np.full(len(rows), capital * (1 - settings.total_loss_stop_pct / 100)),
+            "purple",
+            "--",
+            f"total stop {settings.total_loss_stop_pct:g} %",
+        ),
+        (
+            np.full(len(rows), capital * (1 - settings.total_loss_limit_pct / 100)),
+            "purple",
+            "-",
+            f"total limit {settings.total_loss_limit_pct:g} %",
+        ),
+    )
+    for values, color, style, label in lines:
+        axes.plot(
+            times, values, color=COLORS[color], linestyle=style, linewidth=1.1, label=label, drawstyle="steps-post"
+        )
+    axes.set_title("Paper account")
+    axes.set_ylabel("USD")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.margins(y=0.08)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _limit_use(axes: Axes, rows: Rows, settings: Settings) -> None:
+    times = [row["marked_at"] for row in rows]
+    axes.plot(times, [row["daily_used_pct"] for row in rows], color=COLORS["orange"], label="of the daily limit")
+    axes.plot(times, [row["total_used_pct"] for row in rows], color=COLORS["purple"], label="of the total limit")
+    top = max(max(row["daily_used_pct"], row["total_used_pct"]) for row in rows)
+    axes.set_ylim(0, max(10.0, min(110.0, top * 1.25)))
+    stop = 100 * settings.daily_loss_stop_pct / settings.daily_loss_limit_pct
+    if top > 60:
+        axes.axhline(stop, color=COLORS["soft"], linestyle=":", linewidth=1)
+    axes.set_title("Share of a limit in use")
+    axes.set_ylabel("%")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def tier_mix(shares: Mapping[str, Share], expected: Mapping[str, float] | None) -> Picture:
+    """Draw the observed share of each tier with its interval beside the baseline's."""
+    caption = "Share of scored minutes in each tier, with 95 % intervals (clusters of four hours), beside the backtest's baseline."
+    with sheet("tiers", "tier mix beside its baseline", caption, (10, 2.5) if shares else EMPTY_SIZE) as page:
+        axes = page.figure.subplots()
+        if not shares:
+            say_empty(axes, "no minute was scored: a model must be loaded and candles be fresh")
+        else:
+            _tier_bars(axes, shares, expected or {})
+    return page.picture
+
+
+def _tier_bars(axes: Axes, shares: Mapping[str, Share], expected: Mapping[str, float]) -> None:
+    for place, tier in enumerate(TIERS):
+        share = shares[tier]
+        axes.barh(place - 0.17, 100 * share.value, 0.32, color=COLORS[_TIER_COLORS[tier]])
+        reach = [[100 * (share.value - share.low)], [100 * (share.high - share.value)]]
+        axes.errorbar(100 * share.value, place - 0.17, xerr=reach, color=COLORS["ink"], capsize=3, linewidth=1.1)
+        axes.text(100 * share.high + 0.8, place - 0.17, f"{100 * share.value:.1f} %", va="center", fontsize=9)
+        if tier in expected:
+            axes.barh(
+                place + 0.19, 100 * expected[tier], 0.24, facecolor="none", edgecolor=COLORS["soft"], linewidth=1.1
+            )
+            axes.text(
+                100 * expected[tier] + 0.8,
+                place + 0.19,
+                f"baseline {100 * expected[tier]:.1f} %",
+                va="center",
+                fontsize=8.5,
+                color=COLORS["soft"],
+            )
+    axes.set_yticks(range(len(TIERS)), TIERS)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("share of scored minutes (%)")
+    axes.margins(x=0.12)
+
+
+def pace_and_confidence(record: Record, settings: Settings) -> Picture:
+    """Draw signals per hour, and how confident the scored minutes were."""
+    caption = (
+        f"Left: signals made in each UTC hour. Right: scored minutes by confidence (log scale); from {settings.emit_threshold:g} on "
+        "(dashed) a minute may become a signal."
+    )
+    size = (10, 3.2) if record["signals"] or record["confidence"] else (10, 1.3)
+    with sheet("pace", "signals per hour and confidence distribution", caption, size) as page:
+        left, right = page.figure.subplots(1, 2, width_ratios=[1.35, 1])
+        _pace_panel(left, record)
+        _confidence_panel(right, record, settings)
+    return page.picture
+
+
+def _pace_panel(axes: Axes, record: Record) -> None:
+    axes.set_title("Signals per hour")
+    counts: dict[str, dict[datetime, int]] = defaultdict(lambda: defaultdict(int))
+    for row in record["signals"]:
+        counts[row["product"]][row["open_time"].replace(minute=0, second=0)] += 1
+    if not counts:
+        say_empty(axes, "no signal was made in this span")
+        return
+    first = record.since.replace(minute=0, second=0)
+    hours = [first + timedelta(hours=step) for step in range((record.until - first) // timedelta(hours=1) + 1)]
+    base = np.zeros(len(hours))
+    for product in sorted(counts):
+        heights = np.array([counts[product][hour] for hour in hours], dtype=float)
+        color = product_color(record.extent.products, product)
+        places = date2num(hours)  # type: ignore[no-untyped-call]
+        axes.bar(places, heights, width=0.87 / 24, align="edge", bottom=base, color=color, label=product)
+        base += heights
+    axes.set_ylabel("signals")
+    axes.set_ylim(0, max(base) * 1.3)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="upper left", ncols=3)
+    utc_axis(axes)
+
+
+def _confidence_panel(axes: Axes, record: Record, settings: Settings) -> None:
+    axes.set_title("Confidence of scored minutes")
+    rows = record["confidence"]
+    if not rows:
+        say_empty(axes, "no minute was scored in this span")
+        return
+    edges = np.arange(0.5, 1.0, 0.01)
+    for product in dict.fromkeys(row["product"] for row in rows):
+        heights = np.zeros(len(edges))
+        for row in rows:
+            if row["product"] == product:
+                heights[min(len(edges) - 1, round((row["confidence_from"] - 0.5) * 100))] += row["decisions"]
+        axes.step(
+            edges,
+            np.where(heights > 0, heights, np.nan),
+            where="post",
+            color=product_color(record.extent.products, product),
+            label=product,
+        )
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.axvline(settings.emit_threshold, color=COLORS["soft"], linestyle="--", linewidth=1)
+    axes.set_xlabel("confidence, max(p, 1 - p)")
+    axes.set_ylabel("minutes (log)")
+    axes.set_xlim(0.5, 1.0)
+    axes.legend(loc="upper right")
+
+
+def cumulative_net(record: Record) -> Picture:
+    """Draw what the closed signals added up to, after costs by product, and before costs in all."""
+    caption = "Sum over closed signals in basis points of position size, by the time each was closed; solid after spread, slippage and fee, dashed before."
+    closed = sorted(
+        (row for row in record["signals"] if row["closed_at"] is not None), key=lambda row: row["closed_at"]
+    )
+    with sheet("net", "cumulative result of the signals", caption, (10, 3.2) if closed else EMPTY_SIZE) as page:
+        axes = page.figure.subplots()
+        if not closed:
+            say_empty(axes, "no signal has closed in this span")
+        else:
+            _net_lines(axes, closed, record.extent.products)
+    return page.picture
+
+
+def _net_lines(axes: Axes, closed: Rows, products: Sequence[str]) -> None:
+    axes.axhline(0, color=COLORS["soft"], linewidth=0.9)
+    for product in products:
+        rows = [row for row in closed if row["product"] == product]
+        if rows:
+            total = np.cumsum([row["net_bps"] for row in rows])
+            axes.step(
+                [row["closed_at"] for row in rows],
+                total,
+                where="post",
+                color=product_color(products, product),
+                label=f"{product} net",
+            )
+    times = [row["closed_at"] for row in closed]
+    axes.step(
+        times,
+        np.cumsum([row["net_bps"] for row in closed]),
+        where="post",
+        color=COLORS["ink"],
+        linewidth=1.8,
+        label="all, net",
+    )
+    axes.step(
+        times,
+        np.cumsum([row["gross_bps"] for row in closed]),
+        where="post",
+        color=COLORS["ink"],
+        linestyle="--",
+        linewidth=1.1,
+        label="all, before costs",
+    )
+    axes.set_ylabel("cumulative bps")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    utc_axis(axes)

@@ -1,0 +1,70 @@
+"""The execution model: what a position pays to get in and out.
+
+Half the spread, slippage and the fee are paid on each side. Money and prices are Decimals throughout this
+package, so a limit is compared exactly; floats enter only through `exact`, by their shortest decimal text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+
+BPS = Decimal(10_000)
+CENT = Decimal("0.01")
+PRICE_STEP = Decimal("0.00000001")
+
+
+def exact(value: float | Decimal) -> Decimal:
+    """Return ``value`` as a Decimal, a float by its shortest decimal text (0.1 is 0.1)."""
+    return value if isinstance(value, Decimal) else Decimal(repr(value))
+
+
+def to_cents(amount: Decimal) -> Decimal:
+    """Round money to whole cents, half to even."""
+    return amount.quantize(CENT, ROUND_HALF_EVEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Costs assumed for one position, in basis points of the price."""
+
+    spread_bps: Decimal
+    """Full bid-ask spread; half of it is paid on each side."""
+    slippage_bps: Decimal
+    """Per side."""
+    fee_bps: Decimal
+    """Per side."""
+
+    @classmethod
+    def of(cls, spread_bps: float, slippage_bps: float, fee_bps: float = 0.0) -> Costs:
+        """Return costs from plain numbers."""
+        return cls(exact(spread_bps), exact(slippage_bps), exact(fee_bps))
+
+    @property
+    def price_bps(self) -> Decimal:
+        """What each side costs in price: half the spread and the slippage."""
+        return self.spread_bps / 2 + self.slippage_bps
+
+    @property
+    def round_trip_bps(self) -> Decimal:
+        """What a position costs from entry to exit, fees included."""
+        return 2 * (self.price_bps + self.fee_bps)
+
+    def fill(self, price: Decimal, side: int) -> Decimal:
+        """Return the price paid (``side`` +1) or received (-1) when the market stands at ``price``."""
+        return (price * (1 + side * self.price_bps / BPS)).quantize(PRICE_STEP)
+
+    def break_even_accuracy(self, mean_move_bps: float) -> float:
+        """Return the share of right calls at which a move of ``mean_move_bps`` just pays the costs (at most 1)."""
+        if mean_move_bps <= 0:
+            return 1.0
+        return min(1.0, 0.5 + float(self.round_trip_bps) / (2 * mean_move_bps))
+
+
+def costs_from(settings: Settings) -> Costs:
+    """Return the costs the settings name."""
+    return Costs.of(settings.spread_bps, settings.slippage_bps, settings.fee_bps)

@@ -1,0 +1,213 @@
+"""A prop firm's loss rules, as data, and the account held against them every minute.
+
+The defaults are FTMO's two-step rules. Daily: equity must stay above the BALANCE at the last midnight of
+Europe/Prague minus 5 % of the INITIAL capital; total: above 90 % of the initial capital. We stop earlier, at
+4.5 % and 9 %. Equity counts open positions, costs and fees. A floating loss that is legal at 23:59 can break the rule
+at 00:00, because balance, not equity, sets the base.
+
+What a stop does: no new signal, and open paper positions are closed. The daily stop lifts at the next midnight, the
+total stop never does by itself. All comparisons are between Decimals. Days have 23 or 25 hours twice a year.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from runtime.risk.execution_costs import exact, to_cents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from core.settings import Settings
+
+WARN_AT = (Decimal(60), Decimal(80))
+SEVERITY = {
+    "daily_warn_60": 3,
+    "daily_warn_80": 3,
+    "daily_loss": 2,
+    "total_warn_60": 3,
+    "total_warn_80": 3,
+    "total_loss": 1,
+    "kill_switch_on": 2,
+    "kill_switch_off": 3,
+    "loss_streak": 2,
+    "stale": 2,
+    "crash": 1,
+    "model_switched": 3,
+    "model_refused": 2,
+}
+"""1 stops the observation clock, 2 blocks signals, 3 informs; explained in the runbook."""
+
+
+@dataclass(frozen=True, slots=True)
+class LossRule:
+    """One limit, in percent of the initial capital, below a base."""
+
+    name: str
+    """``daily`` or ``total``."""
+    base: str
+    """``day_start_balance`` or ``initial_capital``."""
+    limit_pct: Decimal
+    stop_pct: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class FirmRules:
+    """The rules of one firm; another firm is another value of this, not other code."""
+
+    capital: Decimal
+    daily: LossRule
+    total: LossRule
+    zone: ZoneInfo
+
+    def day_of(self, moment: datetime) -> date:
+        """Return the firm's calendar day that ``moment`` lies in; midnight begins the new one."""
+        return moment.astimezone(self.zone).date()
+
+    def next_reset(self, moment: datetime) -> datetime:
+        """Return the next midnight of the firm, in UTC."""
+        following = self.day_of(moment) + timedelta(days=1)
+        return datetime.combine(following, time(), self.zone).astimezone(UTC)
+
+    def day_start(self, moment: datetime) -> datetime:
+        """Return the firm's midnight at or before ``moment``, in UTC."""
+        return datetime.combine(self.day_of(moment), time(), self.zone).astimezone(UTC)
+
+
+def rules_from(settings: Settings) -> FirmRules:
+    """Return the firm's rules the settings name (FTMO's by default)."""
+    return FirmRules(
+        capital=exact(settings.initial_capital_usd),
+        daily=LossRule(
+            "daily", "day_start_balance", exact(settings.daily_loss_limit_pct), exact(settings.daily_loss_stop_pct)
+        ),
+        total=LossRule(
+            "total", "initial_capital", exact(settings.total_loss_limit_pct), exact(settings.total_loss_stop_pct)
+        ),
+        zone=ZoneInfo(settings.reset_zone),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RiskEvent:
+    """Something the guardrails have to say."""
+
+    happened_at: datetime
+    kind: str
+    detail: str
+
+    @property
+    def severity(self) -> int:
+        """1 stops the observation clock, 2 blocks signals, 3 informs."""
+        return SEVERITY[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """How much may still be lost today before we stop."""
+
+    left_usd: Decimal
+    left_pct: Decimal
+    """Of the initial capital."""
+    resets_at: datetime
+    daily_used_pct: Decimal
+    """Share of the firm's daily limit in use, 0-100."""
+    total_used_pct: Decimal
+
+
+@dataclass(slots=True)
+class Guardrails:
+    """The state behind the rules: today's base, what was said and what is blocked."""
+
+    rules: FirmRules
+    day: date
+    day_start_balance: Decimal
+    daily_blocked: bool = False
+    total_blocked: bool = False
+    said: set[str] = field(default_factory=set)
+
+    @classmethod
+    def fresh(cls, rules: FirmRules, moment: datetime, balance: Decimal | None = None) -> Guardrails:
+        """Start today with ``balance`` (the initial capital if none) as base."""
+        return cls(rules, rules.day_of(moment), rules.capital if balance is None else balance)
+
+    def restore(self, events: Iterable[tuple[datetime, str]]) -> None:
+        """Take up again what earlier sessions said and blocked; events are (moment, kind)."""
+        for happened_at, kind in events:
+            if kind.startswith("daily") and self.rules.day_of(happened_at) != self.day:
+                continue
+            self.said.add(kind)
+            self.daily_blocked |= kind == "daily_loss"
+            self.total_blocked |= kind == "total_loss"
+
+    def roll(self, moment: datetime, balance: Decimal) -> bool:
+        """Begin a new day if ``moment`` lies in one; ``balance`` becomes its base. Never goes back."""
+        today = self.rules.day_of(moment)
+        if today <= self.day:
+            return False
+        self.day, self.day_start_balance, self.daily_blocked = today, balance, False
+        self.said = {kind for kind in self.said if not kind.startswith("daily")}
+        return True
+
+    @property
+    def blocked(self) -> str | None:
+        """The reason no signal may be made, None if there is none."""
+        if self.total_blocked:
+            return "total_loss"
+        return "daily_loss" if self.daily_blocked else None
+
+    def _base(self, rule: LossRule) -> Decimal:
+        return self.day_start_balance if rule.base == "day_start_balance" else self.rules.capital
+
+    def loss(self, rule: LossRule, equity: Decimal) -> Decimal:
+        """Return how far ``equity`` is below the base of ``rule``; 0 if above."""
+        return max(Decimal(0), self._base(rule) - equity)
+
+    def used_pct(self, rule: LossRule, equity: Decimal) -> Decimal:
+        """Return the share of the firm's limit in use, 0-100 and beyond."""
+        return 100 * self.loss(rule, equity) / (self.rules.capital * rule.limit_pct / 100)
+
+    def assess(self, moment: datetime, equity: Decimal) -> list[RiskEvent]:
+        """Hold ``equity`` against both rules; return what is new since the last time."""
+        events: list[RiskEvent] = []
+        for rule in (self.rules.daily, self.rules.total):
+            for kind in self._reached(rule, equity):
+                if kind not in self.said:
+                    self.said.add(kind)
+                    events.append(RiskEvent(moment, kind, self._sentence(rule, equity)))
+        self.daily_blocked |= "daily_loss" in self.said
+        self.total_blocked |= "total_loss" in self.said
+        return events
+
+    def _reached(self, rule: LossRule, equity: Decimal) -> list[str]:
+        used = self.used_pct(rule, equity)
+        kinds = [f"{rule.name}_warn_{level}" for level in WARN_AT if used >= level]
+        if self.loss(rule, equity) >= self.rules.capital * rule.stop_pct / 100:
+            kinds.append(f"{rule.name}_loss")
+        return kinds
+
+    def _sentence(self, rule: LossRule, equity: Decimal) -> str:
+        share = 100 * self.loss(rule, equity) / self.rules.capital
+        return (
+            f"{rule.name} loss {share:.2f} % of the initial capital (stop at {rule.stop_pct} %, the firm's limit "
+            f"{rule.limit_pct} %); equity {to_cents(equity)}, base {to_cents(self._base(rule))}"
+        )
+
+    def headroom(self, moment: datetime, equity: Decimal) -> Headroom:
+        """Return what may still be lost before either stop, and when the daily one starts anew."""
+        left = [
+            self.rules.capital * rule.stop_pct / 100 - self.loss(rule, equity)
+            for rule in (self.rules.daily, self.rules.total)
+        ]
+        left_usd = max(Decimal(0), min(left))
+        return Headroom(
+            left_usd=to_cents(left_usd),
+            left_pct=100 * left_usd / self.rules.capital,
+            resets_at=self.rules.next_reset(moment),
+            daily_used_pct=self.used_pct(self.rules.daily, equity),
+            total_used_pct=self.used_pct(self.rules.total, equity),
+        )

@@ -1,0 +1,223 @@
+"""The paper account: what would have happened to the money, minute by minute.
+
+A position is opened at the close of the minute decided on, and ends at its target, its stop, or 15 minutes
+later. Touches are looked for in the minutes after the entry. A minute that touches both ends at the stop
+(worst case), and one that opens beyond the stop ends at that worse opening price. Every exit pays costs.
+
+Size: the loss at the stop, costs of the exit and both fees included, is `risk_per_trade_pct` of the INITIAL
+capital (as prop firms count it), rounded down to the lot step; all open positions together stay below
+`max_leverage` times the smaller of capital and balance. A signal for which no room is left has size 0: its outcome is still measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import ROUND_DOWN, Decimal
+from typing import TYPE_CHECKING
+
+from core.candles import HORIZON_MINUTES, MINUTE
+from runtime.risk.execution_costs import BPS, PRICE_STEP, Costs, exact, to_cents
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from core.candles import Candle
+    from core.settings import Settings
+
+HORIZON = timedelta(minutes=HORIZON_MINUTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """How large a position may be; percentages are 0-100, money in the quote currency."""
+
+    capital: Decimal
+    risk_pct: Decimal
+    stop_pct: Decimal
+    target_pct: Decimal
+    max_leverage: Decimal
+    lot_step: Decimal = Decimal(1)
+    minimum: Decimal = Decimal(10)
+
+
+def sizing_from(settings: Settings) -> Sizing:
+    """Return the sizing rules the settings name."""
+    return Sizing(
+        capital=exact(settings.initial_capital_usd),
+        risk_pct=exact(settings.risk_per_trade_pct),
+        stop_pct=exact(settings.stop_pct),
+        target_pct=exact(settings.target_pct),
+        max_leverage=exact(settings.max_leverage),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """One open paper position; ``side`` is +1 for long, -1 for short."""
+
+    signal_id: str
+    product: str
+    side: int
+    reference_price: Decimal
+    """Close of the minute decided on, before costs."""
+    entry_price: Decimal
+    target_price: Decimal
+    stop_price: Decimal
+    size_usd: Decimal
+    opened_at: datetime
+    costs: Costs
+
+    @property
+    def expires_at(self) -> datetime:
+        """When it ends if nothing was touched."""
+        return self.opened_at + HORIZON
+
+    @property
+    def reward_risk_ratio(self) -> float:
+        """Distance to the target over distance to the stop."""
+        return float(abs(self.target_price - self.entry_price) / abs(self.entry_price - self.stop_price))
+
+    def net_bps(self, exit_price: Decimal) -> Decimal:
+        """Return the result in basis points of the entry when it ends at the fill ``exit_price``."""
+        ratio = exit_price / self.entry_price
+        return self.side * (ratio - 1) * BPS - self.costs.fee_bps * (1 + ratio)
+
+    def result(self, price: Decimal) -> Decimal:
+        """Return the profit or loss of closing now, with the market at ``price``, costs included."""
+        return self.size_usd * self.net_bps(self.costs.fill(price, -self.side)) / BPS
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """How a position ended."""
+
+    position: Position
+    closed_at: datetime
+    exit_price: Decimal
+    exit_reason: str
+    gross_bps: Decimal
+    net_bps: Decimal
+    pnl_usd: Decimal
+
+    @property
+    def is_win(self) -> bool:
+        """Whether the direction was right, before costs."""
+        return self.gross_bps > 0
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether money was lost, after costs: what the loss limiter counts."""
+        return self.net_bps < 0
+
+
+@dataclass(slots=True)
+class Account:
+    """Balance, open positions and the last price of each product."""
+
+    sizing: Sizing
+    balance: Decimal = Decimal(0)
+    positions: list[Position] = field(default_factory=list)
+    prices: dict[str, Decimal] = field(default_factory=dict)
+
+    @classmethod
+    def fresh(cls, sizing: Sizing) -> Account:
+        """Return an account that holds the initial capital and nothing else."""
+        return cls(sizing, sizing.capital)
+
+    @property
+    def equity(self) -> Decimal:
+        """Balance plus every open position at what closing it now would bring."""
+        return self.balance + sum((self._open_result(position) for position in self.positions), Decimal(0))
+
+    def _open_result(self, position: Position) -> Decimal:
+        return position.result(self.prices.get(position.product, position.reference_price))
+
+    def plan(self, signal_id: str, product: str, side: int, price: Decimal, at: datetime, costs: Costs) -> Position:
+        """Return the position a signal would open, sized by the rules; it is not opened yet."""
+        entry = costs.fill(price, side)
+        stop = (entry * (1 - side * self.sizing.stop_pct / 100)).quantize(PRICE_STEP)
+        target = (entry * (1 + side * self.sizing.target_pct / 100)).quantize(PRICE_STEP)
+        bare = Position(signal_id, product, side, price, entry, target, stop, Decimal(0), at, costs)
+        return Position(signal_id, product, side, price, entry, target, stop, self._size(bare), at, costs)
+
+    def _size(self, position: Position) -> Decimal:
+        stop_fill = position.costs.fill(position.stop_price, -position.side)
+        loss_share = -position.net_bps(stop_fill) / BPS
+        wanted = self.sizing.capital * self.sizing.risk_pct / 100 / loss_share
+        in_use = sum((held.size_usd for held in self.positions), Decimal(0))
+        room = self.sizing.max_leverage * min(self.sizing.capital, self.balance) - in_use
+        size = min(wanted, room) // self.sizing.lot_step * self.sizing.lot_step
+        return size.quantize(self.sizing.lot_step, ROUND_DOWN) if size >= self.sizing.minimum else Decimal(0)
+
+    def open(self, position: Position) -> None:
+        """Take a planned position; also one of size 0, whose outcome is measured all the same."""
+        self.prices.setdefault(position.product, position.reference_price)
+        self.positions.append(position)
+
+    def on_minute(self, open_time: datetime, candles: Mapping[str, Candle | None]) -> list[Closed]:
+        """Close what the minute that opened at ``open_time`` ended, then mark the rest to its close.
+
+        A product without a candle is marked at its last price and can only time out.
+        """
+        for product, candle in candles.items():
+            if candle is not None:
+                self.prices[product] = candle.close
+        closed_at = open_time + MINUTE
+        done: list[Closed] = []
+        kept: list[Position] = []
+        for position in self.positions:
+            ended = self._ended(position, closed_at, candles.get(position.product))
+            if ended is None:
+                kept.append(position)
+            else:
+                done.append(ended)
+        self.positions = kept
+        self.balance += sum((closed.pnl_usd for closed in done), Decimal(0))
+        return done
+
+    def _ended(self, position: Position, closed_at: datetime, candle: Candle | None) -> Closed | None:
+        if closed_at <= position.opened_at:
+            return None
+        if candle is not None and (touched := touched_price(position, candle)) is not None:
+            price, reason = touched
+            return close_position(position, closed_at, price, reason)
+        if closed_at >= position.expires_at:
+            return close_position(position, closed_at, self.prices[position.product], "timeout")
+        return None
+
+    def close_all(self, at: datetime, reason: str) -> list[Closed]:
+        """End every position at the last known price; what a guardrail does."""
+        done = [close_position(held, at, self.prices[held.product], reason) for held in self.positions]
+        self.positions = []
+        self.balance += sum((closed.pnl_usd for closed in done), Decimal(0))
+        return done
+
+
+def touched_price(position: Position, candle: Candle) -> tuple[Decimal, str] | None:
+    """Return the market price and the reason at which ``candle`` ends ``position``; the stop wins a tie."""
+    if position.side > 0:
+        if candle.low <= position.stop_price:
+            return min(candle.open, position.stop_price), "stop"
+        if candle.high >= position.target_price:
+            return position.target_price, "target"
+        return None
+    if candle.high >= position.stop_price:
+        return max(candle.open, position.stop_price), "stop"
+    if candle.low <= position.target_price:
+        return position.target_price, "target"
+    return None
+
+
+def close_position(position: Position, at: datetime, price: Decimal, reason: str) -> Closed:
+    """Return how ``position`` ends with the market at ``price``; the result is rounded to cents."""
+    exit_price = position.costs.fill(price, -position.side)
+    return Closed(
+        position=position,
+        closed_at=at,
+        exit_price=exit_price,
+        exit_reason=reason,
+        gross_bps=position.side * (price / position.reference_price - 1) * BPS,
+        net_bps=position.net_bps(exit_price),
+        pnl_usd=to_cents(position.result(price)),
+    )

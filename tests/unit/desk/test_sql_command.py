@@ -1,0 +1,220 @@
+"""`desk sql` as a person sees it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from core.candles import Span
+from core.errors import ConfigError, StoreError
+from core.settings import Paths
+from desk import sql as command
+from store.feature_store import FeatureStore
+from store.schema import objects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from core.candles import Candle, Page
+
+ROOT = Path(__file__).resolve().parents[3]
+T0 = datetime(2025, 3, 1, tzinfo=UTC)
+SPAN = Span(T0, T0 + timedelta(hours=12))
+
+
+@pytest.fixture(scope="module")
+def home(
+    tmp_path_factory: pytest.TempPathFactory, walk: Callable[..., list[Candle]], as_pages: Callable[..., list[Page]]
+) -> Path:
+    paths = Paths(tmp_path_factory.mktemp("asked"))
+    store = FeatureStore(paths.market_db)
+    store.migrate()
+    for product in ("BTC-USD", "ETH-USD"):
+        store.record_pages(as_pages(walk(product, SPAN.minutes, start=T0, missing=0.02), SPAN))
+    store.publish(paths.market_copy)
+    return paths.home
+
+
+@pytest.fixture(autouse=True)
+def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DESK_HOME", str(home))
+
+
+def asked(*arguments: str, typed: str | None = None) -> str:
+    app = typer.Typer()
+    app.command()(command.sql)
+    result = CliRunner().invoke(app, arguments, input=typed)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_csv_has_header_and_every_row_whatever_the_table_limit() -> None:
+    rows = list(csv.DictReader(io.StringIO(asked("from candles_1m where product = 'BTC-USD'", "--format", "csv"))))
+    assert len(rows) > 600
+    assert rows[0]["open_time"] == "2025-03-01 00:00:00+00:00"
+
+
+def test_csv_of_no_rows_still_names_its_columns() -> None:
+    assert asked("select product, close from candles_1m where false", "--format", "csv") == "product,close\n"
+
+
+def test_json_is_one_list_with_numbers_and_iso_times() -> None:
+    rows = json.loads(asked("select open_time, close from candles('BTC', '1h')", "--format", "json"))
+    assert len(rows) == 12
+    assert datetime.fromisoformat(rows[0]["open_time"]) == T0
+    assert isinstance(rows[0]["close"], float)
+    assert json.loads(asked("select 1 where false", "--format", "json")) == []
+    assert json.loads(asked("select cast('1234567890.12345678' as decimal(18,8)) as x", "--format", "json"))
+
+
+def test_markdown_escapes_what_would_end_a_cell() -> None:
+    assert asked("select 'a|b' as x", "--format", "markdown") == "| x |\n|---|\n| a\\|b |\n"
+
+
+def test_table_says_that_there_are_more_rows() -> None:
+    app = typer.Typer()
+    app.command()(command.sql)
+    result = CliRunner().invoke(app, ["from candles_1m", "--limit", "3"])
+    assert len(result.stdout.splitlines()) == 4
+    assert "the first 3 rows; there are more" in " ".join(result.stderr.split())
+    assert "read copy of market" in result.stderr
+
+
+def test_parameters_stand_for_names_in_the_sql() -> None:
+    text = asked(
+        "from candles($coin, $every) limit $n", "-p", "coin=eth", "-p", "every=4h", "-p", "n=2", "--format", "csv"
+    )
+    assert [row["product"] for row in csv.DictReader(io.StringIO(text))] == ["ETH-USD"] * 2
+    with pytest.raises(ConfigError, match="name=value"):
+        asked("select 1", "-p", "coin")
+
+
+def test_sql_comes_from_a_pipe_a_file_or_the_name_of_a_question(tmp_path: Path) -> None:
+    (tmp_path / "mine.sql").write_text("select 43 as x")
+    assert asked("--format", "csv", typed="select 42 as x;") == "x\n42\n"
+    assert asked("-f", str(tmp_path / "mine.sql"), "--format", "csv") == "x\n43\n"
+    assert asked("coverage_by_product", "--format", "csv").startswith("product,")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        asked("-f", str(tmp_path / "none.sql"))
+
+
+def test_parquet_holds_the_rows(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    target = tmp_path / "hours.parquet"
+    asked("from candles($coin, '1h')", "-p", "coin=BTC", "--parquet", str(target))
+    assert pq.read_table(target).num_rows == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("from candels_1m", "no table, view or macro candels_1m; near it: candles_1m"),
+        ("insert into candles_1m select * from candles_1m", "read copy is read-only"),
+        ("drop table candles_1m", "read copy is read-only"),
+        ("selec 1", "syntax error"),
+        ("select foo from candles_1m", 'Candidate bindings: "low"'),
+        ("from decisions", "signals database, which is not published yet; run: make run-dry"),
+        ("from signal_log()", "signals database, which is not published yet"),
+        ("from features_at('BTC', now)", "now()"),
+        ("from candles('BTC', '10s')", "whole minutes up to a week"),
+        ("from candles('DOGE')", "no candle of DOGE-USD, only of BTC-USD, ETH-USD"),
+    ],
+)
+def test_mistake_is_one_line_that_names_the_repair(text: str, words: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        asked(text)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("", "no SQL"), (" -- only words", "no SQL"), ("longest_gap", "near it: longest_gaps")]
+)
+def test_nothing_to_run_is_refused_with_what_there_is(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        asked(text)
+
+
+def test_no_copy_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DESK_HOME", str(tmp_path / "empty"))
+    with pytest.raises(StoreError, match="run: make backfill"):
+        asked("select 1")
+
+
+def test_pipe_that_is_closed_early_ends_without_a_word(home: Path) -> None:
+    words = [sys.executable, "-m", "desk", "sql", "from candles_1m", "--format", "csv"]
+    environ = os.environ | {"DESK_HOME": str(home)}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=environ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 0
+
+
+def test_table_wider_than_the_terminal_repeats_its_keys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = ["product", "open_time", *(f"column_{n}" for n in range(10))]
+    blocks = command._blocks(columns, [8, 16, *[12] * 10], 80)
+    assert all(block[:2] == [0, 1] for block in blocks)
+    assert sorted(place for block in blocks for place in block[2:]) == list(range(2, 12))
+    assert all(sum(14 for _ in block[2:]) + 28 <= 80 for block in blocks)
+    command._records(columns[:3], [["BTC-USD", "now", "5"]], 80)
+    assert capsys.readouterr().out.splitlines() == ["product    BTC-USD", "open_time  now", "column_0   5"]
+
+
+def test_prompt_answers_goes_on_after_a_mistake_and_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = iter(["select 40", "+ 2 as x;", "from nowhere;", "quit"])
+    monkeypatch.setattr("builtins.input", lambda _: next(lines))
+    with command.Reader(command.load_settings().paths) as reader:
+        command._prompt(reader)
+    told = capsys.readouterr()
+    assert "42" in told.out
+    assert "no table, view or macro nowhere" in told.err
+
+
+def documented() -> list[list[str]]:
+    section = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").partition("## Asking the data")[2]
+    block = section.partition("```sh")[2].partition("```")[0]
+    return [shlex.split(line, comments=True)[2:] for line in block.splitlines() if line]
+
+
+@pytest.mark.parametrize("words", documented(), ids=" ".join)
+def test_example_of_the_docs_runs(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = asked(*words)
+    assert told.strip() or (tmp_path / "hours.parquet").exists()
+
+
+def test_docs_show_every_macro_of_the_market() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    macros = [name for name, (folder, _) in objects("market").items() if folder == "macros"]
+    assert [name for name in macros if name not in text] == []
+
+
+def test_every_macro_example_of_help_runs_as_it_stands() -> None:
+    examples = json.loads(asked("select name, example from help where kind = 'macro'", "--format", "json"))
+    assert len(examples) >= 7
+    for row in examples:
+        assert row["name"] in row["example"]
+        asked(row["example"])

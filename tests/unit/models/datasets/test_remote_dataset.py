@@ -1,0 +1,220 @@
+"""Data sets and candidates by URI: what arrives is right or refused, and half of a file is never seen."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from hashlib import sha256
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.candles import DatasetRef
+from core.errors import DatasetError, DiskFullError, PlaceError
+from core.remote_folder import is_uri, open_place, split, told, within
+from models.datasets import remote_dataset
+from models.datasets.dataset import load_dataset
+from models.datasets.remote_dataset import fetch_dataset, publish_dataset
+from models.training.remote_candidate import fetch_candidate, publish_candidate
+from models.training.spec import CandidateRef
+
+
+@pytest.fixture
+def place(tmp_path):
+    return (tmp_path / "a shared place").as_uri()
+
+
+@pytest.fixture
+def published(make_dataset, place):
+    return publish_dataset(make_dataset(minutes=300), place)
+
+
+def folder_of(uri):
+    return Path(uri.removeprefix("file://").replace("%20", " "))
+
+
+@pytest.fixture
+def web(tmp_path):
+    """A web server that gives out tmp_path/www."""
+    (tmp_path / "www").mkdir()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "www")))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def candidate_in(folder, weights=b"weights"):
+    home = folder / "lstm-BTC-USD-1"
+    home.mkdir(parents=True)
+    (home / "weights.pt").write_bytes(weights)
+    (home / "train.log").write_text("")
+    marker = {"architecture": "lstm", "products": ["BTC-USD"], "weights_sha256": sha256(b"weights").hexdigest()}
+    (home / "candidate.json").write_text(json.dumps(marker))
+    return CandidateRef("lstm-BTC-USD-1", "lstm", ("BTC-USD",), str(home))
+
+
+def test_dataset_by_uri_is_the_same_data_set(make_dataset, place):
+    local = make_dataset(products=("BTC-USD", "ETH-USD"), minutes=300)
+    shared = publish_dataset(local, place)
+    here, there = load_dataset(local, ["ETH-USD"]), load_dataset(shared, ["ETH-USD"])
+    assert is_uri(shared.path)
+    assert there.digest == here.digest
+    np.testing.assert_array_equal(there.x_NF, here.x_NF)
+
+
+def test_fetch_twice_asks_the_place_once(published, tmp_path, monkeypatch):
+    first = fetch_dataset(published, tmp_path / "cache")
+    monkeypatch.setattr(remote_dataset, "open_place", lambda uri: pytest.fail(f"asked {uri} again"))
+    assert fetch_dataset(published, tmp_path / "cache") == first
+
+
+def test_fetch_by_many_at_once_asks_the_place_once(published, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(remote_dataset, "open_place", lambda uri: asked.append(uri) or open_place(uri))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: fetch_dataset(published, tmp_path / "cache"), range(8)))
+    assert len(set(found)) == 1
+    assert len(asked) == 2  # the manifest and the rows
+
+
+def test_fetch_puts_a_spoiled_copy_right(published, tmp_path):
+    local = fetch_dataset(published, tmp_path / "cache")
+    Path(local.path).write_bytes(b"spoiled")
+    load_dataset(fetch_dataset(published, tmp_path / "cache"))
+
+
+def test_fetch_of_other_bytes_is_refused_and_leaves_nothing(published, place, tmp_path):
+    (folder_of(place) / Path(published.path).name).write_bytes(b"others")
+    with pytest.raises(DatasetError, match=r"has sha256 .*, expected .*; remove it there"):
+        fetch_dataset(published, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*.parquet"))
+    assert not list((tmp_path / "cache").glob(".*.fetching"))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"digest": "1234"}'])
+def test_fetch_with_another_manifest_is_refused(published, place, tmp_path, text):
+    (folder_of(place) / Path(published.manifest_path).name).write_text(text)
+    with pytest.raises(DatasetError, match="is the manifest of"):
+        fetch_dataset(published, tmp_path / "cache")
+
+
+def test_publish_again_writes_nothing_and_a_torn_file_anew(make_dataset, place):
+    local = make_dataset(minutes=300)
+    file = folder_of(place) / Path(publish_dataset(local, place).path).name
+    before = file.stat().st_mtime_ns
+    publish_dataset(local, place)
+    assert file.stat().st_mtime_ns == before
+    file.write_bytes(b"torn")
+    publish_dataset(local, place)
+    assert file.read_bytes() == Path(local.path).read_bytes()
+
+
+def test_dataset_from_a_web_server(make_dataset, web, tmp_path):
+    local = make_dataset(minutes=300)
+    publish_dataset(local, (tmp_path / "www").as_uri())
+    shared = publish_dataset(local, web)  # it is there, so nothing has to be written
+    assert load_dataset(fetch_dataset(shared, tmp_path / "cache")).digest == local.digest
+
+
+def test_web_server_without_the_data_set_cannot_be_written(make_dataset, web):
+    with pytest.raises(PlaceError, match="only gives files out"):
+        publish_dataset(make_dataset(minutes=300), web)
+
+
+def test_web_server_that_is_gone_names_the_setting(tmp_path):
+    gone = DatasetRef("0" * 64, "http://127.0.0.1:9/x.parquet", "http://127.0.0.1:9/x.json?token=hush")
+    with pytest.raises(PlaceError, match=r"127\.0\.0\.1:9/x\.json cannot be read .*DATASETS_URI") as caught:
+        fetch_dataset(gone, tmp_path)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_no_room_here_is_told_as_such(published):
+    folder, name = split(published.path)
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(DiskFullError, match="free some disk space"):
+        open_place(folder).read(name, full)
+
+
+@pytest.mark.parametrize("uri", ["s3://key:hush@bucket/x", "https://user:hush@host/x"])
+def test_uri_with_credentials_is_refused_without_showing_them(uri):
+    with pytest.raises(PlaceError, match="credentials") as caught:
+        open_place(uri)
+    assert "hush" not in str(caught.value)
+
+
+def test_unknown_kind_of_uri_names_the_known_ones():
+    with pytest.raises(PlaceError, match="s3, gs"):
+        open_place("ftp://host/x")
+
+
+@pytest.mark.parametrize("uri", ["file:///srv/desk", "s3://bucket/desk?endpoint_override=127.0.0.1%3A9", "http://h/"])
+def test_within_and_split_are_inverse(uri):
+    assert split(within(uri, "a b.json")) == (uri.replace("h/", "h"), "a%20b.json")
+
+
+def test_told_hides_the_query():
+    assert told("https://host/x?signature=hush") == "https://host/x"
+
+
+def test_candidate_makes_the_round_trip(place, tmp_path):
+    candidate = candidate_in(tmp_path / "worker")
+    shared = publish_candidate(candidate, place)
+    assert shared.path == within(place, "lstm-BTC-USD-1")
+    fetched = fetch_candidate("lstm-BTC-USD-1", place, tmp_path / "desk")
+    assert Path(fetched.path) == tmp_path / "desk" / "lstm-BTC-USD-1"
+    assert (Path(fetched.path) / "weights.pt").read_bytes() == b"weights"
+
+
+def test_candidate_that_is_nowhere_is_none(place, tmp_path):
+    assert fetch_candidate("lstm-BTC-USD-1", place, tmp_path) is None
+
+
+def test_candidate_with_other_weights_is_refused(place, tmp_path):
+    publish_candidate(candidate_in(tmp_path / "worker", weights=b"others"), place)
+    with pytest.raises(PlaceError, match="not whole"):
+        fetch_candidate("lstm-BTC-USD-1", place, tmp_path / "desk")
+    assert not (tmp_path / "desk" / "lstm-BTC-USD-1" / "candidate.json").exists()
+
+
+def test_candidate_whose_marker_is_not_there_yet_is_none(place, tmp_path):
+    publish_candidate(candidate_in(tmp_path / "worker"), place)
+    (folder_of(place) / "lstm-BTC-USD-1" / "candidate.json").unlink()
+    assert fetch_candidate("lstm-BTC-USD-1", place, tmp_path / "desk") is None
+
+
+def test_publish_into_its_own_folder_leaves_the_files_alone(tmp_path):
+    candidate = candidate_in(tmp_path)
+    before = (Path(candidate.path) / "weights.pt").stat().st_ino
+    publish_candidate(candidate, tmp_path.as_uri())
+    assert (Path(candidate.path) / "weights.pt").stat().st_ino == before
+
+
+def test_written_file_is_never_seen_in_part(place, tmp_path):
+    source = tmp_path / "big"
+    source.write_bytes(b"x" * (4 << 20))
+    there, seen, done = open_place(place), set(), threading.Event()
+
+    def watch():
+        while not done.is_set():
+            seen.add(there.size("big"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(5):
+        there.write("big", source)
+    done.set()
+    watcher.join()
+    assert seen <= {None, 4 << 20}
+    assert [file.name for file in folder_of(place).iterdir()] == ["big"]

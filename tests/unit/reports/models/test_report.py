@@ -1,0 +1,112 @@
+import html
+import json
+import re
+
+import pytest
+
+from core.errors import ModelError
+from reports.models.facts import rows_sentence
+from reports.models.model_card import Metric, ProductCard, read_card, read_cards
+from reports.models.report import model_document, write_model_report
+from reports.observation.standings import promoted_slots, standings
+
+
+def test_read_cards_reads_every_judged_model(observed):
+    cards = read_cards(observed)
+    assert [card.products for card in cards] == [("BTC-USD",), ("ETH-USD",), ("SOL-USD",)]
+    assert cards[2].cards[0].failed == ("accuracy", "brier_skill")
+
+
+def test_read_card_without_any_figure_shows_nothing_invented(tmp_path):
+    path = tmp_path / "passport.json"
+    path.write_text(json.dumps({"products": ["BTC-USD"]}))
+    card = read_card(path)
+    assert card.cards[0].metric("accuracy").value is None
+    assert card.text("dataset_digest") == "not computed"
+    assert not card.cards[0].is_accepted
+
+
+def test_read_card_of_half_a_file_is_none(tmp_path):
+    path = tmp_path / "passport.json"
+    path.write_text('{"products": [')
+    assert read_card(path) is None
+
+
+def test_standings_without_passports_take_the_gates_from_the_registry():
+    events = [{"kind": "refusal", "slot": "lstm:BTC-USD", "model_id": "m1", "why": "seed: refused by accuracy, audit"}]
+    (standing,) = standings(("BTC-USD",), (), {}, events)
+    assert standing.reason == "m1 failed accuracy, audit"
+
+
+def test_promoted_slots_without_a_registry_file_are_replayed_from_its_history(tmp_path, observed):
+    events = [{"kind": "promotion", "slot": "lstm:A-USD", "model_id": "m1"}]
+    assert promoted_slots(observed, events) == {"lstm:A-USD": "m1"}
+
+
+def test_write_model_report_writes_one_page(observed):
+    path = write_model_report(observed, observed.paths.checkpoints / "lstm-SOL-USD-9c0d1e2f")
+    page = path.read_text()
+    assert path.name == "lstm-SOL-USD-9c0d1e2f.html"
+    assert "refused for SOL-USD (accuracy, brier_skill)" in page
+    assert "<svg" in page
+
+
+def page_of(observed, model_id="lstm-BTC-USD-1a2b3c4d"):
+    page = write_model_report(observed, observed.paths.checkpoints / model_id).read_text()
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page)))
+
+
+def test_model_report_shows_the_candidates_and_what_calibration_changed(observed):
+    text = page_of(observed)
+    assert "9,000 minutes of the calibration part" in text
+    assert "temperature 0.69000 0.00000 0.00000 taken" in text
+    assert "ECE, equal mass 0.03100 0.01200" in text
+    assert "-0.00400 (-0.00500 to -0.00300)" in text
+
+
+def test_model_report_shows_costs_luck_and_what_the_rows_are_worth(observed):
+    text = page_of(observed)
+    assert "A round trip of 18.0 bps asks too much." in text
+    assert "none pays" in text
+    assert "deflated Sharpe ratio (all trials) 0.9004" in text
+    assert "worth about 860 independent ones, by their days' own spread 910" in text
+
+
+def test_model_report_sets_the_paired_difference_beside_a_baseline(observed):
+    assert "logistic -0.01230 -0.02000 to -0.00400 better" in page_of(observed)
+
+
+def test_model_report_says_of_a_month_that_it_is_too_short(observed):
+    text = page_of(observed)
+    assert "month 2025-01 2025-02 2025-03 minutes 6,400 6,400 60" in text
+    assert re.search(r"accuracy 0\.744 \([^)]+\) 0\.744 \([^)]+\) too few", text)
+
+
+def test_model_report_draws_every_picture(observed):
+    document = model_document(read_card(observed.paths.checkpoints / "lstm-BTC-USD-1a2b3c4d" / "passport.json"))
+    names = [picture.name for picture in document.pictures]
+    assert names == ["reliability", "coverage", "month_btc_usd", "session_btc_usd", "training"]
+    assert "member 2" in document.pictures[-1].svg
+    assert "log loss saved" in document.pictures[2].svg
+
+
+def test_model_report_of_a_passport_without_figures_says_so(tmp_path):
+    (tmp_path / "passport.json").write_text(json.dumps({"model_id": "m", "products": ["BTC-USD"]}))
+    document = model_document(read_card(tmp_path / "passport.json"))
+    text = document.markdown(lambda picture: picture.name)
+    for told in ("No test minute was scored", "does not say how the probability was calibrated", "was not computed"):
+        assert told in text
+
+
+def test_rows_sentence_says_when_they_are_too_few():
+    def card(low, high, rows=1_500):
+        return ProductCard("A-USD", "lstm:A-USD", False, metrics={"all": {"accuracy": Metric(0.55, low, high, rows)}})
+
+    assert "too few to tell a real edge" in rows_sentence(card(0.5, 0.6))
+    assert "too few" not in rows_sentence(card(0.545, 0.555, 60_000))
+    assert "too few days for any interval" in rows_sentence(card(None, None))
+
+
+def test_write_model_report_without_a_passport_names_the_command(observed, tmp_path):
+    with pytest.raises(ModelError, match="make evaluate"):
+        write_model_report(observed, tmp_path)

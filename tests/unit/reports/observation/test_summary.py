@@ -1,0 +1,111 @@
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from rich.console import Console
+
+from reports.observation.summary import ARTIFACT_BYTES, QUERIES, read_summary, write_summary
+from reports.observation.terminal import verdict_table
+from reports.observation.verdict import LimitProof
+from store.reader import Reader
+
+PROOFS = (LimitProof("daily", True, "stopped at 4.5 %"), LimitProof("total", True, "stopped at 9 %"))
+
+
+@pytest.fixture(scope="module")
+def summary(observed):
+    return write_summary(observed, PROOFS)
+
+
+def test_write_summary_writes_every_file(summary):
+    assert all(path.stat().st_size > 500 for path in summary.paths)
+
+
+def test_write_summary_headline_names_the_simulated_market(summary):
+    assert "market: planted (simulated)" in summary.headline
+    assert "planted (simulated)" in summary.html.read_text()
+
+
+def test_write_summary_page_is_self_contained(summary):
+    page = summary.html.read_text()
+    links = re.findall(r"""(?:src|href)\s*=\s*["']([^"'#][^"']*)""", page)
+    assert [link for link in links if not link.startswith("data:")] == []
+    assert "@import" not in page and "url(http" not in page and "<script" not in page
+
+
+def test_write_summary_page_has_no_id_twice(summary):
+    class Ids(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+
+        def handle_starttag(self, tag, attrs):
+            self.seen += [value for name, value in attrs if name == "id"]
+
+    parser = Ids()
+    parser.feed(summary.html.read_text())
+    assert len(parser.seen) == len(set(parser.seen)) > 0
+
+
+def test_write_summary_json_repeats_the_verdict(summary, observed):
+    content = json.loads(summary.json.read_text())
+    assert content["verdict"] == summary.verdict.word
+    assert content["minutes"]["decided"] == 4320
+    assert len(content["criteria"]) == 6
+
+
+def test_read_summary_returns_what_was_written(summary, observed):
+    again = read_summary(observed)
+    assert again.verdict == summary.verdict
+    assert again.headline == summary.headline
+
+
+def test_write_summary_lists_the_refused_product_with_its_gates(summary):
+    text = summary.markdown.read_text()
+    assert "SOL-USD: refused" in text
+    assert "accuracy, brier_skill" in text
+
+
+def test_write_summary_artifact_holds_its_pictures_and_stays_small(summary):
+    text = summary.artifact_markdown.read_text()
+    assert len(text.encode()) <= ARTIFACT_BYTES
+    assert text.count("data:image/png;base64,") >= 6
+    assert "](plots/" not in text
+
+
+def test_write_summary_twice_gives_the_same_page(observed, summary):
+    before = summary.html.read_bytes()
+    assert write_summary(observed, PROOFS).html.read_bytes() == before
+
+
+def test_write_summary_in_shadow_is_no_go_and_says_so(fake_observation):
+    summary = write_summary(fake_observation(minutes=300, mode="shadow", promoted=()))
+    assert summary.verdict.word == "NO-GO"
+    # no proofs were given, so the loss simulation was run
+    assert next(item for item in summary.verdict.criteria if item.name == "guardrails").state == "pass"
+    assert "ran in shadow" in summary.html.read_text()
+
+
+def test_write_summary_of_a_few_silent_minutes_says_why_each_plot_is_empty(fake_observation):
+    settings = fake_observation(minutes=20, promoted=(), baseline_win_rate=None)
+    for path in settings.paths.checkpoints.glob("*/passport.json"):
+        path.unlink()
+    page = write_summary(settings, PROOFS).html.read_text()
+    for reason in ("no model was judged", "no minute was scored", "no signal has closed", "no signal was made"):
+        assert reason in page
+
+
+@pytest.mark.parametrize("query", [query for _, query in QUERIES])
+def test_queries_worth_trying_run(observed, query):
+    with Reader(observed.paths) as reader:
+        assert reader.sql(query)
+
+
+def test_verdict_table_shows_verdict_criteria_and_products(summary):
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(verdict_table(summary))
+    text = console.export_text()
+    for part in (summary.verdict.word, "Win rate near its baseline", "SOL-USD", str(summary.html.name)):
+        assert part in text

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from core.settings import load_settings
+from runtime.risk.guardrails import FirmRules, Guardrails, rules_from
+
+NOON = datetime(2025, 1, 15, 12, tzinfo=UTC)
+
+
+def rules() -> FirmRules:
+    return rules_from(load_settings(_env_file=None))
+
+
+def kinds(guard: Guardrails, at: datetime, equity: str) -> list[str]:
+    return [event.kind for event in guard.assess(at, Decimal(equity))]
+
+
+@pytest.mark.parametrize(
+    ("equity", "said", "blocked"),
+    [
+        ("97000.01", [], None),
+        ("97000.00", ["daily_warn_60"], None),
+        ("96000.00", ["daily_warn_60", "daily_warn_80"], None),
+        ("95500.01", ["daily_warn_60", "daily_warn_80"], None),
+        ("95500.00", ["daily_warn_60", "daily_warn_80", "daily_loss"], "daily_loss"),
+        (
+            "91000.00",
+            ["daily_warn_60", "daily_warn_80", "daily_loss", "total_warn_60", "total_warn_80", "total_loss"],
+            "total_loss",
+        ),
+    ],
+)
+def test_guardrails_speak_and_block_to_the_cent(equity: str, said: list[str], blocked: str | None) -> None:
+    guard = Guardrails.fresh(rules(), NOON)
+    assert kinds(guard, NOON, equity) == said
+    assert guard.blocked == blocked
+
+
+def test_guardrails_say_each_thing_once_a_day() -> None:
+    guard = Guardrails.fresh(rules(), NOON)
+    assert kinds(guard, NOON, "97000") == ["daily_warn_60"]
+    assert kinds(guard, NOON, "96900") == []
+    guard.roll(NOON + timedelta(days=1), Decimal(100_000))
+    assert kinds(guard, NOON, "97000") == ["daily_warn_60"]
+
+
+def test_daily_block_holds_although_equity_recovers() -> None:
+    guard = Guardrails.fresh(rules(), NOON)
+    guard.assess(NOON, Decimal(95_000))
+    guard.assess(NOON, Decimal(100_000))
+    assert guard.blocked == "daily_loss"
+
+
+def test_daily_limit_is_of_initial_capital_below_the_midnight_balance() -> None:
+    guard = Guardrails.fresh(rules(), NOON, Decimal(104_000))
+    assert kinds(guard, NOON, "99500.00")[-1] == "daily_loss"
+    assert guard.used_pct(guard.rules.daily, Decimal(99_500)) == 90
+
+
+def test_floating_loss_legal_before_midnight_breaks_at_midnight() -> None:
+    guard = Guardrails.fresh(rules(), NOON)
+    midnight = guard.rules.next_reset(NOON)
+    balance, equity = Decimal(104_500), Decimal(100_000)
+    guard.roll(midnight - timedelta(minutes=1), balance)
+    assert guard.assess(midnight - timedelta(minutes=1), equity) == []
+    guard.roll(midnight, balance)
+    guard.assess(midnight, equity)
+    assert guard.blocked == "daily_loss"
+
+
+def test_daily_block_lifts_at_midnight_and_total_never() -> None:
+    guard = Guardrails.fresh(rules(), NOON)
+    guard.assess(NOON, Decimal(90_500))
+    guard.roll(NOON + timedelta(days=1), Decimal(90_500))
+    assert not guard.daily_blocked
+    assert guard.blocked == "total_loss"
+
+
+@pytest.mark.parametrize(
+    ("noon", "reset", "hours"),
+    [
+        (datetime(2025, 3, 30, 12, tzinfo=UTC), datetime(2025, 3, 30, 22, tzinfo=UTC), 23),
+        (datetime(2025, 10, 26, 12, tzinfo=UTC), datetime(2025, 10, 26, 23, tzinfo=UTC), 25),
+        (datetime(2025, 1, 15, 12, tzinfo=UTC), datetime(2025, 1, 15, 23, tzinfo=UTC), 24),
+        (datetime(2024, 2, 29, 12, tzinfo=UTC), datetime(2024, 2, 29, 23, tzinfo=UTC), 24),
+    ],
+)
+def test_reset_is_prague_midnight_on_short_and_long_days(noon: datetime, reset: datetime, hours: int) -> None:
+    assert rules().next_reset(noon) == reset
+    assert (reset - rules().day_start(noon)) == timedelta(hours=hours)
+
+
+def test_clock_that_steps_back_over_midnight_takes_the_balance_once() -> None:
+    guard = Guardrails.fresh(rules(), NOON)
+    midnight = guard.rules.next_reset(NOON)
+    assert guard.roll(midnight, Decimal(101_000))
+    assert not guard.roll(midnight - timedelta(minutes=1), Decimal(99_000))
+    assert not guard.roll(midnight, Decimal(98_000))
+    assert guard.day_start_balance == 101_000
+
+
+def test_restart_at_midnight_forgets_yesterdays_block_and_keeps_the_total() -> None:
+    midnight = rules().next_reset(NOON)
+    told = [(NOON, "daily_loss"), (NOON, "total_warn_60")]
+    guard = Guardrails.fresh(rules(), midnight)
+    guard.restore(told)
+    assert guard.blocked is None
+    assert "total_warn_60" in guard.said
+    before = Guardrails.fresh(rules(), midnight - timedelta(minutes=1))
+    before.restore(told)
+    assert before.blocked == "daily_loss"
+
+
+def test_headroom_is_what_is_left_to_the_nearer_stop() -> None:
+    guard = Guardrails.fresh(rules(), NOON)
+    room = guard.headroom(NOON, Decimal(97_300))
+    assert room.left_usd == Decimal("1800.00")
+    assert room.left_pct == Decimal("1.8")
+    assert f"{room.resets_at:%H:%M}" == "23:00"
+    guard.day_start_balance = Decimal(92_000)
+    assert guard.headroom(NOON, Decimal(91_500)).left_usd == Decimal("500.00")
+
+
+def test_sentence_names_the_figures() -> None:
+    guard = Guardrails.fresh(rules(), NOON)
+    (event,) = guard.assess(NOON, Decimal("96500.50"))
+    assert "3.50 %" in event.detail
+    assert "96500.50" in event.detail

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from core.errors import ConfigError
+from runtime.risk.kill_switch import KillSwitch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "kill_switch.json"
+
+
+def test_switch_never_pressed_is_off(path: Path) -> None:
+    assert not KillSwitch(path).state().is_on
+
+
+def test_pressed_switch_survives_a_restart(path: Path) -> None:
+    KillSwitch(path).press("market is odd")
+    state = KillSwitch(path).state()
+    assert state.is_on
+    assert state.reason == "market is odd"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\x00\xff", b"[]", b'{"state": "maybe"}', b'{"state": "off"}'])
+def test_unreadable_switch_is_on(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    assert KillSwitch(path).state().is_on
+
+
+def test_folder_in_place_of_the_switch_is_on(path: Path) -> None:
+    path.mkdir(parents=True)
+    assert KillSwitch(path).state().source == "unreadable"
+
+
+def test_vanished_switch_stays_on(path: Path) -> None:
+    switch = KillSwitch(path)
+    switch.press("halt")
+    assert switch.state().is_on
+    path.unlink()
+    assert switch.state().source == "vanished"
+    assert KillSwitch(path, was_on=True).state().is_on
+
+
+def test_letting_go_needs_a_reason_and_keeps_history(path: Path) -> None:
+    switch = KillSwitch(path)
+    switch.press("halt")
+    with pytest.raises(ConfigError, match="needs a reason"):
+        switch.rearm("  ")
+    switch.rearm("checked the model")
+    assert not KillSwitch(path).state().is_on
+    assert [entry["state"] for entry in switch.history()] == ["on", "off"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "is_on"), [("on", True), ("1", True), ("ture", True), ("off", False), ("FALSE", False)]
+)
+def test_setting_that_is_not_off_is_on(path: Path, setting: str, is_on: bool) -> None:
+    assert KillSwitch(path, setting).state().is_on == is_on
+
+
+def test_setting_wins_over_letting_go(path: Path) -> None:
+    with pytest.raises(ConfigError, match="KILL_SWITCH=off"):
+        KillSwitch(path, "on").rearm("it is fine")
+
+
+def test_unreadable_switch_can_be_let_go_with_a_reason(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("garbage")
+    KillSwitch(path).rearm("disk was repaired")
+    assert not KillSwitch(path).state().is_on
+    assert json.loads(path.read_text())["reason"] == "disk was repaired"

@@ -1,0 +1,1 @@
+"""Proofs about the system itself: that nothing leaks, and that luck is not promoted."""
