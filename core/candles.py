@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 MINUTE = timedelta(minutes=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SESSIONS = ("tokyo", "london", "new_york")
+"""Eight UTC hours each, from midnight on; `sql/views/features_session.sql` says the same, which a test holds."""
 HORIZON_MINUTES = 15
 FROM_TRADES = ":trades"
 """Ends the source of a candle that was built from live trades and not told by the exchange itself."""
@@ -28,6 +31,21 @@ def floor_minute(moment: datetime) -> datetime:
         msg = f"{moment.isoformat()} has no time zone; write it in UTC, such as {moment.isoformat()}+00:00"
         raise SpanError(msg)
     return moment.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def epoch_minute(moment: datetime) -> int:
+    """Return the number of the UTC minute that ``moment`` lies in, counted from 1970."""
+    return (moment - EPOCH) // MINUTE
+
+
+def minute_start(number: int) -> datetime:
+    """Return the UTC moment at which minute ``number`` (counted from 1970) begins: the inverse of `epoch_minute`."""
+    return EPOCH + int(number) * MINUTE
+
+
+def session_of(moment: datetime) -> str:
+    """Return the trading session of a UTC moment: tokyo 0-7, london 8-15, new_york 16-23 hours."""
+    return SESSIONS[moment.astimezone(UTC).hour // 8]
 
 
 def require_product(product: str) -> str:

@@ -6,6 +6,8 @@ command or setting repairs it. The command line prints it as one line and exits 
     DeskError
     ├── ConfigError             a setting is missing or contradicts another
     ├── UnknownProductError     the exchange does not offer the product
+    ├── FileError               a file cannot be written
+    ├── LockHeldError           another process holds a lock
     ├── SpanError               an empty, reversed or unaligned span of time
     ├── ProviderError           the market could not be asked
     │   ├── CredentialsError    the key is malformed or was refused
@@ -43,6 +45,19 @@ class ConfigError(DeskError):
 
 class UnknownProductError(DeskError):
     """The exchange, or the store, does not know the product."""
+
+
+class FileError(DeskError):
+    """A file cannot be written."""
+
+
+class LockHeldError(DeskError):
+    """Another process holds a lock; ``holder`` is its process id as text, or ``unknown``."""
+
+    def __init__(self, message: str, holder: str = "unknown") -> None:
+        """Keep who holds it, for callers that word their own message."""
+        super().__init__(message)
+        self.holder = holder
 
 
 class SpanError(DeskError):

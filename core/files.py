@@ -1,28 +1,65 @@
-"""Files that are written whole or not at all, the seal of a passport, and where they came from."""
+"""Write a file whole or not at all, and read JSON."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from core.errors import DiskFullError, ModelError
+from core.errors import DiskFullError, FileError, ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Return whether ``error`` says that there is no room: a full disk, a quota, or a limit on a file's size."""
+    return error.errno in _DISK_FULL
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a draft beside ``path`` to write to; it becomes ``path`` in one step when the block ends without an error.
+
+    A crash leaves the old file or the new one, never a part. The draft is flushed to the disk before it takes the name.
+
+    Raises:
+        DiskFullError: there was no room; the old file stays and nothing is left beside it.
+        FileError: the folder cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield draft
+        descriptor = os.open(draft, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        put_in_place(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise writing_error(error, path) from error
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace ``path`` in one step: a crash leaves the old file or the new one, never a part.
+    """Replace ``path`` in one step; see `whole_file` for what it raises."""
+    with whole_file(path) as draft:
+        draft.write_bytes(content)
 
-    Raises:
-        DiskFullError: there was no room; the old file stays.
-        ModelError: the folder cannot be written.
-    """
-    put_in_place(write_draft(path, content), path)
+
+def write_text(path: Path, content: str) -> None:
+    """Replace ``path`` by ``content`` in UTF-8, in one step; see `whole_file` for what it raises."""
+    write_bytes(path, content.encode())
 
 
 def write_draft(path: Path, content: bytes) -> Path:
@@ -30,7 +67,7 @@ def write_draft(path: Path, content: bytes) -> Path:
 
     Raises:
         DiskFullError: there was no room; nothing is left beside.
-        ModelError: the folder cannot be written.
+        FileError: the folder cannot be written.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -41,7 +78,7 @@ def write_draft(path: Path, content: bytes) -> Path:
             os.fsync(file.fileno())
     except OSError as error:
         draft.unlink(missing_ok=True)
-        raise _unwritable(error, path) from error
+        raise writing_error(error, path) from error
     return draft
 
 
@@ -51,14 +88,15 @@ def put_in_place(draft: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
-def _unwritable(error: OSError, path: Path) -> DiskFullError | ModelError:
-    if error.errno in _FULL:
+def writing_error(error: OSError, path: Path) -> DiskFullError | FileError:
+    """Return the error, with its repair, that says why ``path`` could not be written."""
+    if is_disk_full(error):
         msg = f"no room to write {path} ({error.strerror}); free some disk space and run the same command again, what was there before stays"
         return DiskFullError(msg)
     msg = (
         f"{path} cannot be written ({error.strerror}); make its folder yours to write, or set DESK_HOME to one you own"
     )
-    return ModelError(msg)
+    return FileError(msg)
 
 
 def sync_folder(folder: Path) -> None:

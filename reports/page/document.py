@@ -121,7 +121,7 @@ class Document:
 
 
 def _text(name: str) -> str:
-    return files("reports").joinpath("templates", name).read_text(encoding="utf-8")
+    return files("reports.page").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 @cache

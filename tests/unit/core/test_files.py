@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from core import files
 from core.candles import DatasetRef
 from core.errors import ModelError
 from core.files import read_json, write_bytes, write_json
@@ -57,7 +56,7 @@ def test_sha256_of_a_large_file_is_that_of_its_bytes(tmp_path):
 
 
 def test_commit_outside_git_is_unknown(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_git", lambda *_: None)
+    monkeypatch.setattr("core.version._git", lambda *_: None)
     commit.cache_clear()
     assert commit() == "unknown"
     commit.cache_clear()

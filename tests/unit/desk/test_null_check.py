@@ -126,8 +126,10 @@ def fake_child(monkeypatch):
             world = next(one for one in WORLDS if one.number == entry["universe"]["number"])
             on_line({"outcome": json.loads(json.dumps(outcome(world).as_json()))})
 
-    monkeypatch.setattr(run, "run_child", run)
-    monkeypatch.setattr(run, "_run", lambda universe, terms, folder: {"universe": universe.as_json()})
+    monkeypatch.setattr("validation.null_market.run.run_child", run)
+    monkeypatch.setattr(
+        "validation.null_market.run._run", lambda universe, terms, folder: {"universe": universe.as_json()}
+    )
     return tried, dies
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-FILES = sorted(path for room in ("models", "desk", "store", "tasks", "flows") for path in (ROOT / room).rglob("*.py"))
+ROOMS = ("flows", "tasks", "desk", "reports", "runtime", "validation", "market", "models", "store", "core")
+FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 PICKLING = {"pickle", "_pickle", "cPickle", "joblib", "dill", "cloudpickle", "shelve", "marshal", "copyreg"}
 CALLS = {"read_pickle", "to_pickle"}
 

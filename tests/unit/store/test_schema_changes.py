@@ -15,7 +15,7 @@ CHANGE = re.compile(
     r"^((create|alter|drop) (or replace )?(table|view|macro|schema|index|sequence|type)|truncate|comment on)\b", re.I
 )
 # these change a database in memory that lives as long as the call or the process, and the first one is where it belongs
-IN_MEMORY = {"parts.py", "feature_store.py", "raw.py", "proof.py"}
+IN_MEMORY = {"month_cache.py", "feature_store.py", "raw_export.py", "verification.py"}
 
 
 @pytest.mark.parametrize("folder", ["queries", "checks", "adhoc"])

@@ -107,7 +107,7 @@ def test_failed_windows_are_noted_after_the_pages_and_the_result_is_partial():
     store, lost = Store(), windows(9)[8]
     error = WindowsFailedError("BTC-USD", [FailedWindow(lost, "HTTP 502")], gave_up=False)
     result = asyncio.run(fetch(store, Exchange(error), "BTC-USD", windows(8)))
-    assert committed(store) == windows(8) and store.error_translation == [(lost, "HTTP 502")]
+    assert committed(store) == windows(8) and store.failures == [(lost, "HTTP 502")]
     assert (result.state, result.failed_windows, result.pages) == ("partial", 1, 8)
 
 

@@ -7,6 +7,7 @@ import gzip
 import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import settings as examples
 from core.candles import MINUTE, Candle, Page, Span
 from core.errors import CandleFileError, UnknownProductError
 from market.ingest.backfill import open_store
-from market.ingest.import_file import LAST_OF_FILE, import_file, import_order, product_in_name
+from market.ingest.import_file import LAST_OF_FILE, ImportOrder, import_file, import_order, product_in_name
 from market.ingest.repair import repair
 from store.feature_store import FeatureStore
 from store.sql_files import load_sql
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from core.settings import Settings
-    from market.ingest import import_file as importing
 
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
 HEADER = "time,open,high,low,close,volume"
@@ -40,7 +40,7 @@ def store() -> Iterator[FeatureStore]:
 
 @pytest.fixture
 def batches_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_file, "ROWS_PER_WRITE", 4)
+    monkeypatch.setattr(import_module("market.ingest.import_file"), "ROWS_PER_WRITE", 4)
 
 
 def line(candle: Candle) -> str:
@@ -62,7 +62,7 @@ def rows_of(store: FeatureStore, table: str, what: str = "*") -> list[tuple[Any,
     return store._connection().execute(f"select {what} from {table} order by all").fetchall()
 
 
-def whole(path: Path, **how: Any) -> importing.ImportOrder:
+def whole(path: Path, **how: Any) -> ImportOrder:
     return import_order(path, "BTC-USD", last_is_closed=True, **how)
 
 
@@ -180,7 +180,9 @@ def test_any_order_duplicates_and_batches_end_in_the_same_candles(
         minute(number, str(100 + int(volume)), volume)
         for number, volume in data.draw(strategies.lists(kinds, min_size=1, max_size=20))
     ]
-    monkeypatch.setattr(import_file, "ROWS_PER_WRITE", data.draw(strategies.integers(1, 7)))
+    monkeypatch.setattr(
+        import_module("market.ingest.import_file"), "ROWS_PER_WRITE", data.draw(strategies.integers(1, 7))
+    )
     path = file_of(tmp_path / "a.csv", rows)
     for _ in range(2):
         import_file(store, whole(path))
@@ -247,7 +249,7 @@ def test_prices_of_another_product_are_refused(store: FeatureStore, tmp_path: Pa
 def test_damaged_file_keeps_whole_batches_and_the_mended_one_goes_on(
     store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_file, "ROWS_PER_WRITE", 500)
+    monkeypatch.setattr(import_module("market.ingest.import_file"), "ROWS_PER_WRITE", 500)
     dice = random.Random(5)
     rows = [minute(number, "100", str(dice.random())) for number in range(4000)]
     content = gzip.compress("\n".join((HEADER, *map(line, rows))).encode(), mtime=0)
@@ -295,7 +297,7 @@ def test_suspected_early_save_is_asked_for_until_the_exchange_has_answered(
     before, flags = store.early_saves("BTC-USD", span), store.flag_counts("BTC-USD", span)["early_saves"]
     assert suspected in before
     assert len(before) == flags
-    store.record_pages([Page("BTC-USD", suspected, (rows[40],), T0 + timedelta(days=999), "coinbase")])
+    store.record_pages([Page("BTC-USD", suspected, (rows[40],), datetime.now(UTC) + MINUTE, "coinbase")])
     assert store.early_saves("BTC-USD", span) == [one for one in before if one != suspected]
     assert store.flag_counts("BTC-USD", span)["early_saves"] == flags
 

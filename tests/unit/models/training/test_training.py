@@ -67,7 +67,8 @@ KILLS = """
 import hashlib, json, os, signal, sys
 from dataclasses import replace
 from pathlib import Path
-from core.candles import DatasetRef, TrainSpec
+from core.candles import DatasetRef
+from models.training.spec import TrainSpec
 from models import checkpoint, train
 from models.datasets.dataset import load_dataset
 
