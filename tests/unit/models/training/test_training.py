@@ -69,7 +69,7 @@ from dataclasses import replace
 from pathlib import Path
 from core.candles import DatasetRef
 from models.training.spec import TrainSpec
-from models import checkpoint, train
+from models.training import checkpoint, fit
 from models.datasets.dataset import load_dataset
 
 job = json.load(sys.stdin)
@@ -77,7 +77,7 @@ spec = TrainSpec(**job["spec"] | {"products": tuple(job["spec"]["products"])})
 data, path = load_dataset(DatasetRef(**job["dataset"])), Path(job["checkpoint"])
 
 def bits(place):
-    fitted = train.fit(spec, replace(data, x_NF=data.x_NF.copy()), checkpoint=place)
+    fitted = fit.fit(spec, replace(data, x_NF=data.x_NF.copy()), checkpoint=place)
     digest = hashlib.sha256()
     for name in sorted(fitted.weights):
         digest.update(name.encode() + fitted.weights[name].numpy().tobytes())
@@ -95,7 +95,7 @@ def part(allowed):
     pid = os.fork()
     if pid == 0:
         left = [allowed]
-        train._average = dying(train._average, left)  # in the middle of a stretch
+        fit._average = dying(fit._average, left)  # in the middle of a stretch
         checkpoint.write_bytes = dying(checkpoint.write_bytes, left)  # a check is done and not yet saved
         path.with_suffix(".said").write_text(bits(path))
         os._exit(0)
