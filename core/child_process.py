@@ -151,6 +151,6 @@ def _cause(name: str, status: int, refusal: str | None, log: Path) -> str:
         killed = signal.Signals(-status).name
         hint = ", often the kernel for want of memory: lower TRAIN_WORKERS" if killed == "SIGKILL" else ""
         return f"{name}: its process was ended by {killed}{hint}; run the same command again, it goes on from the last check"
-    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    last = said[-1] if said else "it said nothing"
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    last = lines[-1] if lines else "its log is empty"
     return f"{name}: its process ended with status {status} ({last}); the whole text is in {log}"

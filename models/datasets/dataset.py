@@ -77,7 +77,7 @@ def load_dataset(reference: DatasetRef, products: Sequence[str] | None = None) -
 
     Raises:
         DatasetError: the file is missing, changed, or lacks a product or column.
-        PlaceError: the URI cannot be read.
+        RemoteFolderError: the URI cannot be read.
     """
     if is_uri(reference.path):
         reference = fetch_dataset(reference, load_settings().paths.datasets)

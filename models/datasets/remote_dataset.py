@@ -18,7 +18,7 @@ from core.candles import DatasetRef
 from core.errors import DatasetError
 from core.files import sync_folder, write_bytes
 from core.integrity import sha256_of
-from core.remote_folder import is_uri, open_place, split, told, within
+from core.remote_folder import is_uri, open_folder, redacted, split, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +28,9 @@ def publish_dataset(reference: DatasetRef, uri: str) -> DatasetRef:
     """Put a data set into the folder ``uri``, unless it is there; return the reference by which any machine finds it.
 
     Raises:
-        PlaceError: the folder cannot be written.
+        RemoteFolderError: the folder cannot be written.
     """
-    place = open_place(uri)
+    place = open_folder(uri)
     files = [Path(reference.path), Path(reference.manifest_path)]
     for file in files:
         if place.size(file.name) != file.stat().st_size:
@@ -47,7 +47,7 @@ def fetch_dataset(reference: DatasetRef, cache: Path) -> DatasetRef:
     Raises:
         DatasetError: what the place gives is not the data set.
         DiskFullError: there is no room for it here.
-        PlaceError: the place cannot be read.
+        RemoteFolderError: the place cannot be read.
     """
     if not is_uri(reference.path):
         return reference
@@ -64,9 +64,9 @@ def fetch_dataset(reference: DatasetRef, cache: Path) -> DatasetRef:
 def _fetch_manifest(reference: DatasetRef, path: Path) -> None:
     folder, name = split(reference.manifest_path)
     sink = io.BytesIO()
-    open_place(folder).read(name, sink)
+    open_folder(folder).read(name, sink)
     if (found := _digest_told(sink.getvalue())) != reference.digest:
-        msg = f"{told(reference.manifest_path)} is the manifest of {found[:16] or 'nothing'}, not of data set {reference.digest[:16]}; {_REPAIR}"
+        msg = f"{redacted(reference.manifest_path)} is the manifest of {found[:16] or 'nothing'}, not of data set {reference.digest[:16]}; {_REPAIR}"
         raise DatasetError(msg)
     write_bytes(path, sink.getvalue())
 
@@ -76,11 +76,11 @@ def _fetch_rows(reference: DatasetRef, path: Path) -> None:
     draft = path.with_name(f".{path.name}.fetching")
     try:
         with draft.open("wb") as sink:
-            open_place(folder).read(name, sink)
+            open_folder(folder).read(name, sink)
             sink.flush()
             os.fsync(sink.fileno())
         if (found := sha256_of(draft)) != reference.digest:
-            msg = f"{told(reference.path)} has sha256 {found[:16]}, expected {reference.digest[:16]}; {_REPAIR}"
+            msg = f"{redacted(reference.path)} has sha256 {found[:16]}, expected {reference.digest[:16]}; {_REPAIR}"
             raise DatasetError(msg)
         draft.replace(path)
         sync_folder(path.parent)
