@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+LOOPBACK = "127.0.0.1"
+"""The address every server of ours listens on: reachable from this machine alone."""
+
+
 def free_port() -> int:
     """Return a port on loopback that nothing listens on now."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 
@@ -64,4 +68,4 @@ def listens(port: int) -> bool:
     """Whether something accepts connections on loopback ``port``."""
     with socket.socket() as probe:
         probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((LOOPBACK, port)) == 0
