@@ -135,7 +135,7 @@ def came_of(step: str, sentences: list[str]) -> str:
         "candles": f"{stored:,} stored, {empty:,} minutes proved empty",
         "features": f"data set {digest[1] if digest else 'as before'}, {failed} failed checks",
         "training": f"{len(losses)} models, best log loss {min(losses, key=float, default='as before')}",
-        "gates": f"{lines('passes every gate')} accepted, {lines('refused by ')} refused",
+        "gates": f"{lines(': passes every gate')} accepted, {lines(': refused by ')} refused",
         "runtime": f"{minutes:,} minutes decided",
         "reports": f"{lines('day ')} days",
         "verdict": verdict[1] if verdict else "written",
