@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -30,7 +31,7 @@ def test_every_file_that_is_named_exists():
 def test_picture_has_the_floors_of_the_import_contracts():
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     floors = [[room.strip() for room in floor.split("|")] for floor in contracts[0]["layers"]]
-    arrows = [f"{' & '.join(above)} --> {' & '.join(below)}" for above, below in zip(floors, floors[1:], strict=False)]
+    arrows = [f"{' & '.join(above)} --> {' & '.join(below)}" for above, below in itertools.pairwise(floors)]
     assert re.findall(r"^    (.* --> .*)$", PAGE, re.MULTILINE) == arrows
 
 
