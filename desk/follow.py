@@ -21,6 +21,7 @@ from market.ingest.live_clock import ExchangePace, Pace, SystemPace
 from market.providers import ExchangeClock, Provider, open_provider
 from market.providers.retries import RetryPolicy
 from market.providers.trade_stream import TradeStream
+from store.schema import migrate_databases
 
 if TYPE_CHECKING:
     from market.ingest.follow import MinuteReport
@@ -53,6 +54,7 @@ def follow(
     """
     settings = load_settings()
     chosen = settings.resolve_products(products)
+    migrate_databases(settings.paths)
     options = FollowOptions(iterations=iterations, is_dry=dry_run)
     screen = Screen(Console(highlight=False))
     logging.getLogger("desk").addHandler(ToScreen(screen))

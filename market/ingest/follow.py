@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 from core.candles import MINUTE, Span, floor_minute
 from core.errors import ExchangeUnavailableError, StoreBusyError, StoreError, UnknownProductError
 from core.locks import lease
-from market.ingest.backfill import open_store
 from market.ingest.follow_stats import Tally
 from market.ingest.followed_product import LONGEST_ASK, REREAD_AFTER, Coin, hull
 from market.ingest.live_clock import nap
 from market.ingest.poll import ask_all, fill_gap, unless_stopped
 from market.ingest.trade_feed import TradeFeed
+from store.feature_store import FeatureStore
 from store.ingest import WriteCount
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from market.ingest.live_clock import Pace
     from market.ingest.trade_feed import Stream
     from market.providers import Provider
-    from store.feature_store import FeatureStore
 
 ASK_AFTER_SECONDS = (0.5, 1.5, 3.0)
 """When a closed minute is asked for, and again while it is not there; after that the next tick asks."""
@@ -119,7 +118,7 @@ async def follow(
         StoreError: the store cannot be written.
     """
     with lease(settings.paths.make().home / "follow.lock", "follower"):
-        store = open_store(settings)
+        store = FeatureStore(settings.paths.market_db)
         feed = TradeFeed(market.stream, products) if market.stream is not None else None
         follower = Follower(settings, store, market, stop, options or FollowOptions(), watcher, feed)
         follower.reading = asyncio.create_task(feed.run()) if feed is not None else None
