@@ -44,7 +44,7 @@ PARITY_WINDOWS = 1000
 PARITY_SAMPLE = 32
 _BATCH = 256
 # part of what makes a judgement reusable: raise it when a change here changes what a judging says
-JUDGING = 5
+JUDGING = 6
 
 
 def judge(
