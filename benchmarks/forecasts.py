@@ -34,7 +34,7 @@ from scipy.special import expit
 from benchmarks.feature_worth import shown
 from benchmarks.parity import load
 from benchmarks.surroundings import console, show
-from core.candles import DatasetRef, Span
+from core.candles import Span
 from core.files import read_json, write_json
 from core.integrity import sha256_of
 from core.settings import load_settings
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.progress import TaskID
 
+    from core.dataset_files import DatasetRef
     from core.settings import Settings
     from models.training.spec import CandidateRef, TrainSpec
 

@@ -31,7 +31,8 @@ from benchmarks import seed_recipe, training_choices
 from benchmarks.parity import candle_table, load
 from benchmarks.seed_recipe import Mark
 from benchmarks.surroundings import console, folder, show
-from core.candles import DatasetRef, Span
+from core.candles import Span
+from core.dataset_files import DatasetRef
 from core.settings import Settings
 from models.datasets.dataset import load_dataset
 from models.datasets.windows import gather, part_ends, window_view

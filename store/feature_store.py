@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.candles import MINUTE, DatasetRef, Span
+from core.candles import MINUTE, Span
+from core.dataset_files import DatasetRef
 from core.errors import DatasetError, StoreError
 from core.failpoints import failpoint
 from store import file_import, ingest, model_history

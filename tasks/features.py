@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
 
-from core.candles import DatasetRef, Span
+from core.candles import Span
+from core.dataset_files import DatasetRef
 from core.errors import DatasetError
 from core.files import read_json
 from core.settings import load_settings

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
     from models.datasets.folds import FoldBorders
     from models.datasets.parquet_reader import Rows
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import DatasetError
 from core.files import sync_folder, write_bytes
 from core.integrity import sha256_of

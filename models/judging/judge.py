@@ -34,7 +34,7 @@ from models.training.fit import forward
 if TYPE_CHECKING:
     from torch import nn
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
     from models.gates import GateProfile
     from models.training.spec import CandidateRef
 

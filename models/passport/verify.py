@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
 
 PARITY_TOLERANCE = 1e-5
 _REFIT_TOLERANCE = 1e-3

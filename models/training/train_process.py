@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from core.candles import DatasetRef
 from core.child_job import do_job, tell
+from core.dataset_files import DatasetRef
 from core.files import write_bytes, write_json
 from core.integrity import sha256_of
 from core.version import commit

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import DatasetError, ExchangeUnavailableError, SpanError, TrainingError, UnknownProductError
 from core.settings import load_settings
 from models.training.presets import PRESETS

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import DatasetError, DiskFullError, RemoteFolderError
 from core.remote_folder import is_uri, open_folder, redacted, split, within
 from models.datasets import remote_dataset

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import DatasetError
 from models.datasets.dataset import load_dataset
 from models.datasets.scaler import CLIP, Scaler, fit_scaler

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import DeskError, ModelMismatchError
 from core.files import as_json_bytes, write_json
 from core.integrity import seal_of, sealed, sha256_of
