@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ExchangeUnavailableError
-from market.providers.base import Request
-from market.providers.coinbase_wire import TryAgainError, json_object
+from market.providers.base import TryAgainError
+from market.providers.coinbase_wire import json_object
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -77,15 +77,14 @@ class Asker:
         Raises:
             ExchangeUnavailableError: none of five was.
         """
-        request = Request("GET", path)
         texts = {name: str(value) for name, value in (query or {}).items()}
         for attempt in range(_TRIES):
             try:
                 response = await self.connection.send(
-                    request, texts, surface, authorization=authorization, is_limited=is_limited
+                    path, texts, surface, authorization=authorization, is_limited=is_limited
                 )
             except TryAgainError as error:
-                cause = error.cause
+                cause = str(error)
             else:
                 reply = Reply(
                     _line(path, texts),
@@ -101,9 +100,7 @@ class Asker:
                     return reply
                 cause = reply.shape
             await self.sleep(2.0**attempt)
-        msg = (
-            f"{request}: no useful answer in {_TRIES} tries, the last: {cause}; wait for the exchange, then probe again"
-        )
+        msg = f"GET {path}: no useful answer in {_TRIES} tries, the last: {cause}; wait for the exchange, then probe again"
         raise ExchangeUnavailableError(msg)
 
     async def candles(
