@@ -12,10 +12,10 @@ import pytest
 
 from core.candles import MINUTE, Candle, Page, Span
 from core.errors import UnknownProductError
-from market.ingest.backfill import BackfillResult, backfill, questions
+from market.ingest.backfill import BackfillResult, backfill, pack_into_requests
 from market.ingest.listings import ASK_AGAIN_AFTER
 from market.ingest.repair import RepairResult, repair
-from market.providers import FailedWindow, WindowsFailedError
+from market.providers import FetchFailed, FetchFailedError
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ class ToldProvider:
         for window in windows:
             self.asked.append(window)
             if any(window.start < hole.end and window.end > hole.start for hole in self.fails):
-                failed.append(FailedWindow(window, "503"))
+                failed.append(FetchFailed(window, "503"))
                 continue
             yield Page(product, window, self._inside(product, window), self.present, self.name)
         if failed:
-            raise WindowsFailedError(product, failed, gave_up=False)
+            raise FetchFailedError(product, failed, gave_up=False)
 
     async def first_candle(self, product: str, span: Span) -> datetime | None:
         self.searched.append(span)
@@ -327,4 +327,4 @@ def test_repair_asks_at_once_whether_a_product_is_offered_now(
     ],
 )
 def test_questions_cover_what_is_due_with_few_pages(spans: list[Any], asked: list[Any]) -> None:
-    assert questions(hole(*span) for span in spans) == [hole(*span) for span in asked]
+    assert pack_into_requests(hole(*span) for span in spans) == [hole(*span) for span in asked]
