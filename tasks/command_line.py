@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
+import signal
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from prefect import Flow
+from prefect.context import refresh_global_settings_context
 from prefect.exceptions import ParameterTypeError
+from prefect.settings import get_current_settings
 
 from core.errors import DeskError
 
@@ -43,7 +47,23 @@ def run_from_shell(flow: Flow[..., Any], arguments: Sequence[str] | None = None)
     app.command(help=_help(flow))(_command(flow))
     # an ephemeral server needs 20-35 s on a busy machine; Prefect's default of 20 s is too short
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
+    _lock_temporary_server()
+    # so that SIGTERM unwinds: atexit then ends the temporary server, which would live on as an orphan of 250 MB
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     app(args=list(arguments) if arguments is not None else None, standalone_mode=True)
+
+
+def _lock_temporary_server() -> None:
+    """Give the server that Prefect starts for this one process a random log-in, and close it to other origins.
+
+    It listens on a loopback port, which any local user and any web page reaches.
+    """
+    if get_current_settings().api.url:
+        return  # a server that runs already; its log-in comes from the profile of `desk up`
+    login = f"desk:{secrets.token_urlsafe(24)}"
+    os.environ["PREFECT_API_AUTH_STRING"] = os.environ["PREFECT_SERVER_API_AUTH_STRING"] = login
+    os.environ["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] = "none"
+    refresh_global_settings_context()  # Prefect read the environment when it was imported
 
 
 def _help(flow: Flow[..., Any]) -> str:
