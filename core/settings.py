@@ -35,7 +35,6 @@ class Settings(BaseSettings):
     # market
     provider: str = "coinbase"
     coinbase_base_url: str = "https://api.coinbase.com/api/v3/brokerage"
-    coinbase_stream_url: str = ""
     coinbase_jwt_host: str = "api.coinbase.com"
     coinbase_api_key: str = ""
     coinbase_api_secret: SecretStr = SecretStr("")

@@ -10,7 +10,7 @@ from core.remote_folder import is_uri, open_folder, redacted, within
 from models.datasets.remote_dataset import publish_dataset
 
 if TYPE_CHECKING:
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
     from core.settings import Settings
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_run_logger, task, unmapped
 from prefect.artifacts import create_markdown_artifact
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import ConfigError, RemoteFolderError, TrainingError
 from core.files import read_json
 from core.remote_folder import is_uri

@@ -13,7 +13,7 @@ import pytest
 from prefect import flow
 from prefect.context import FlowRunContext, serialize_context
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import ConfigError, RemoteFolderError, TrainingError
 from core.settings import load_settings
 from models.training.spec import CandidateRef, TrainSpec

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import DatasetError, DiskFullError, RemoteFolderError
 from core.remote_folder import is_uri, open_folder, redacted, split, within
 from models.datasets import remote_dataset
@@ -65,10 +65,10 @@ def candidate_in(folder, weights=b"weights"):
     return CandidateRef("lstm-BTC-USD-1", "lstm", ("BTC-USD",), str(home))
 
 
-def test_dataset_by_uri_is_the_same_data_set(make_dataset, place):
+def test_dataset_by_uri_is_the_same_data_set(make_dataset, place, tmp_path):
     local = make_dataset(products=("BTC-USD", "ETH-USD"), minutes=300)
     shared = publish_dataset(local, place)
-    here, there = load_dataset(local, ["ETH-USD"]), load_dataset(shared, ["ETH-USD"])
+    here, there = (load_dataset(fetch_dataset(one, tmp_path / "cache"), ["ETH-USD"]) for one in (local, shared))
     assert is_uri(shared.path)
     assert there.digest == here.digest
     np.testing.assert_array_equal(there.x_NF, here.x_NF)
@@ -92,7 +92,9 @@ def test_fetch_by_many_at_once_asks_the_place_once(published, tmp_path, monkeypa
 def test_fetch_puts_a_spoiled_copy_right(published, tmp_path):
     local = fetch_dataset(published, tmp_path / "cache")
     Path(local.path).write_bytes(b"spoiled")
-    load_dataset(fetch_dataset(published, tmp_path / "cache"))
+    again = fetch_dataset(published, tmp_path / "cache")
+    assert again == local
+    assert sha256(Path(again.path).read_bytes()).hexdigest() == published.digest
 
 
 def test_fetch_of_other_bytes_is_refused_and_leaves_nothing(published, place, tmp_path):
@@ -100,7 +102,7 @@ def test_fetch_of_other_bytes_is_refused_and_leaves_nothing(published, place, tm
     with pytest.raises(DatasetError, match=r"has sha256 .*, expected .*; remove it there"):
         fetch_dataset(published, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.parquet"))
-    assert not list((tmp_path / "cache").glob(".*.fetching"))
+    assert not list((tmp_path / "cache").glob(".*.tmp"))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"digest": "1234"}'])
