@@ -23,7 +23,7 @@ _STEPS: dict[str, tuple[str, ...]] = {
     "server": ("Prefect",),
     "market": ("check provider", "plan span"),
     "candles": ("backfill ", "report coverage"),
-    "features": ("apply schema", "check quality", "export dataset", "publish market"),
+    "features": ("check quality", "export dataset", "publish market"),
     "training": ("train ",),
     "gates": ("judge ", "promote models", "record baseline"),
     "runtime": ("smoke test in ", "minutes left", "observe in "),
