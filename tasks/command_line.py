@@ -7,16 +7,18 @@ import logging
 import os
 import sys
 import textwrap
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from prefect import Flow
 from prefect.exceptions import ParameterTypeError
+from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
 
 from core.errors import DeskError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 class OneLine(logging.Filter):
@@ -30,6 +32,8 @@ class OneLine(logging.Filter):
         return True
 
 
+_STARTUP_VARIABLE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+
 for _name in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(_name).addFilter(OneLine())
 
@@ -41,9 +45,21 @@ def run_from_shell(flow: Flow[..., Any], arguments: Sequence[str] | None = None)
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(help=_help(flow))(_command(flow))
-    # an ephemeral server needs 20-35 s on a busy machine; Prefect's default of 20 s is too short
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
-    app(args=list(arguments) if arguments is not None else None, standalone_mode=True)
+    with _patient_server():
+        app(args=list(arguments) if arguments is not None else None, standalone_mode=True)
+
+
+@contextmanager
+def _patient_server() -> Iterator[None]:
+    """Give Prefect's temporary server 180 s to come up, unless the environment says another number.
+
+    It needs 20 to 35 s on a busy machine, Prefect's default is 20 s. Prefect reads its settings when it is imported, which
+    every flow does before this module: so the setting is changed here, and the variable is for child processes.
+    """
+    setting = PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
+    seconds = int(os.environ.setdefault(_STARTUP_VARIABLE, "180"))
+    with temporary_settings({setting: seconds}):
+        yield
 
 
 def _help(flow: Flow[..., Any]) -> str:
@@ -70,6 +86,15 @@ def _command(flow: Flow[..., Any]) -> Any:  # noqa: ANN401 - a typer callback ha
             raise typer.Exit(2) from None
         except DeskError as error:
             print(f"{flow.name}: {error}", file=sys.stderr)  # noqa: T201 - the last word of a command belongs on the screen
+            raise typer.Exit(2) from None
+        except RuntimeError as error:
+            if "ephemeral Prefect API server" not in str(error):
+                raise
+            msg = (
+                f"{flow.name}: Prefect's temporary server did not come up in time; wait until the machine is less busy, start "
+                f"a lasting one with make up, or set {_STARTUP_VARIABLE} higher"
+            )
+            print(msg, file=sys.stderr)  # noqa: T201 - the same
             raise typer.Exit(2) from None
 
     return command
