@@ -244,7 +244,7 @@ def _table(columns: list[str], rows: Iterator[Row]) -> None:
             _grid(
                 [columns[n] for n in block],
                 [[row[n] for n in block] for row in cells],
-                {place for place, n in enumerate(block) if n in numeric},
+                {at for at, n in enumerate(block) if n in numeric},
             )
             for block in blocks
         ]
@@ -258,8 +258,8 @@ def _table(columns: list[str], rows: Iterator[Row]) -> None:
 
 def _grid(columns: Sequence[str], cells: list[list[str]], numeric: set[int]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(columns))
-    for place, name in enumerate(columns):
-        table.add_column(name, justify="right" if place in numeric else "left", overflow="fold")
+    for at, name in enumerate(columns):
+        table.add_column(name, justify="right" if at in numeric else "left", overflow="fold")
     for row in cells:
         table.add_row(*row)
     table.add_row()  # parts blocks and records
@@ -272,10 +272,10 @@ def column_blocks(columns: Sequence[str], widths: Sequence[int], width: int) -> 
     while sum(widths[n] for n in keys) > width // 2:
         keys.pop()
     blocks = [[*keys]]
-    for place in range(len(keys), len(columns)):
-        if len(blocks[-1]) > len(keys) and sum(widths[n] for n in blocks[-1]) + widths[place] > width:
+    for n in range(len(keys), len(columns)):
+        if len(blocks[-1]) > len(keys) and sum(widths[i] for i in blocks[-1]) + widths[n] > width:
             blocks.append([*keys])
-        blocks[-1].append(place)
+        blocks[-1].append(n)
     return blocks
 
 

@@ -83,6 +83,6 @@ def test_step_that_logged_nothing_has_an_outcome_all_the_same(step):
 def test_failed_run_leaves_its_step_open():
     console = Console(width=80, file=io.StringIO())
     with suppress(ZeroDivisionError), StepBoard(console, products=1, trainings=1) as board:
-        board.feed(LOG.splitlines()[3])
+        board.feed(LOG.splitlines()[4])
         board.feed(str(1 / 0))
     assert "candles" not in console.file.getvalue()
