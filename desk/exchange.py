@@ -11,13 +11,11 @@ import typer
 from core.errors import ConfigError, DeskError
 from market.exchange.auth import TokenChecker, load_public_key
 from market.exchange.behaviour import parse_behaviour
-from market.exchange.clock import Present
 from market.exchange.recorded_market import RecordedMarket, recorded_markets
 from market.exchange.responses import last_bar
 from market.exchange.server import base_url, listen, server
-from market.exchange.simulated_market import BEST_ACCURACY, EPOCH, SimulatedMarket, simulated_market, span_of_minutes
-from market.exchange.state import Exchange
-from market.exchange.token_bucket import TokenBucket
+from market.exchange.simulated_market import BEST_ACCURACY, EPOCH, SimulatedMarket, simulated_market
+from market.exchange.state import Exchange, Present, TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,10 +78,8 @@ def exchange(  # one option each
     except DeskError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
-    state = Exchange(
-        markets, present, TokenChecker(keys, jwt_host), TokenBucket(public_rate), TokenBucket(private_rate)
-    )
-    state.behaviour = shape
+    checker = TokenChecker(keys, jwt_host)
+    state = Exchange(markets, present, checker, TokenBucket(public_rate), TokenBucket(private_rate), behaviour=shape)
     for simulated in markets.values():
         # generating from the epoch takes a moment; the first request must not wait for it while others queue up
         last_bar(simulated, present.now())
@@ -142,7 +138,7 @@ def _described(market: Market) -> str:
         best = f"best possible accuracy {market.best_accuracy:.3f} (direction over 15 minutes)"
         return f"{market.kind}, {best if market.kind == 'planted' else 'no edge at all'}"
     if isinstance(market, RecordedMarket):
-        return f"recorded, {span_of_minutes(market.first_minute, market.end_minute)}"
+        return f"recorded, {market.span}"
     return market.kind
 
 
@@ -157,11 +153,7 @@ def _start(text: str, markets: Mapping[str, Market], *, stepped: bool, speed: fl
 
 
 def _recordings(markets: Mapping[str, Market]) -> dict[str, Span]:
-    return {
-        name: span_of_minutes(market.first_minute, market.end_minute)
-        for name, market in markets.items()
-        if isinstance(market, RecordedMarket)
-    }
+    return {name: market.span for name, market in markets.items() if isinstance(market, RecordedMarket)}
 
 
 def _covering(markets: dict[str, Market], moment: datetime) -> dict[str, Market]:

@@ -108,7 +108,7 @@ class TokenChecker:
             "uri": uri not in uris,
             "nonce missing": not header.get("nonce"),
         }
-        first = next((name for name, found in faults.items() if found), "")
+        first = next((name for name, is_fault in faults.items() if is_fault), "")
         return first or self._nonce_fault(str(header["nonce"]))
 
     def _nonce_fault(self, nonce: str) -> str:

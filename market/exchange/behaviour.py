@@ -80,12 +80,12 @@ def parse_behaviour(words: Sequence[str]) -> Behaviour:
     Raises:
         ConfigError: a name or value that is none; names those there are.
     """
-    found: dict[str, object] = {}
+    switches: dict[str, object] = {}
     for word in words:
         name, _, text = word.partition("=")
-        found[name] = tuple(text.split(",")) if name == "delisted" else _value(text)
+        switches[name] = tuple(text.split(",")) if name == "delisted" else _value(text)
     try:
-        return Behaviour.model_validate(found)
+        return Behaviour.model_validate(switches)
     except ValidationError as error:
         fault = error.errors()[0]
         name = ".".join(str(part) for part in fault["loc"])

@@ -13,7 +13,7 @@ from core.candles import MINUTE, minute_start
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from market.exchange.simulated_market import Market, Rows
+    from market.exchange.simulated_market import CandleRows, Market
 
 GRANULARITIES = {
     "ONE_MINUTE": 1,
@@ -52,7 +52,7 @@ def trimmed(value: int, places: int) -> str:
     return f"{whole}.{part:0{places}d}".rstrip("0").rstrip(".")
 
 
-def visible_rows(market: Market, first_minute: int, end_minute: int, now: datetime) -> Rows:
+def visible_rows(market: Market, first_minute: int, end_minute: int, now: datetime) -> CandleRows:
     """Return the rows of ``[first, end)`` that exist at ``now``; the newest may still be open."""
     seconds = now.timestamp()
     present = int(seconds // 60)
@@ -63,7 +63,7 @@ def visible_rows(market: Market, first_minute: int, end_minute: int, now: dateti
     return rows
 
 
-def as_published(rows: Rows, now: datetime, published_after: float, settles_after: float) -> Rows:
+def as_published(rows: CandleRows, now: datetime, published_after: float, settles_after: float) -> CandleRows:
     """Return one-minute ``rows`` as an exchange shows them that publishes and settles its minutes late.
 
     Args:
@@ -82,7 +82,7 @@ def as_published(rows: Rows, now: datetime, published_after: float, settles_afte
     return rows
 
 
-def _grown(rows: Rows, at: int, share: float) -> Rows:
+def _grown(rows: CandleRows, at: int, share: float) -> CandleRows:
     """Replace row ``at`` by what the minute looks like after ``share`` of it: price and range on the way, volume in part."""
     grown = rows.over(lambda column_N: column_N.copy())  # noqa: N803  # shape suffix
     for column_N in (grown.high_N, grown.low_N, grown.close_N):  # noqa: N806  # shape suffix
@@ -92,7 +92,7 @@ def _grown(rows: Rows, at: int, share: float) -> Rows:
     return grown
 
 
-def coarser(rows: Rows, minutes: int) -> Rows:
+def coarser(rows: CandleRows, minutes: int) -> CandleRows:
     """Join one-minute rows into buckets of ``minutes``."""
     if minutes == 1 or not rows.minute_N.size:
         return rows
@@ -109,7 +109,7 @@ def coarser(rows: Rows, minutes: int) -> Rows:
     )
 
 
-def candle_lines(rows: Rows) -> list[str]:
+def candle_lines(rows: CandleRows) -> list[str]:
     """Return one JSON object for each row, newest first."""
     columns = [column_N[::-1].tolist() for column_N in rows.columns]
     price, volume = rows.price_places, rows.volume_places

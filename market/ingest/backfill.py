@@ -102,18 +102,18 @@ def pack_into_requests(spans: Iterable[Span]) -> list[Span]:
 
     Minutes between them are asked along: one request for a page costs as much as one for a minute.
     """
-    found: list[Span] = []
+    packed: list[Span] = []
     for span in spans:
         rest: Span | None = span
-        if found and span.end - found[-1].start <= PAGE_MINUTES * MINUTE:
-            found[-1], rest = Span(found[-1].start, span.end), None
-        elif found and span.start - found[-1].start < PAGE_MINUTES * MINUTE:
+        if packed and span.end - packed[-1].start <= PAGE_MINUTES * MINUTE:
+            packed[-1], rest = Span(packed[-1].start, span.end), None
+        elif packed and span.start - packed[-1].start < PAGE_MINUTES * MINUTE:
             # fill the page begun, the rest opens others
-            border = found[-1].start + PAGE_MINUTES * MINUTE
-            found[-1], rest = Span(found[-1].start, border), Span(border, span.end)
+            border = packed[-1].start + PAGE_MINUTES * MINUTE
+            packed[-1], rest = Span(packed[-1].start, border), Span(border, span.end)
         if rest is not None:
-            found += rest.pages(PAGE_MINUTES)
-    return found
+            packed += rest.pages(PAGE_MINUTES)
+    return packed
 
 
 async def fetch(

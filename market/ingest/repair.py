@@ -37,7 +37,7 @@ class RepairResult:
     asked_minutes: tuple[tuple[str, int], ...] = ()
     """Minutes asked again: (failed, n), (empty, n), (quarantined, n), (suspected, n); those of n = 0 left out."""
     requests: int = 0
-    found: int = 0
+    recovered: int = 0
     """Minutes that have a candle now."""
     revised: int = 0
     """Candles between them that came back different."""
@@ -58,7 +58,7 @@ class RepairResult:
         parts = ["nothing was due"]
         if self.requests:
             parts = [f"asked again for {_counted(self.asked_minutes)} in {self.requests} requests"]
-            parts.append(f"{self.found} candles found, {self.revised} revised")
+            parts.append(f"{self.recovered} candles found, {self.revised} revised")
         parts.append(f"left: {_counted(self.left_minutes)}")
         if self.next_due is not None:
             parts.append(f"{self.waiting_minutes} of them due again from {self.next_due:%Y-%m-%d %H:%M}")
@@ -116,7 +116,7 @@ async def _repaired(store: FeatureStore, provider: Provider, product: str, on_pr
         done.state if done else "complete",
         asked_minutes=_minutes(due) + ((("suspected", len(suspected)),) if suspected else ()),
         requests=len(requests),
-        found=done.stored if done else 0,
+        recovered=done.stored if done else 0,
         revised=done.revised if done else 0,
         left_minutes=_minutes(after),
         waiting_minutes=sum(window.span.minutes for window in waiting),
@@ -136,9 +136,9 @@ async def _unasked(store: FeatureStore, provider: Provider, product: str) -> Rep
         present = await provider.server_time()
         end = present.replace(second=0, microsecond=0)
         searched = Span(end - PAGE_MINUTES * MINUTE, end)
-    found = await listed_part(store, provider, product, searched, again=True)
-    if isinstance(found, str):
-        return RepairResult(product, "not_offered", reason=found)
+    recovered = await listed_part(store, provider, product, searched, again=True)
+    if isinstance(recovered, str):
+        return RepairResult(product, "not_offered", reason=recovered)
     return RepairResult(product, "never_asked", reason="it is offered now; run: make backfill")
 
 

@@ -81,7 +81,7 @@ def describe_429(reply: Reply, when: str = "") -> ProbeFinding:
 def rate_headers(replies: Sequence[Reply]) -> ProbeFinding:
     """Whether good answers name how much of the ceiling is left."""
     with_rate = next((reply for reply in replies if reply.status == 200 and _has_rate_headers(reply)), None)
-    learned = "none" if with_rate is None else f"{with_rate.asked.partition('?')[0]}: {with_rate.headers}"
+    learned = "none" if with_rate is None else f"{with_rate.request.partition('?')[0]}: {with_rate.headers}"
     evidence = [with_rate] if with_rate else []
     return note("x-ratelimit on good answers", learned, "none", evidence, agrees=with_rate is None)
 

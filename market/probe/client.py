@@ -33,7 +33,7 @@ _HEADERS = ("retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-rate
 class Reply:
     """One answer, as far as it is of interest; never the request's headers."""
 
-    asked: str
+    request: str
     status: int
     media_type: str
     headers: dict[str, str]
@@ -63,7 +63,7 @@ class Reply:
     def __str__(self) -> str:
         """Return the line of evidence: request, shape, number of candles."""
         is_page = self.status == 200 and "candles" in (self.content or {})
-        return f"{self.asked} -> {self.shape}" + (f", {len(self.rows)} rows" if is_page else "")
+        return f"{self.request} -> {self.shape}" + (f", {len(self.rows)} rows" if is_page else "")
 
 
 @dataclass(frozen=True, slots=True)

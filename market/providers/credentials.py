@@ -111,10 +111,10 @@ def parse_private_key(text: str, setting: str) -> EllipticCurvePrivateKey | Ed25
 
 
 def _from_pem(plain: str, setting: str) -> EllipticCurvePrivateKey | Ed25519PrivateKey:
-    found = _PEM.search(plain)
-    if found is None:
+    block = _PEM.search(plain)
+    if block is None:
         raise _malformed(setting, "its PEM has no matching END line")
-    kind, body = found.group(1), "".join(found.group(2).split())
+    kind, body = block.group(1), "".join(block.group(2).split())
     lines = [body[at : at + 64] for at in range(0, len(body), 64)]
     whole = "\n".join([f"-----BEGIN {kind}-----", *lines, f"-----END {kind}-----", ""])
     try:
@@ -156,5 +156,5 @@ def _from_file(file: Path) -> tuple[str, str]:
     return name, secret
 
 
-def _malformed(setting: str, found: str) -> CredentialsError:
-    return CredentialsError(f"{setting} cannot be used: {found}. Expected {_FORMS}")
+def _malformed(setting: str, problem: str) -> CredentialsError:
+    return CredentialsError(f"{setting} cannot be used: {problem}. Expected {_FORMS}")

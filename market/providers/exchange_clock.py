@@ -1,15 +1,17 @@
-"""The exchange's present as the runtime's clock: stepped, sped up or real."""
+"""Read the exchange's present over HTTP, and step it where the local exchange lets itself be stepped."""
 
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 import stamina
 
+from core.candles import EPOCH
 from core.errors import ExchangeUnavailableError
+from market.providers.coinbase_connection import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +20,18 @@ _TIMEOUT = httpx.Timeout(15.0, connect=5.0)
 _NAP_SECONDS = 0.2
 
 
+class TimeReading(NamedTuple):
+    """What an exchange's clock showed."""
+
+    moment: datetime
+    speed: float = 1.0
+    """How many times faster than real time it runs."""
+    is_stepped: bool = False
+    """Whether it moves only when it is stepped."""
+
+
 class ExchangeClock:
-    """Reads the exchange's time, and steps it where the local exchange lets itself be stepped."""
+    """The exchange's present as the runtime's clock: stepped, sped up or real."""
 
     def __init__(
         self,
@@ -30,29 +42,13 @@ class ExchangeClock:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Name the exchange by its base URL; nothing is asked yet."""
-        self._base_url = base_url.rstrip("/")
-        self._batch_minutes = batch_minutes
+        self.batch_minutes = batch_minutes
         self._sleep = sleep
-        self._speed, self._is_stepped = 1.0, False
-        url = httpx.URL(self._base_url)
-        self._control = str(url.copy_with(path="/_control/clock"))
-        self._has_control = url.host in ("127.0.0.1", "localhost", "::1") or transport is not None
-        self._client = httpx.Client(timeout=_TIMEOUT, transport=transport, trust_env=not self._has_control)
-
-    @property
-    def batch_minutes(self) -> int:
-        """How many minutes a tick may take at once."""
-        return self._batch_minutes
-
-    @property
-    def speed(self) -> float:
-        """How many times faster than real time it ran when last asked."""
-        return self._speed
-
-    @property
-    def is_stepped(self) -> bool:
-        """Whether it moved only when told to, when last asked."""
-        return self._is_stepped
+        url = httpx.URL(base_url.rstrip("/"))
+        self.is_local = url.host in LOOPBACK or transport is not None
+        """Only the local exchange has controls; of any other the time is read."""
+        self._time = str(url.copy_with(path="/_control/clock")) if self.is_local else f"{url}/time"
+        self._client = httpx.Client(timeout=_TIMEOUT, transport=transport, trust_env=not self.is_local)
 
     def now(self) -> datetime:
         """Return the exchange's present.
@@ -60,41 +56,43 @@ class ExchangeClock:
         Raises:
             ExchangeUnavailableError: it cannot be asked.
         """
-        return self._read()[0]
+        return self.read().moment
+
+    def read(self) -> TimeReading:
+        """Return the exchange's present and how its clock runs.
+
+        Raises:
+            ExchangeUnavailableError: it cannot be asked.
+        """
+        answer = self._request("GET")
+        if self.is_local:
+            moment = datetime.fromisoformat(answer["now"])
+            return TimeReading(moment, float(answer.get("speed", 1.0)), bool(answer["stepped"]))
+        return TimeReading(EPOCH + timedelta(milliseconds=int(answer["epochMillis"])))
 
     def wait_until(self, moment: datetime) -> None:
         """Step a stepped exchange to ``moment``; with any other, sleep until its clock shows it."""
-        now, is_stepped = self._read()
-        if now >= moment:
-            return
-        if is_stepped:
-            self._ask("POST", self._control, {"advance_to": moment.astimezone(UTC).isoformat()})
-            return
-        while (left := (moment - now).total_seconds()) > 0:
-            self._sleep(min(left, _NAP_SECONDS) if self._has_control else min(left, 1.0))
-            now, _ = self._read()
+        while (reading := self.read()).moment < moment:
+            if reading.is_stepped:
+                self._request("POST", {"advance_to": moment.astimezone(UTC).isoformat()})
+                return
+            # the local exchange may be fast, so it is looked at more often
+            left = (moment - reading.moment).total_seconds()
+            self._sleep(min(left, _NAP_SECONDS if self.is_local else 1.0))
 
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
 
-    def _read(self) -> tuple[datetime, bool]:
-        if self._has_control:
-            answer = self._ask("GET", self._control)
-            self._speed, self._is_stepped = float(answer.get("speed", 1.0)), bool(answer["stepped"])
-            return datetime.fromisoformat(answer["now"]), bool(answer["stepped"])
-        answer = self._ask("GET", f"{self._base_url}/time")
-        return datetime.fromtimestamp(int(answer["epochMillis"]) / 1000, UTC), False
-
-    def _ask(self, method: str, url: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+    def _request(self, method: str, body: dict[str, str] | None = None) -> dict[str, Any]:
         try:
             for attempt in stamina.retry_context(on=httpx.HTTPError, attempts=4, timeout=20.0):
                 with attempt:
-                    response = self._client.request(method, url, json=body)
+                    response = self._client.request(method, self._time, json=body)
                     response.raise_for_status()
                     content: dict[str, Any] = response.json()
                     return content
         except (httpx.HTTPError, ValueError) as error:
-            msg = f"the exchange's clock at {self._base_url} cannot be read ({type(error).__name__}); is it running?"
+            msg = f"the exchange's clock at {self._time} cannot be read ({type(error).__name__}); is it running?"
             raise ExchangeUnavailableError(msg) from error
-        raise AssertionError(url)  # the context above either returns or raises
+        raise AssertionError(self._time)  # the context above either returns or raises

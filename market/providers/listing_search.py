@@ -36,10 +36,10 @@ async def first_open_time(ask: Ask, span: Span) -> datetime | None:
     for step in (timedelta(days=30), timedelta(days=7)):
         starts = [span.start + step * count for count in range(1, (span.end - span.start) // step + 1)]
         starts.append(max(span.start, span.end - _PAGE))
-        found = await _first_hit(ask, span, starts)
-        if found is not None:
-            low = max((start for start in starts if start <= found - step), default=span.start)
-            return await _halved(ask, span, low, found)
+        hit = await _first_hit(ask, span, starts)
+        if hit is not None:
+            low = max((start for start in starts if start <= hit - step), default=span.start)
+            return await _halved(ask, span, low, hit)
     return None
 
 

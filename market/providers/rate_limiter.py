@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _STATE = struct.Struct("<q")
 _SECOND = 1_000_000_000
-_LONGEST_QUEUE = 180 * _SECOND
+_MAX_QUEUE = 180 * _SECOND
 """A due moment further off than this is not a queue but a clock that began anew, as after a restart."""
 
 
@@ -61,7 +61,7 @@ class SharedLimiter:
             ProviderError: the file cannot be used.
         """
         # a queue longer than the longest would be taken for a clock that began anew
-        until = min(int(seconds * _SECOND), _LONGEST_QUEUE - _SECOND) + (self._burst - 1) * self._interval
+        until = min(int(seconds * _SECOND), _MAX_QUEUE - _SECOND) + (self._burst - 1) * self._interval
         self._changed(lambda now, due: max(due, now + until))
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ class SharedLimiter:
                 now = time.monotonic_ns()
                 stored = os.pread(descriptor, _STATE.size, 0)
                 due = _STATE.unpack(stored)[0] if len(stored) == _STATE.size else 0
-                due = change(now, now if due > now + _LONGEST_QUEUE else due)
+                due = change(now, now if due > now + _MAX_QUEUE else due)
                 os.pwrite(descriptor, _STATE.pack(due), 0)
             finally:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -6,9 +6,9 @@ from decimal import Decimal
 import pytest
 
 from core.candles import Span
-from market.exchange.app import Behaviour
-from market.exchange.clock import Present
+from market.exchange.behaviour import Behaviour
 from market.exchange.responses import trimmed
+from market.exchange.state import Present
 
 PRESENT = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
 CANDLES = "/market/products/BTC-USD/candles"
@@ -31,8 +31,8 @@ def test_candles_are_the_markets_own(make_exchange, ask, window):
     exchange = make_exchange()
     rows = ask(exchange, CANDLES, window(PRESENT - 300 * MINUTE, PRESENT - MINUTE)).json()["candles"]
     expected = exchange.markets["BTC-USD"].candles(Span(PRESENT - 300 * MINUTE, PRESENT))
-    found = [(int(row["start"]), Decimal(row["close"]), Decimal(row["volume"])) for row in reversed(rows)]
-    assert found == [(int(candle.open_time.timestamp()), candle.close, candle.volume) for candle in expected]
+    actual = [(int(row["start"]), Decimal(row["close"]), Decimal(row["volume"])) for row in reversed(rows)]
+    assert actual == [(int(candle.open_time.timestamp()), candle.close, candle.volume) for candle in expected]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.errors import ConfigError
-from market.exchange.clock import Present
-from market.exchange.token_bucket import TokenBucket
+from market.exchange.state import Present, TokenBucket
 
 PRESENT = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -159,7 +158,7 @@ def test_token_bucket_admits_its_rate():
     ("body", "kind"), [("html", "text/html"), ("json", "application/json"), ("empty", "text/plain")]
 )
 def test_too_many_requests_earn_a_429_of_the_chosen_kind(make_exchange, ask, body, kind):
-    from market.exchange.app import Behaviour
+    from market.exchange.behaviour import Behaviour
 
     behaviour = Behaviour(limit_body=body, limit_retry_after=2.0, limit_headers=True)
     exchange = make_exchange(public_rate=1, behaviour=behaviour)

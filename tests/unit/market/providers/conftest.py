@@ -213,7 +213,7 @@ class Yahoo:
     def __init__(self, candles, now):
         self.candles = {candle.open_time: candle for candle in candles}
         self.now = now
-        self.asked = []
+        self.requested = []
         self.broken = []
         """Spans whose requests fail, and with what: an exception, or an answer's content."""
         self.extra_rows = []
@@ -238,7 +238,7 @@ class Yahoo:
         if params["interval"] != "1m":
             return YahooAnswer(url, {"chart": {"result": [{"meta": meta}], "error": None}})
         start, end = (datetime.fromtimestamp(params[name], UTC) for name in ("period1", "period2"))
-        self.asked.append((start, end))
+        self.requested.append((start, end))
         for begins, ends, what in self.broken:
             if start < ends and begins < end:
                 if isinstance(what, Exception):

@@ -22,12 +22,10 @@ from core.errors import (
 )
 from core.settings import load_settings
 from desk.exchange import build_markets
-from market.exchange.clock import Present
 from market.exchange.faults import Faults
 from market.exchange.server import running
 from market.exchange.simulated_market import simulated_market
-from market.exchange.state import Exchange
-from market.exchange.token_bucket import TokenBucket
+from market.exchange.state import Exchange, Present, TokenBucket
 from market.providers import FetchFailedError, RetryPolicy
 from market.providers.base import TryAgainError
 from market.providers.ccxt_client import candles_in
@@ -119,7 +117,7 @@ def test_answers_that_stay_bad_fail_the_window(make_coinbase, exchange, outcome,
     exchange.faults.plan([{"kind": kind, "probability": 1.0}])
     window = Span(present - HOUR, present)
     pages, failed = outcome(make_coinbase(), [window])
-    assert pages == [] and [one.window for one in failed] == [window]
+    assert pages == [] and [item.window for item in failed] == [window]
     assert "in 3 tries" in failed[0].cause and len(failed[0].cause) < 300  # no page of HTML
     assert exchange.faults.happened[kind] == 3
 
@@ -142,7 +140,7 @@ def test_rows_told_twice_again_and_again_are_no_proof_of_anything(make_coinbase,
     exchange.faults.plan([{"kind": "duplicates", "probability": 1.0}])
     window = Span(present - 300 * MINUTE, present)
     pages, failed = outcome(make_coinbase(), [window])
-    assert pages == [] and [one.window for one in failed] == [window]
+    assert pages == [] and [item.window for item in failed] == [window]
     assert "the same minutes again and again" in failed[0].cause
 
 
@@ -204,11 +202,11 @@ def canned(library, answer):
     """Let an exchange object of ccxt hear ``answer(url) -> (status, headers, text)`` instead of the network."""
 
     async def fetch(url, method="GET", headers=None, body=None):
-        status, told, text = answer(url)
-        text = library.on_rest_response(status, "", url, method, told, text, headers, body)
-        library.last_response_headers = told
+        status, stated, text = answer(url)
+        text = library.on_rest_response(status, "", url, method, stated, text, headers, body)
+        library.last_response_headers = stated
         content = library.parse_json(text)
-        library.handle_errors(status, "", url, method, told, text, content, headers, body)
+        library.handle_errors(status, "", url, method, stated, text, content, headers, body)
         library.handle_http_status_code(status, "", url, method, text)
         return text if content is None else content
 
@@ -232,13 +230,13 @@ def coinbase_saying(tmp_path, present):
     """Return a function that makes a provider of a real Coinbase whose candle answers are a given text."""
 
     def make(text, status=200):
-        asked = []
+        requested = []
 
         def answer(url):
             if url.endswith("/time"):
                 return 200, {}, json.dumps({"epochSeconds": str(int(present.timestamp()))})
             if "/candles" in url:
-                asked.append(url)
+                requested.append(url)
                 return status, {"Content-Type": "application/json"}, text
             return 200, {}, json.dumps({"products": [PRODUCT_PAGE] if "product_type" not in url else []})
 
@@ -247,7 +245,7 @@ def coinbase_saying(tmp_path, present):
         library.options["fetchTime"] = "v3PublicGetBrokerageTime"
         settings = load_settings(desk_home=tmp_path)
         provider = CcxtProvider(settings, clock=ManualClock(present), retry=AT_ONCE, exchange=canned(library, answer))
-        provider.asked = asked
+        provider.requested = requested
         return provider
 
     return make
@@ -266,8 +264,8 @@ def test_source_of_the_real_exchange_names_ccxt_and_the_exchange(coinbase_saying
 def test_real_clock_never_asks_past_the_last_closed_minute(coinbase_saying, outcome, present):
     provider = coinbase_saying('{"candles":[]}')
     pages, _ = outcome(provider, [Span(present - HOUR, present + HOUR), Span(present, present + HOUR)])
-    assert [page.window for page in pages] == [Span(present - HOUR, present)] and len(provider.asked) == 1
-    assert int(parse_qs(urlsplit(provider.asked[0]).query)["end"][0]) == present.timestamp()
+    assert [page.window for page in pages] == [Span(present - HOUR, present)] and len(provider.requested) == 1
+    assert int(parse_qs(urlsplit(provider.requested[0]).query)["end"][0]) == present.timestamp()
 
 
 def test_empty_list_of_coinbase_is_its_word_that_nothing_was_traded(coinbase_saying, outcome, present):
@@ -299,7 +297,7 @@ def test_answer_that_ccxt_would_take_for_empty_or_for_less_is_never_a_proof(coin
     provider = coinbase_saying(text)
     window = Span(present - 2 * HOUR, present)
     pages, failed = outcome(provider, [window])
-    assert pages == [] and [one.window for one in failed] == [window] and len(provider.asked) == 3
+    assert pages == [] and [item.window for item in failed] == [window] and len(provider.requested) == 3
 
 
 @pytest.mark.parametrize(
@@ -317,7 +315,7 @@ def test_refusal_is_never_tried_again(coinbase_saying, outcome, present, status,
     provider = coinbase_saying(text, status)
     with pytest.raises(error) as raised:
         outcome(provider, [Span(present - HOUR, present)])
-    assert not isinstance(raised.value, ExchangeUnavailableError) and len(provider.asked) == 1
+    assert not isinstance(raised.value, ExchangeUnavailableError) and len(provider.requested) == 1
 
 
 class Kraken:
@@ -326,7 +324,7 @@ class Kraken:
     def __init__(self, candles, clock, *, rows_from_since=0):
         self.candles = {candle.open_time: candle for candle in candles}
         self.clock = clock
-        self.asked = []
+        self.requested = []
         self._rows_from_since = rows_from_since
 
     def answer(self, url):
@@ -335,7 +333,7 @@ class Kraken:
         if path.endswith("/Time"):
             return 200, {}, json.dumps({"error": [], "result": {"unixtime": int(now.timestamp())}})
         if path.endswith("/OHLC"):
-            self.asked.append(datetime.fromtimestamp(int(query["since"][0]), UTC))
+            self.requested.append(datetime.fromtimestamp(int(query["since"][0]), UTC))
             rows = [self._row(moment, now) for moment in sorted(self.candles) if moment <= now]
             if self._rows_from_since:
                 rows = [row for row in rows if row[0] > int(query["since"][0])][: self._rows_from_since]
@@ -384,18 +382,20 @@ def test_exchange_that_answers_with_its_newest_rows_proves_nothing_about_older_o
     pages, failed = outcome(provider, list(Span(present - 20 * HOUR, present).pages(300)))
     reach = present - 719 * MINUTE  # the newest of the 720 is the open one
     assert all(page.candles for page in pages) and min(page.window.start for page in pages) == reach
-    found = sorted((candle for page in pages for candle in page.candles), key=lambda candle: candle.open_time)
-    assert found == [candle for candle in day if reach <= candle.open_time < present]
+    actual = sorted((candle for page in pages for candle in page.candles), key=lambda candle: candle.open_time)
+    assert actual == [candle for candle in day if reach <= candle.open_time < present]
     assert {page.source for page in pages} == {"ccxt:kraken"}
-    assert {one.window.end for one in failed} <= {reach, reach - 60 * MINUTE} | {one.window.start for one in failed[1:]}
+    assert {item.window.end for item in failed} <= {reach, reach - 60 * MINUTE} | {
+        item.window.start for item in failed[1:]
+    }
     assert failed[0].window.start == present - 20 * HOUR and "proves nothing" in failed[0].cause
 
 
 def test_years_out_of_reach_cost_a_few_requests_and_are_one_line(make_kraken, outcome, day, present):
     provider = make_kraken(day)
     _, failed = outcome(provider, list(Span(present - 30 * DAY, present - 2 * DAY).pages(300)))
-    assert [one.window for one in failed] == [Span(present - 30 * DAY, present - 2 * DAY)]
-    assert "begins at 2024-03-01 00:01" in failed[0].cause and len(provider.market.asked) <= 8
+    assert [item.window for item in failed] == [Span(present - 30 * DAY, present - 2 * DAY)]
+    assert "begins at 2024-03-01 00:01" in failed[0].cause and len(provider.market.requested) <= 8
 
 
 @pytest.mark.parametrize(("hole", "is_proved"), [(30, True), (59, True), (200, False)])
@@ -403,8 +403,8 @@ def test_hole_across_a_border_is_proved_by_the_rows_beside_it(make_kraken, outco
     border = present - 5 * HOUR
     kept = [c for c in day if not border - hole / 2 * MINUTE <= c.open_time < border + hole / 2 * MINUTE]
     pages, failed = outcome(make_kraken(kept), [Span(border - 4 * HOUR, border), Span(border, border + 3 * HOUR)])
-    found = sorted((candle for page in pages for candle in page.candles), key=lambda candle: candle.open_time)
-    assert found == [c for c in kept if border - 4 * HOUR <= c.open_time < border + 3 * HOUR]
+    actual = sorted((candle for page in pages for candle in page.candles), key=lambda candle: candle.open_time)
+    assert actual == [c for c in kept if border - 4 * HOUR <= c.open_time < border + 3 * HOUR]
     whole = sum(page.window.minutes for page in pages) == 7 * 60
     assert whole is is_proved and (failed == ()) is is_proved
 
@@ -413,12 +413,12 @@ def test_answers_cut_to_a_few_rows_are_asked_on(make_kraken, outcome, day, prese
     provider = make_kraken(day, rows_from_since=100)
     window = Span(present - 10 * HOUR, present - 5 * HOUR)
     pages, failed = outcome(provider, [window])
-    assert [page.window for page in pages] == [window] and failed == () and len(provider.market.asked) == 5
+    assert [page.window for page in pages] == [window] and failed == () and len(provider.market.requested) == 5
     assert list(pages[0].candles) == [c for c in day if window.start <= c.open_time < window.end]
 
 
 def test_minute_that_closes_between_two_answers_is_not_taken_from_the_first(day, present):
-    candle = next(one for one in day if one.open_time >= present)
+    candle = next(item for item in day if item.open_time >= present)
     unfinished = replace(candle, close=candle.open)
     assert candle.open_time == present
     rows = ReceivedRows("BTC-USD", present + timedelta(seconds=30))
@@ -431,9 +431,9 @@ def test_minute_that_closes_between_two_answers_is_not_taken_from_the_first(day,
 
 def test_of_two_rows_for_a_minute_the_later_look_stays(day, present):
     early, late = day[0], replace(day[0], close=day[0].high, volume=day[0].volume + 1)
-    for told in ([early, late], [late, early]):
+    for stated in ([early, late], [late, early]):
         rows = ReceivedRows("BTC-USD", present)
-        rows.add(told)
+        rows.add(stated)
         assert rows.page(Span(late.open_time, late.open_time + MINUTE)).candles == (late,)
 
 

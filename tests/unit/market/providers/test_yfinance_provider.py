@@ -66,9 +66,9 @@ def test_many_windows_are_one_request_and_none_is_wider_than_yahoo_allows(provid
     windows = list(Span(present - 20 * DAY, present).pages(300))
     pages, _ = outcome(provider, windows)
     assert len(pages) == 5
-    widths = [end - start for start, end in yahoo.asked]
+    widths = [end - start for start, end in yahoo.requested]
     # three weeks in three requests; two of them are empty, tried again and given up on
-    assert len({end for _, end in yahoo.asked}) == 3 and max(widths) <= timedelta(days=8)
+    assert len({end for _, end in yahoo.requested}) == 3 and max(widths) <= timedelta(days=8)
 
 
 def test_minute_before_midnight_is_not_lost(make_yahoo, outcome, present, tmp_path):
@@ -84,7 +84,7 @@ def test_empty_table_is_no_page_and_a_failure_that_says_it_proves_nothing(make_y
     provider = YahooProvider(load_settings(desk_home=tmp_path), clock=ManualClock(present), retry=AT_ONCE)
     window = Span(present - 6 * HOUR, present - 2 * HOUR)
     pages, failed = outcome(provider, [window])
-    assert pages == [] and [one.window for one in failed] == [window]
+    assert pages == [] and [item.window for item in failed] == [window]
 
 
 def test_hole_between_two_rows_is_answered_and_one_at_the_edge_is_not(make_yahoo, truth, outcome, present, tmp_path):
@@ -106,9 +106,9 @@ def test_window_beyond_the_thirty_days_is_never_asked_for_nor_proved(provider, o
     pages, failed = outcome(provider, [*old, new])
     assert [page.window for page in pages] == [new]
     # 24 windows, one line
-    assert [one.window for one in failed] == [Span(present - 40 * DAY, present - 35 * DAY)]
+    assert [item.window for item in failed] == [Span(present - 40 * DAY, present - 35 * DAY)]
     assert "last 30 days only" in failed[0].cause and "proves nothing" in failed[0].cause
-    assert all(start >= present - 30 * DAY for start, _ in yahoo.asked)
+    assert all(start >= present - 30 * DAY for start, _ in yahoo.requested)
 
 
 def test_window_at_the_edge_of_the_thirty_days_is_answered(make_yahoo, outcome, present, tmp_path):
@@ -124,7 +124,7 @@ def test_window_at_the_edge_of_the_thirty_days_is_answered(make_yahoo, outcome, 
 def test_span_beyond_the_reach_is_refused_before_anything_is_asked(provider, run, yahoo, present):
     with pytest.raises(ProviderError, match=r"Run with -p days=29") as raised:
         run(provider, lambda opened: opened.first_candle("BTC-USD", Span(present - 31 * DAY, present)))
-    assert not isinstance(raised.value, ExchangeUnavailableError | ListingUnknownError) and yahoo.asked == []
+    assert not isinstance(raised.value, ExchangeUnavailableError | ListingUnknownError) and yahoo.requested == []
 
 
 def test_listing_is_never_told(provider, run, present):
@@ -191,10 +191,10 @@ def test_bad_day_fails_the_window_after_the_others_were_given(provider, outcome,
     }
     yahoo.broken = [(bad.start, bad.end, faults[what])]
     pages, failed = outcome(provider, [bad, good])
-    assert [page.window for page in pages] == [good] and [one.window for one in failed] == [bad]
+    assert [page.window for page in pages] == [good] and [item.window for item in failed] == [bad]
     assert "in 3 tries" in failed[0].cause
     # each try is another question, which the library's cache of failed answers does not know
-    assert len({start for start, end in yahoo.asked if start < bad.end}) == 3
+    assert len({start for start, end in yahoo.requested if start < bad.end}) == 3
 
 
 def test_refusal_with_a_reason_is_not_tried_again(provider, outcome, yahoo, present):
@@ -202,7 +202,7 @@ def test_refusal_with_a_reason_is_not_tried_again(provider, outcome, yahoo, pres
     error = {"code": "Unprocessable Entity", "description": "1m data not available today"}
     yahoo.broken = [(window.start, window.end, {"chart": {"result": None, "error": error}})]
     pages, failed = outcome(provider, [window])
-    assert pages == [] and "1m data not available today" in failed[0].cause and len(yahoo.asked) == 1
+    assert pages == [] and "1m data not available today" in failed[0].cause and len(yahoo.requested) == 1
 
 
 def test_check_says_what_yahoo_is(provider, run):
