@@ -1,4 +1,4 @@
-"""``python -m desk exchange``: start the local exchange and say what it is."""
+"""`desk exchange`: start the local exchange and print what it serves."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from core.candles import floor_minute
 from core.errors import ConfigError, DeskError
 from market.exchange.auth import TokenChecker, load_public_key
 from market.exchange.behaviour import parse_behaviour
@@ -149,7 +150,7 @@ def _start(text: str, markets: Mapping[str, Market], *, stepped: bool, speed: fl
     ends = [span.end for span in _recordings(markets).values()]
     if ends:
         return min(ends)
-    return datetime.now(UTC).replace(second=0, microsecond=0) if stepped or speed != 1.0 else None
+    return floor_minute(datetime.now(UTC)) if stepped or speed != 1.0 else None
 
 
 def _recordings(markets: Mapping[str, Market]) -> dict[str, Span]:
@@ -197,7 +198,3 @@ def _split(values: Sequence[str] | None) -> list[str]:
 def _listings(values: Sequence[str] | None) -> dict[str, datetime]:
     pairs = [value.partition("=") for value in values or ()]
     return {name: _time(text, "--listed-at") for name, _, text in pairs}
-
-
-if __name__ == "__main__":
-    typer.run(exchange)

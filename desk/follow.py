@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from market.ingest.follower import MinuteReport
 
 LIVE_RETRY = RetryPolicy(attempts=3, wait_initial=0.5, wait_max=2.0, wait_jitter=0.5)
-"""Short: whoever was not answered is asked again five seconds later, and the others should not wait for it."""
+"""Short: a product that was not answered is asked for again five seconds later, and the others should not wait for it."""
 
 
 def follow(

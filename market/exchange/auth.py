@@ -1,4 +1,4 @@
-"""Checks a request's JWT as Coinbase does: signature, names, times without leeway, method and path."""
+"""Check a request's JWT as Coinbase does: signature, names, times without leeway, method and path."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TokenChecker:
     def accepts(
         self, method: str, path: str, authorization: str, *, leeway: float = 0.0, nonce_once: bool = True
     ) -> bool:
-        """Say whether the header is good for this request; the reason against it is counted, never told.
+        """Return whether the header is good for this request; the reason against it is counted, never sent.
 
         Args:
             method: ``GET``.

@@ -1,4 +1,4 @@
-"""Faults on demand: what a real exchange does on a bad day, by count or by probability."""
+"""Spoil answers on demand, by count or by probability, as a real exchange does on a bad day."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Faults:
         return None
 
     def note(self, plan: FaultPlan, rows: CandleRows, sent: int) -> None:
-        """Remember which of the ``sent`` newest rows the fault makes untrue, for whoever compares a store with the truth."""
+        """Remember which of the ``sent`` newest rows the fault makes untrue, for tests that compare a store with the truth."""
         if plan.kind in ("revised", "late_hole") and sent:
             # of rows sent newest first the fault takes the middle one, as in `spoil_rows`
             self.untrue.append((plan.kind, rows.product, int(rows.minute_N[::-1][sent // 2])))
@@ -153,7 +153,7 @@ def unauthorized() -> ExchangeAnswer:
 
 
 def error(status: int, name: str, details: str) -> ExchangeAnswer:
-    """Return an error in Coinbase's shape, details said twice."""
+    """Return an error in Coinbase's shape, with the details twice."""
     quoted = details.replace("\\", "\\\\").replace('"', '\\"')
     return ExchangeAnswer(f'{{"error":"{name}","error_details":"{quoted}","message":"{quoted}"}}', status)
 

@@ -90,7 +90,7 @@ class TokenBucket:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What an exchange that tells of its limits would send."""
+        """The headers of an exchange that names its limits."""
         names = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
         return dict(zip(names, (f"{self.rate:g}", str(int(self._tokens)), "1"), strict=True))
 

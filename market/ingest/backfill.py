@@ -29,7 +29,7 @@ MAX_PAGES_WAITING = PAGES_PER_WRITE
 
 
 class OnProgress(Protocol):
-    """Told now and then how far the work is."""
+    """Receives now and then how far the work is."""
 
     def __call__(self, share: float, note: str = "") -> None:
         """Take the share done, 0 to 1, and a few words."""
@@ -72,7 +72,7 @@ async def backfill(
         settings: All settings.
         product: Product id.
         span: What there should be; cut to the time since the product's listing.
-        on_progress: Told after each commit.
+        on_progress: Called after each commit.
         provider: One that is open already, and is left open; the settings' own when left out.
 
     Raises:
@@ -156,7 +156,7 @@ class _Commits:
     """
 
     def __init__(self, store: FeatureStore, committed: Callable[[WriteCount], None]) -> None:
-        """Write into ``store``; ``committed`` is told of each commit, in the event loop's thread."""
+        """Write into ``store``; ``committed`` receives the counts of each commit, in the event loop's thread."""
         self._store = store
         self._committed = committed
         self._waiting: list[Page] = []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from core.candles import MINUTE, Span
+from core.candles import MINUTE, Span, floor_minute
 from core.errors import UnknownProductError
 from market.ingest.backfill import fetch, open_store, pack_into_requests, quiet
 from market.ingest.listings import listed_part, not_offered
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RepairResult:
-    """What one product's repair asked again, and what it found."""
+    """What one product's repair asked for again, and what came of it."""
 
     product: str
     state: str
@@ -79,7 +79,7 @@ async def repair(
     Args:
         settings: All settings.
         product: Product id.
-        on_progress: Told after each commit.
+        on_progress: Called after each commit.
         provider: One that is open already, and is left open; the settings' own when left out.
 
     Raises:
@@ -126,15 +126,14 @@ async def _repaired(store: FeatureStore, provider: Provider, product: str, on_pr
 
 
 async def _unasked(store: FeatureStore, provider: Provider, product: str) -> RepairResult:
-    """Ask once more for a product of which nothing is stored, if a backfill was told that it is not offered."""
+    """Ask once more for a product of which nothing is stored, if a backfill noted that it is not offered."""
     known = store.listing(product)
     if known is None:
-        return RepairResult(product, "never_asked", reason="nobody asked for it; run: make backfill")
+        return RepairResult(product, "never_asked", reason="it was never asked for; run: make backfill")
     if known.searched_from is not None and known.searched_until is not None:
         searched = Span(known.searched_from, known.searched_until)
     else:
-        present = await provider.server_time()
-        end = present.replace(second=0, microsecond=0)
+        end = floor_minute(await provider.server_time())
         searched = Span(end - PAGE_MINUTES * MINUTE, end)
     recovered = await listed_part(store, provider, product, searched, again=True)
     if isinstance(recovered, str):

@@ -34,7 +34,7 @@ class FetchFailedError(ExchangeUnavailableError):
     """Some windows of one product got no useful answer; every other page was yielded before."""
 
     def __init__(self, product: str, failed: Sequence[FetchFailed], *, gave_up: bool) -> None:
-        """Keep the failed windows, so that a ledger can tell them from those never asked."""
+        """Keep the failed windows, so that the ledger can tell them from those never asked for."""
         self.product = product
         self.failed = tuple(failed)
         self.gave_up = gave_up

@@ -81,7 +81,7 @@ class CcxtExchange:
             return await self._ask(self._ccxt.fetch_time, request, _moment)
         _, headers = await self._ask(self._ccxt.fetch_markets, request, bool)
         if headers.date is None:
-            msg = f"{self.label} tells no time, so nobody knows which minutes are over; choose another CCXT_EXCHANGE"
+            msg = f"{self.label} gives no time, so which minutes are over is not known; choose another CCXT_EXCHANGE"
             raise ProviderError(msg)
         return headers.date, headers
 
@@ -96,7 +96,7 @@ class CcxtExchange:
     async def candles(
         self, product: str, window: Span, since: datetime, count: int
     ) -> tuple[list[Candle], AnswerHeaders]:
-        """Return what one request tells of the ``count`` minutes from ``since`` on; perhaps other minutes.
+        """Return what one request answers of the ``count`` minutes from ``since`` on; perhaps other minutes.
 
         Args:
             product: Product id.

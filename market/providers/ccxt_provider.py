@@ -173,7 +173,7 @@ class CcxtProvider:
                 closed = closed_part(window, rows.present)
                 return Fetched([rows.page(closed)] if closed else [])
             cursor = following
-        msg = f"{self._exchange.label} told the same minutes again and again for {window}"
+        msg = f"{self._exchange.label} answered with the same minutes again and again for {window}"
         raise ExchangeUnavailableError(msg)
 
     async def _proved(self, product: str, window: Span) -> Fetched:
@@ -191,7 +191,7 @@ class CcxtProvider:
         )
 
     async def _with_margins(self, product: str, window: Span) -> ReceivedRows:
-        """Ask on from the newest row told until nothing new comes: an exchange may cut long answers."""
+        """Ask on from the newest row received until nothing new comes: an exchange may cut long answers."""
         rows = ReceivedRows(product)
         cursor = window.start - MARGIN_MINUTES * MINUTE
         end = min(window.end + MARGIN_MINUTES * MINUTE, floor_minute(self._now()))
@@ -204,7 +204,7 @@ class CcxtProvider:
         return rows
 
     async def _take(self, rows: ReceivedRows, window: Span, since: datetime, count: int) -> bool:
-        """Add what one request tells; return whether it may have told more.
+        """Add what one request brings; return whether the exchange may have more.
 
         ccxt keeps the first ``count`` rows and drops the rest in silence, also where rows came twice.
         """
@@ -219,7 +219,7 @@ class CcxtProvider:
     def _reason(self, product: str) -> str:
         label, skipped = self._exchange.label, self._skipped.get(product)
         if skipped is None:
-            return f"{label} told no candle on both sides, which proves nothing; ask another provider"
+            return f"{label} has no candle on both sides, which proves nothing; ask another provider"
         return (
             f"{label} begins at {skipped.end:%Y-%m-%d %H:%M} when asked for older candles, which proves nothing about "
             "them; ask for a later span, or another provider"

@@ -42,7 +42,7 @@ logging.getLogger("hpack").setLevel(logging.INFO)
 
 
 class Connection:
-    """Sends one request at a time for whoever asks; any number may be on the way."""
+    """Sends single requests; any number may be on the way."""
 
     def __init__(self, settings: Settings, machine: Clock, transport: httpx.AsyncBaseTransport | None = None) -> None:
         """Read the key and prepare a client; nothing is asked yet.
@@ -129,7 +129,7 @@ class Connection:
         raise TryAgainError(failure)
 
     def hold(self, surface: Surface, seconds: float) -> None:
-        """Let nobody on this machine ask for ``seconds``: the exchange said so to one, it means all."""
+        """Let nobody on this machine ask for ``seconds``: the exchange said so to one process, it means all."""
         self._limiter(surface).hold(seconds)
 
     def _sign(self, surface: Surface, authorization: str | None, request: httpx.Request) -> None:

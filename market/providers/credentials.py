@@ -1,4 +1,4 @@
-"""Coinbase keys in all the forms people have them, and the token made of them for one request.
+"""Read Coinbase keys in all the forms people have them, and make the token for one request.
 
 No text here ever contains key material: a malformed key is described by the setting that holds it.
 """

@@ -1,8 +1,8 @@
-"""When a product's history begins, found with few requests.
+"""Find with few requests when a product's history begins.
 
 An exchange names no listing date, so windows are probed: the opening one, then one a month (a week, if no month shows
 anything), then halves between the last empty and the first full one. A window may be empty although the product is
-listed, in an outage or with a thin coin, so a probe that finds nothing while halving looks a second time later.
+listed, in an outage or with a thinly traded product, so a probe that finds nothing while halving looks a second time later.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One rate limit for all processes on this machine that ask the same exchange.
+"""Share one rate limit among all processes on this machine that ask the same exchange.
 
 A file of eight bytes holds the moment at which the next free permit falls due (the theoretical arrival time of the
 generic cell rate algorithm). Whoever wants a permit locks the file, takes the next moment, moves it on by one
@@ -55,7 +55,7 @@ class SharedLimiter:
             await asyncio.sleep(wait / _SECOND)
 
     def hold(self, seconds: float) -> None:
-        """Give no further permit for ``seconds``, to nobody on this machine; those already given stay given.
+        """Give no further permit for ``seconds`` to any process on this machine; those already given stay given.
 
         Raises:
             ProviderError: the file cannot be used.

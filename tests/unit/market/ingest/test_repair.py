@@ -322,7 +322,7 @@ def test_repair_asks_at_once_whether_a_product_is_offered_now(
 
 
 @pytest.mark.parametrize(
-    ("spans", "asked"),
+    ("spans", "requested"),
     [
         ([], []),
         ([(0, 1)], [(0, 1)]),

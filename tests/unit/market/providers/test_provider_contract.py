@@ -11,6 +11,7 @@ import warnings
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from importlib.util import find_spec
 
 import httpx
@@ -25,7 +26,7 @@ from market.exchange.faults import Faults
 from market.exchange.server import listen, running
 from market.exchange.simulated_market import simulated_market
 from market.exchange.state import Exchange, Present, TokenBucket
-from market.providers import FetchFailedError, RetryPolicy, open_provider
+from market.providers import RetryPolicy, open_provider
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 HALF_A_MINUTE = timedelta(seconds=30)
@@ -175,22 +176,9 @@ def _yfinance(request, settings, present):
 
 
 @pytest.fixture
-def outcome(bench, run):
-    """Return a function that gives the pages of some windows, and the windows that failed."""
-
-    def go(windows, product="BTC-USD"):
-        async def work(provider):
-            pages, failed = [], ()
-            try:
-                async for page in provider.pages(product, windows):
-                    pages.append(page)  # noqa: PERF401  # a comprehension would lose them when the error comes
-            except FetchFailedError as error:
-                failed = error.failed
-            return pages, failed
-
-        return run(bench.provider, work)
-
-    return go
+def outcome(bench, fetch):
+    """Return a function that gives the bench's pages of some windows, and the windows that failed."""
+    return partial(fetch, bench.provider)
 
 
 def test_pages_hold_the_markets_candles_digit_for_digit(bench, outcome, present):
