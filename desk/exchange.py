@@ -16,7 +16,7 @@ from market.exchange.recorded_market import RecordedMarket, recorded_markets
 from market.exchange.responses import last_bar
 from market.exchange.server import base_url, listen, server
 from market.exchange.simulated_market import BEST_ACCURACY, EPOCH, SimulatedMarket, simulated_market
-from market.exchange.state import Exchange, Present, TokenBucket
+from market.exchange.state import Exchange, Present, TokenBucket, parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -146,7 +146,7 @@ def _described(market: Market) -> str:
 def _start(text: str, markets: Mapping[str, Market], *, stepped: bool, speed: float) -> datetime | None:
     """Return the present to begin with; None for the machine's clock."""
     if text:
-        return _time(text, "--start")
+        return parse_moment(text, "--start")
     ends = [span.end for span in _recordings(markets).values()]
     if ends:
         return min(ends)
@@ -182,19 +182,10 @@ def _checked(moment: datetime | None, markets: Mapping[str, Market]) -> datetime
     return moment
 
 
-def _time(text: str, option: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        msg = f"{option}: {text!r} is no ISO time; write for example 2026-01-01T00:00"
-        raise ConfigError(msg) from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
 def _split(values: Sequence[str] | None) -> list[str]:
     return [part.strip() for value in values or () for part in value.split(",") if part.strip()]
 
 
 def _listings(values: Sequence[str] | None) -> dict[str, datetime]:
     pairs = [value.partition("=") for value in values or ()]
-    return {name: _time(text, "--listed-at") for name, _, text in pairs}
+    return {name: parse_moment(text, "--listed-at") for name, _, text in pairs}

@@ -8,7 +8,6 @@ says in every answer what it is: ``x-desk-market`` names the market on candles a
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 from pydantic import ValidationError
@@ -20,9 +19,11 @@ from core.errors import ConfigError
 from market.exchange import responses
 from market.exchange.behaviour import Behaviour, buckets, too_wide
 from market.exchange.faults import ExchangeAnswer, error, spoil, spoil_rows, too_many, unauthorized
+from market.exchange.state import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from starlette.requests import Request
 
@@ -281,7 +282,7 @@ def _controls(exchange: Exchange) -> list[Route]:
         if request.method == "POST":
             body = await request.json()
             try:
-                exchange.present.advance(_moment(body.get("advance_to", "")))
+                exchange.present.advance(parse_moment(body.get("advance_to", "")))
             except ConfigError as fault:
                 return JSONResponse({"error": str(fault)}, 409)
         now = exchange.present.now()
@@ -324,12 +325,3 @@ def _controls(exchange: Exchange) -> list[Route]:
         Route("/_control/behaviour", behave, methods=["POST"]),
         Route("/_control/stats", stats),
     ]
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as fault:
-        msg = f"{text!r} is no ISO time; send for example 2026-01-01T00:00:00+00:00"
-        raise ConfigError(msg) from fault
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

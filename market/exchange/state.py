@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from market.exchange.simulated_market import Market
 
 
+def parse_moment(text: str, option: str = "") -> datetime:
+    """Read an ISO time, UTC where it names no zone; ``option`` is where it was given.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        msg = f"{option}{': ' if option else ''}{text!r} is no ISO time; write for example 2026-01-01T00:00:00+00:00"
+        raise ConfigError(msg) from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
 class Present:
     """The exchange's clock: the machine's, a faster one, or one that is stepped. It never runs backwards."""
 

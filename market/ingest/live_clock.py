@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from core.errors import ProviderError
-from market.providers.exchange_clock import TimeReading
+from market.providers.exchange_time import TimeReading
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

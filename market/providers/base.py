@@ -21,6 +21,9 @@ PAGE_MINUTES = 300
 IN_FLIGHT = 8
 """Requests of one caller that wait for an answer at the same time."""
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Hosts of a local exchange: no proxy leads to them."""
+
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:

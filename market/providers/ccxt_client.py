@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 
 from core.candles import EPOCH, Candle
 from core.errors import ConfigError, ProviderError, UnknownProductError
-from market.providers.base import TryAgainError
-from market.providers.coinbase_connection import LOOPBACK
+from market.providers.base import LOOPBACK, TryAgainError
 from market.providers.exchange_time import AnswerHeaders
 from market.providers.extras import extra
 from market.providers.fetch_windows import Subject, with_retries

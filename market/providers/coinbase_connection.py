@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import httpx
 
 from core.errors import ConfigError
-from market.providers.base import IN_FLIGHT, TryAgainError
+from market.providers.base import IN_FLIGHT, LOOPBACK, TryAgainError
 from market.providers.credentials import load_signer
 from market.providers.exchange_time import ClockReading
 from market.providers.rate_limiter import SharedLimiter
@@ -35,7 +35,6 @@ TIMEOUT = httpx.Timeout(15.0, connect=5.0)
 WHOLE_ANSWER_SECONDS = 45.0
 MAX_CONCURRENT = 16
 """Requests of one caller that wait for an answer at the same time."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 # at DEBUG it writes each header it packs, tokens included
 logging.getLogger("hpack").setLevel(logging.INFO)

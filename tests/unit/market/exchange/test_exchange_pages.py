@@ -66,6 +66,7 @@ def test_ticker_gives_newest_trades_first(make_exchange, ask):
     page = ask(make_exchange(), "/market/products/BTC-USD/ticker", {"limit": 3}).json()
     times = [trade["time"] for trade in page["trades"]]
     assert len(times) == 3 and times == sorted(times, reverse=True)
+    assert times[0] == "2024-03-01T11:59:59.000000Z"
     assert float(page["best_bid"]) < float(page["best_ask"])
 
 

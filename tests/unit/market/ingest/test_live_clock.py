@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import ExchangeUnavailableError
 from market.ingest.live_clock import LiveClock, follow_exchange_clock, nap
-from market.providers.exchange_clock import TimeReading
+from market.providers.exchange_time import TimeReading
 
 T0 = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
 
