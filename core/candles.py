@@ -1,4 +1,4 @@
-"""The words every room shares: spans of minutes, candles, model and data set references."""
+"""The words every room shares: minutes, spans of minutes, candles."""
 
 from __future__ import annotations
 
@@ -126,12 +126,3 @@ class Page:
     candles: Sequence[Candle]
     known_at: datetime
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetRef:
-    """Where an immutable data set lies; ``digest`` is the sha256 of its Parquet file."""
-
-    digest: str
-    path: str
-    manifest_path: str

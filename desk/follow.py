@@ -17,6 +17,7 @@ from market.ingest.follower import FollowOptions, Watcher
 from market.ingest.follower import follow as follow_market
 from market.ingest.live_clock import LiveClock, follow_exchange_clock, follow_server_time
 from market.providers import ExchangeClock, Provider, RetryPolicy, open_provider
+from store.schema import migrate_databases
 
 if TYPE_CHECKING:
     from market.ingest.follow_stats import FollowStats
@@ -38,6 +39,7 @@ def follow(
     """
     settings = load_settings()
     chosen = settings.resolve_products(products)
+    migrate_databases(settings.paths)
     options = FollowOptions(iterations=iterations, is_dry=dry_run)
     screen = Screen(Console(highlight=False))
     logging.getLogger("market").addHandler(ToScreen(screen))

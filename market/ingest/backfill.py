@@ -56,13 +56,6 @@ class BackfillResult:
     """Why it is not offered, or why the first of the failed windows failed."""
 
 
-def open_store(settings: Settings) -> FeatureStore:
-    """Return the market store with its schema in place."""
-    store = FeatureStore(settings.paths.make().market_db)
-    store.migrate()
-    return store
-
-
 async def backfill(
     settings: Settings, product: str, span: Span, on_progress: OnProgress = quiet, *, provider: Provider | None = None
 ) -> BackfillResult:
@@ -79,7 +72,7 @@ async def backfill(
         CredentialsError: the key was refused.
         StoreError: the store cannot be written; what was committed before stays.
     """
-    store = open_store(settings)
+    store = FeatureStore(settings.paths.market_db)
     opened = provider or open_provider(settings)
     try:
         wanted = await listed_part(store, opened, product, span)

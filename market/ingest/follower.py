@@ -24,11 +24,12 @@ from core.errors import (
     UnknownProductError,
 )
 from core.locks import lease
-from market.ingest.backfill import fetch, open_store
+from market.ingest.backfill import fetch
 from market.ingest.follow_stats import FollowStats
 from market.ingest.followed_product import MAX_REQUEST, REREAD_AFTER, FollowedProduct, merge_spans
 from market.ingest.live_feed import FETCH_TIMEOUT_SECONDS, LiveAnswer, LiveFeed
 from market.providers import PAGE_MINUTES
+from store.feature_store import FeatureStore
 from store.ingest import WriteCount
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from core.settings import Settings
     from market.ingest.live_clock import LiveClock
     from market.providers import Provider
-    from store.feature_store import FeatureStore
 
 T = TypeVar("T")
 
@@ -112,7 +112,7 @@ async def follow(
         StoreError: the store cannot be written.
     """
     with lease(settings.paths.make().home / "follow.lock", "follower"):
-        store = open_store(settings)
+        store = FeatureStore(settings.paths.market_db)
         follower = Follower(settings, store, provider, clock, stop, options or FollowOptions(), watcher)
         try:
             await follower.run(products)

@@ -1,7 +1,6 @@
 """A market followed in one process: a stepped exchange asked without a socket."""
 
 import asyncio
-import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -132,16 +131,14 @@ def markets():
     return build_markets("planted", PRODUCTS)
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    """A market database with its schema and nothing in it; making one takes half a second."""
-    file = tmp_path_factory.mktemp("empty") / "market.duckdb"
-    FeatureStore(file).migrate()
-    return file
+@pytest.fixture(autouse=True)
+def made(settings, fresh_market):
+    """The task apply-schema, or a command, has made the database before anything is fetched."""
+    fresh_market(settings.paths.market_db)
 
 
 @pytest.fixture
-def world(tmp_path, markets, empty_store):
+def world(tmp_path, markets):
     """Return a function that makes a world; options go to the exchange's behaviour."""
 
     def make(**behaviour):
@@ -158,7 +155,6 @@ def world(tmp_path, markets, empty_store):
             public_requests_per_second=1000,
         )
         settings.paths.make()
-        shutil.copy(empty_store, settings.paths.market_db)
         return World(exchange, Line(build_app(exchange)), settings, SteppedClock(exchange.present))
 
     return make

@@ -8,8 +8,9 @@ import pytest
 
 from core.candles import MINUTE, Candle, Page, Span
 from core.errors import ListingUnknownError
-from market.ingest.backfill import backfill, open_store
+from market.ingest.backfill import backfill
 from market.providers import FetchFailed, FetchFailedError
+from store.feature_store import FeatureStore
 
 NOW = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
 REACH = NOW - timedelta(hours=12)
@@ -54,7 +55,7 @@ def run(settings):
 
 @pytest.fixture
 def store(settings):
-    opened = open_store(settings)
+    opened = FeatureStore(settings.paths.market_db)
     yield opened
     opened.close()
 

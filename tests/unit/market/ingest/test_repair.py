@@ -12,17 +12,16 @@ import pytest
 
 from core.candles import MINUTE, Candle, Page, Span
 from core.errors import UnknownProductError
-from market.ingest.backfill import BackfillResult, backfill, open_store, pack_into_requests
+from market.ingest.backfill import BackfillResult, backfill, pack_into_requests
 from market.ingest.listings import ASK_AGAIN_AFTER
 from market.ingest.repair import RepairResult, repair
 from market.providers import FetchFailed, FetchFailedError
+from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-    from pathlib import Path
 
     from core.settings import Settings
-    from store.feature_store import FeatureStore
 
 
 class ToldProvider:
@@ -94,12 +93,6 @@ def candles(walk: Callable[..., list[Candle]]) -> list[Candle]:
     return walk("BTC-USD", 900, start=T0)
 
 
-@pytest.fixture(autouse=True)
-def made(settings: Settings, fresh_market: Callable[[Path], FeatureStore]) -> None:
-    """The database is there, so that no test has to build it."""
-    fresh_market(settings.paths.market_db)
-
-
 @pytest.fixture
 def filled(settings: Settings) -> Callable[..., BackfillResult]:
     def run(provider: ToldProvider, span: Span = SPAN, product: str = "BTC-USD") -> BackfillResult:
@@ -118,7 +111,7 @@ def repaired(settings: Settings) -> Callable[..., RepairResult]:
 
 @pytest.fixture
 def store(settings: Settings) -> FeatureStore:
-    return open_store(settings)
+    return FeatureStore(settings.paths.market_db)
 
 
 def age(store: FeatureStore, hours: float) -> None:
