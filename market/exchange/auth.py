@@ -36,7 +36,9 @@ def load_public_key(file: Path) -> PublicKey:
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
         msg = f"{file} holds no public key in PEM form; make one with openssl ec -pubout, and pass it as --public-key"
         raise ConfigError(msg) from error
-    if isinstance(key, Ed25519PublicKey) or (isinstance(key, EllipticCurvePublicKey) and _is_p256(key)):
+    if isinstance(key, Ed25519PublicKey) or (
+        isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)
+    ):
         return key
     msg = f"the key in {file} is neither P-256 nor Ed25519; make a key of one of these kinds"
     raise ConfigError(msg)
@@ -118,7 +120,3 @@ class TokenChecker:
         if len(self._nonces) > _REMEMBERED_NONCES:
             self._nonces.pop(next(iter(self._nonces)))
         return ""
-
-
-def _is_p256(key: EllipticCurvePublicKey) -> bool:
-    return isinstance(key.curve, SECP256R1)

@@ -21,7 +21,7 @@ from market.providers.exchange_time import ClockReading
 from market.providers.rate_limiter import SharedLimiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
     from core.clock import Clock
@@ -118,7 +118,7 @@ class Connection:
         failure = ""
         try:
             async with asyncio.timeout(WHOLE_ANSWER_SECONDS):
-                sign = _Authorization(partial(self._sign, surface, authorization))
+                sign = partial(self._sign, surface, authorization)
                 return await self._client.get(url, params=dict(query), auth=sign)
         except TimeoutError:
             failure = f"no whole answer within {WHOLE_ANSWER_SECONDS:g} s"
@@ -131,12 +131,13 @@ class Connection:
         """Let nobody on this machine ask for ``seconds``: the exchange said so to one process, it means all."""
         self._limiter(surface).hold(seconds)
 
-    def _sign(self, surface: Surface, authorization: str | None, request: httpx.Request) -> None:
+    def _sign(self, surface: Surface, authorization: str | None, request: httpx.Request) -> httpx.Request:
         """Put the header in at the last moment, so that no variable of ours ever holds a token."""
         if authorization is not None:
             request.headers["authorization"] = authorization
         elif surface == "private" and self.signer is not None:
             request.headers["authorization"] = self.bearer(request.method, request.url.path)
+        return request
 
     def bearer(self, method: str, path: str, validity: tuple[int, int] | None = None) -> str:
         """Return the value of the Authorization header for one request, its token made now.
@@ -168,17 +169,6 @@ class Connection:
             group = f"{self.base.netloc.decode()} {kind}"
             self._limiters[kind] = SharedLimiter(settings.paths.rate_limit, group, rate)
         return self._limiters[kind]
-
-
-class _Authorization(httpx.Auth):
-    """Lets a request be signed when it is about to go out."""
-
-    def __init__(self, sign: Callable[[httpx.Request], None]) -> None:
-        self._sign = sign
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        self._sign(request)
-        yield request
 
 
 def _authorities(*, is_https: bool) -> ssl.SSLContext:

@@ -150,7 +150,7 @@ def test_simulated_present_is_not_compared_with_this_machines_clock(make_exchang
     assert run(provider, work) == present
 
 
-@pytest.mark.parametrize("address", ["", "api.coinbase.com", "ftp://x/y", "http://", "http://x:port/y"])
+@pytest.mark.parametrize("address", ["api.coinbase.com", "ftp://x/y", "http://", "http://x:port/y"])
 def test_base_url_that_is_no_address_is_refused(make_provider, address):
     with pytest.raises(ConfigError, match="COINBASE_BASE_URL"):
         make_provider(None, coinbase_base_url=address)
