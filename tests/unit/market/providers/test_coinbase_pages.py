@@ -9,8 +9,8 @@ import pytest
 from core.candles import Span
 from core.clock import ManualClock
 from core.errors import CredentialsError, ExchangeUnavailableError, ProviderError, SpanError, UnknownProductError
-from market.exchange.app import Behaviour
-from market.exchange.clock import Present
+from market.exchange.behaviour import Behaviour
+from market.exchange.state import Present
 from market.providers import FetchFailedError, RetryPolicy
 from market.providers.coinbase_connection import MAX_CONCURRENT
 from market.providers.fetch_windows import GIVE_UP_AFTER
@@ -32,9 +32,9 @@ def test_pages_give_every_candle_of_a_day_once(make_exchange, make_provider, col
     exchange = make_exchange()
     span = Span(present - DAY, present)
     pages = collect(make_provider(exchange), "BTC-USD", list(span.pages(300)))
-    found = sorted((candle for page in pages for candle in page.candles), key=lambda candle: candle.open_time)
+    actual = sorted((candle for page in pages for candle in page.candles), key=lambda candle: candle.open_time)
     expected = exchange.markets["BTC-USD"].candles(span)
-    assert found == expected
+    assert actual == expected
     assert sorted(page.window.start for page in pages) == [window.start for window in span.pages(300)]
     assert {page.source for page in pages} == {"local:planted"}
     assert {page.known_at for page in pages} == {present}
@@ -111,10 +111,10 @@ def test_data_that_changes_later_is_given_as_it_was_said(
 ):
     exchange = make_exchange()
     plan(exchange, kind=kind, count=1)
-    found = collect(make_provider(exchange), "BTC-USD", [hour])[0].candles
+    actual = collect(make_provider(exchange), "BTC-USD", [hour])[0].candles
     truth = {candle.open_time: candle for candle in exchange.markets["BTC-USD"].candles(hour)}
-    assert len(truth) - len(found) == missing
-    assert sum(truth[candle.open_time] != candle for candle in found) == changed
+    assert len(truth) - len(actual) == missing
+    assert sum(truth[candle.open_time] != candle for candle in actual) == changed
 
 
 def test_of_two_rows_for_a_minute_the_later_look_stays(make_provider, collect, hour):
@@ -169,9 +169,9 @@ def test_real_clock_never_asks_past_the_last_closed_minute(make_exchange, make_p
     pages = collect(
         provider, "BTC-USD", [Span(start, start + 60 * MINUTE), Span(start + 30 * MINUTE, start + 90 * MINUTE)]
     )
-    asked = [request for request in provider.transport.requests if "candles" in request.url.path]
-    assert len(asked) == len(pages) == 1
-    assert int(asked[0].url.params["end"]) <= clock.now().timestamp()
+    requested = [request for request in provider.transport.requests if "candles" in request.url.path]
+    assert len(requested) == len(pages) == 1
+    assert int(requested[0].url.params["end"]) <= clock.now().timestamp()
 
 
 def test_empty_window_is_an_empty_page(make_exchange, make_provider, collect, present):
@@ -206,17 +206,17 @@ def test_malformed_product_is_refused_without_asking(make_exchange, make_provide
     [(400, ProviderError), (403, CredentialsError), (404, UnknownProductError), (418, ProviderError)],
 )
 def test_refusal_is_never_tried_again(make_provider, collect, hour, status, error):
-    asked = []
+    requested = []
 
     def answer(request):
-        asked.append(request)
+        requested.append(request)
         if request.url.path.endswith("/time"):
             return httpx.Response(200, json={"epochMillis": str(int(hour.end.timestamp() * 1000))})
         return httpx.Response(status, json={"error": "X", "message": "no"})
 
     with pytest.raises(error, match=f"HTTP {status}: no"):
         collect(make_provider(httpx.MockTransport(answer), clock=ManualClock(hour.end)), "BTC-USD", [hour])
-    assert len(asked) == 2
+    assert len(requested) == 2
 
 
 @pytest.mark.parametrize(
@@ -235,17 +235,17 @@ def test_refusal_is_never_tried_again(make_provider, collect, hour, status, erro
     ],
 )
 def test_answer_of_the_wrong_shape_is_tried_again_then_failed(make_provider, collect, hour, content):
-    asked = []
+    requested = []
 
     def answer(request):
         if request.url.path.endswith("/time"):
             return httpx.Response(200, json={"epochMillis": str(int(hour.end.timestamp() * 1000))})
-        asked.append(request)
+        requested.append(request)
         return httpx.Response(200, content=content)
 
     with pytest.raises(FetchFailedError, match="in 4 tries"):
         collect(make_provider(httpx.MockTransport(answer), clock=ManualClock(hour.end)), "BTC-USD", [hour])
-    assert len(asked) == 4
+    assert len(requested) == 4
 
 
 def test_one_failing_window_leaves_the_others_standing(make_exchange, make_provider, run, present):
