@@ -20,6 +20,7 @@ from core.errors import ClockSkewError, ListingUnknownError, UnknownProductError
 from market.providers.base import IN_FLIGHT, NoAnswerError, require_page_sizes
 from market.providers.ccxt_client import EPOCH, CcxtExchange, Heard
 from market.providers.coinbase_connection import ClockReading
+from market.providers.coinbase_wire import fuller
 from market.providers.fetch_windows import MARGIN_MINUTES, Answer, ask_each, closed_part, proved_part, unproved_parts
 from market.providers.listing_search import first_open_time
 from market.providers.retries import RetryPolicy
@@ -48,9 +49,8 @@ class _Rows:
     def add(self, candles: Sequence[Candle]) -> None:
         """Take those whose minute is over; of two for one minute the one with more volume is the later look at it."""
         for candle in candles:
-            other = self.by_time.get(candle.open_time)
-            if candle.open_time + MINUTE <= self.present and (other is None or candle.volume > other.volume):
-                self.by_time[candle.open_time] = candle
+            if candle.open_time + MINUTE <= self.present:
+                self.by_time[candle.open_time] = fuller(candle, self.by_time.get(candle.open_time))
 
     def page(self, window: Span) -> Page:
         """Return the page of ``window``, which is over."""
