@@ -34,12 +34,12 @@ from scipy.special import expit
 from benchmarks.feature_worth import shown
 from benchmarks.parity import load
 from benchmarks.surroundings import console, show
-from core.candles import DatasetRef, Span
+from core.candles import Span
 from core.settings import load_settings
 from models.datasets.dataset import Dataset, load_dataset
 from models.datasets.folds import FoldBorders, minutes_of, write_view
 from models.datasets.scaler import Scaler
-from models.datasets.windows import gather, part_ends, window_view
+from models.datasets.windows import part_ends, windows
 from models.judging.baselines import baseline_forecasts
 from models.judging.judge import calibrate, describe, network_of
 from models.serving.export import export_graph, served
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.progress import TaskID
 
+    from core.dataset_files import DatasetRef
     from core.settings import Settings
     from models.training.spec import CandidateRef, TrainSpec
 
@@ -142,7 +143,7 @@ def serve(candidate: CandidateRef, reference: DatasetRef) -> Scorer:
     minutes = trained.window_minutes
     fitted = [calibrate(network, scaler, data, minutes, 1, product)[0] for product in data.coins]
     graph = export_graph(served(network, scaler, fitted), folder, minutes, len(data.columns))
-    describe(trained, graph, data).write(folder)
+    describe(trained, graph, data, reference).write(folder)
     kinds = ", ".join(f"{product} {one.kind}" for product, one in zip(data.coins, fitted, strict=True))
     console.print(
         f"{candidate.candidate_id}: {graph.stat().st_size / 1e3:.0f} kB, calibrated by {kinds}; trained in {trained.seconds:.0f} s, "
@@ -155,9 +156,8 @@ def said(scorer: Scorer, data: Dataset, product: str, every: int) -> Forecasts:
     """Return what a served graph says of the coin's judged minutes, calibrated and raw."""
     manifest = scorer.passport
     ends = part_ends(data, "test", manifest.window_minutes, stride=every, product=product)
-    view = window_view(data.x_NF, manifest.window_minutes)
     parts = [
-        scorer.score_with_logits(gather(view, ends[start : start + _BATCH]), product)
+        scorer.score_with_logits(windows(data.x_NF, ends[start : start + _BATCH], manifest.window_minutes), product)
         for start in range(0, len(ends), _BATCH)
     ]
     kind = slot_of(manifest.architecture, product).partition(":")[0]

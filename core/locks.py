@@ -42,7 +42,7 @@ def hold(file: Path, *, timeout_seconds: float | None = None) -> Iterator[int]:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             msg = f"process {holder} holds {file}; wait for it, or end it with: kill {holder}"
             raise LockHeldError(msg, holder)
-        # the name of the holder is a courtesy: a full disk must not keep anyone from the lock
+        # who holds it is only told to those who wait: a full disk must not keep anyone from the lock
         with suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

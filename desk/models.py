@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetManifest, DatasetRef
 from core.errors import DatasetError, DiskFullError, ModelError, StoreBusyError
-from core.files import read_json
 from core.integrity import sha256_of
 from core.settings import Settings, load_settings
 from models.gates.judgement import MetricRow
@@ -317,7 +316,7 @@ def dataset_of(settings: Settings, digest: str, file: Path | None = None) -> Dat
     manifest = path.with_suffix(".json")
     if file is None and not path.exists() and manifest.exists():
         # a walk-forward's fold is a manifest alone, over the file of the whole
-        path = settings.paths.datasets / f"{str(read_json(manifest).get('base_digest'))[:16]}.parquet"
+        path = settings.paths.datasets / f"{DatasetManifest.read(manifest).file_digest[:16]}.parquet"
     if not path.exists() or not manifest.exists():
         gone = path if not path.exists() else manifest
         msg = f"{gone} of data set {digest[:16]} is not there; put it back: desk dataset rebuild {digest[:16]}, or name a copy: --dataset FILE"

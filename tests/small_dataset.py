@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ import numpy as np
 
 from core.errors import ModelError
 from models.datasets.scaler import Scaler
-from models.datasets.windows import gather, part_ends, window_view
+from models.datasets.windows import part_ends, windows
 from models.gates import judge_gates, refusals_by_profile
 from models.gates.feasibility import feasibility
 from models.judging.leak_canaries import failing_canaries
@@ -74,8 +74,7 @@ def score_rows(
     data: Dataset, scorer: Scorer, product: str, ends: NDArray[np.int64], minutes: int
 ) -> NDArray[np.float64]:
     """Return the graph's probability for the windows that end at the rows ``ends``."""
-    view = window_view(data.x_NF, minutes)
-    parts = [scorer.score(gather(view, batch), product) for batch in _batches(ends)]
+    parts = [scorer.score(windows(data.x_NF, batch, minutes), product) for batch in _batches(ends)]
     return np.concatenate([np.empty(0), *parts])
 
 
@@ -83,8 +82,7 @@ def score_logits(
     data: Dataset, scorer: Scorer, product: str, ends: NDArray[np.int64], minutes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the graph's probability_N, and logit_N as the network said it before its calibration."""
-    view = window_view(data.x_NF, minutes)
-    parts = [scorer.score_with_logits(gather(view, batch), product) for batch in _batches(ends)]
+    parts = [scorer.score_with_logits(windows(data.x_NF, batch, minutes), product) for batch in _batches(ends)]
     p_N = np.concatenate([np.empty(0), *(probability_B for probability_B, _ in parts)])
     return p_N, np.concatenate([np.empty(0), *(logit_B for _, logit_B in parts)])
 

@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from core.candles import DatasetRef
 from core.child_job import do_job
+from core.dataset_files import DatasetRef
 from core.errors import ModelError
+from core.files import read_json
 from core.integrity import seal_of, sha256_of
 from core.version import commit
 from models.datasets.dataset import Dataset, load_dataset
 from models.datasets.scaler import Scaler
-from models.datasets.windows import gather, part_ends, window_view
+from models.datasets.windows import part_ends, windows
 from models.gates import GateProfile
 from models.gates import judgement as judgements
 from models.gates.judgement import JUDGEMENT_FILE, Judgement, MetricRow, ProductVerdict, write_curves
@@ -59,7 +60,7 @@ JUDGE_STRIDE = {"transformer": 5}
 PARITY_WINDOWS = 1000
 PARITY_SAMPLE = 32
 # part of what makes a judgement reusable: raise it when a change here changes what a judging says
-JUDGING = 5
+JUDGING = 6
 
 
 def main() -> int:
@@ -112,7 +113,7 @@ def judge(
 
     now = datetime.now(UTC).isoformat(timespec="seconds")
     terms = JudgingTerms(gates, cost_bps, trials, stride, now, commit())
-    passport = replace(describe(candidate, graph, data), judged=terms)
+    passport = replace(describe(candidate, graph, data, dataset), judged=terms)
     scorer = Scorer(folder, passport)
     passport = replace(passport, parity=parity_proof(model, scorer, data, minutes))
     appraised = appraise(data, scorer, passport)
@@ -175,11 +176,10 @@ def calibrate(
 ) -> tuple[Calibration, dict[str, CoverageCut]]:
     """Fit on the calibration part alone, and cut the tiers there: no training saw it, the test part is still closed."""
     ends = part_ends(data, "calibration", minutes, stride=stride, product=product)
-    view = window_view(data.x_NF, minutes)
     logits = [np.empty(0)]
     for start in range(0, len(ends), SCORING_BATCH):
         chosen = ends[start : start + SCORING_BATCH]
-        x_BTF = gather(view, chosen)
+        x_BTF = windows(data.x_NF, chosen, minutes)
         scaler.scale_windows_in_place(x_BTF, data.coins.index(product))
         with torch.inference_mode():
             logit_B, _ = forward(network, torch.from_numpy(x_BTF), torch.from_numpy(data.coin_N[chosen]))
@@ -200,7 +200,7 @@ def parity_proof(model: nn.Module, scorer: Scorer, data: Dataset, minutes: int) 
     """Compare graph and torch on real windows of the test part; return the differences, and what torch said of a few."""
     ends = part_ends(data, "test", minutes)
     chosen = ends[np.linspace(0, len(ends) - 1, min(len(ends), PARITY_WINDOWS)).astype(np.int64)]
-    x_BTF = gather(window_view(data.x_NF, minutes), chosen)
+    x_BTF = windows(data.x_NF, chosen, minutes)
     proof = parity(model, scorer, x_BTF, list(data.coins), data.coin_N[chosen])
     # what torch said of a few of them: whoever has the graph and the data set but no weights compares with these
     few = np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), PARITY_SAMPLE)).astype(np.int64))
@@ -212,9 +212,9 @@ def parity_proof(model: nn.Module, scorer: Scorer, data: Dataset, minutes: int) 
     return replace(proof, sample=sample)
 
 
-def describe(candidate: TrainedCandidate, graph: Path, data: Dataset) -> Passport:
+def describe(candidate: TrainedCandidate, graph: Path, data: Dataset, dataset: DatasetRef) -> Passport:
     """Return the passport of a freshly exported graph: where it comes from; not yet judged."""
-    digest = sha256_of(graph)
+    digest, manifest = sha256_of(graph), read_json(Path(dataset.manifest_path))
     return Passport(
         version=passports.VERSION,
         model_id=f"{candidate.candidate_id}-{digest[:8]}",
@@ -222,7 +222,7 @@ def describe(candidate: TrainedCandidate, graph: Path, data: Dataset) -> Passpor
         architecture=candidate.architecture,
         products=data.coins,
         # what a feature set that reads other products saw: served in another market its inputs mean something else
-        market=tuple(data.manifest["products"]),
+        market=data.manifest.products,
         inputs=data.columns,
         feature_set=candidate.feature_set.name,
         feature_set_version=candidate.feature_set.version,
@@ -232,9 +232,9 @@ def describe(candidate: TrainedCandidate, graph: Path, data: Dataset) -> Passpor
         opset=OPSET,
         sha256=digest,
         dataset_digest=candidate.dataset_digest,
-        dataset_manifest_sha256=seal_of(data.manifest),
-        borders=data.manifest["borders"],
-        span=data.manifest["span"],
+        dataset_manifest_sha256=seal_of(manifest),
+        borders=manifest["borders"],
+        span=manifest["span"],
         sources=tuple(data.sources),
         scaler=candidate.scaler,
         spec=spec_as_json(candidate.spec),

@@ -23,7 +23,7 @@ from models.training.candidate import finished, finished_trainings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
     from core.settings import Settings
     from models.training.spec import CandidateRef
 
@@ -55,6 +55,7 @@ def judging_order(
 
     Raises:
         ConfigError: there is no such gate profile.
+        DatasetError: the data set's manifest is missing or damaged.
         ModelError: the registry is damaged.
     """
     registry = Registry(settings.paths.registry)

@@ -20,7 +20,7 @@ from core.integrity import SEAL, sha256_of
 from core.version import commit
 from models.datasets.dataset import Dataset, load_dataset
 from models.datasets.scaler import Scaler, fit_scaler
-from models.datasets.windows import gather, part_ends, window_view
+from models.datasets.windows import part_ends, windows
 from models.gates.checks import PARITY_TOLERANCE
 from models.gates.judgement import CURVES_FILE, JUDGEMENT_FILE
 from models.judging.appraise import appraise, score_logits, score_rows
@@ -34,7 +34,7 @@ from models.serving.scorer import Scorer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
 
 _REFIT_TOLERANCE = 1e-3
 """A calibration fitted on the graph's logits: they differ from torch's in the seventh digit, and a fit ends nearby."""
@@ -219,7 +219,7 @@ def _old_figures(data: Dataset, scorer: Scorer, findings: _Findings) -> None:
 def _stored_parity(data: Dataset, scorer: Scorer, findings: _Findings) -> None:
     """Hold the graph against what torch said of some windows when the model was judged."""
     claimed, minutes = findings.content["parity"], findings.passport.window_minutes
-    view, ends = window_view(data.x_NF, minutes), part_ends(data, "test", minutes)
+    ends = part_ends(data, "test", minutes)
     row_of = {(data.coins[data.coin_N[row]], int(data.minute_N[row])): row for row in ends}
     findings.compare("parity.windows", claimed["windows"], min(len(ends), 1000))
     for number, window in enumerate(claimed["sample"]):
@@ -228,7 +228,7 @@ def _stored_parity(data: Dataset, scorer: Scorer, findings: _Findings) -> None:
         if row is None:
             findings.differences.append(f"{path}: {product} has no window that ends in minute {window['minute']}")
             continue
-        p = float(scorer.score(gather(view, np.array([row])), product)[0])
+        p = float(scorer.score(windows(data.x_NF, np.array([row]), minutes), product)[0])
         findings.compare(f"{path}.probability", window["probability"], p, PARITY_TOLERANCE)
     _require_parity(claimed, findings)
 

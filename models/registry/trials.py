@@ -14,13 +14,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import ModelError
-from core.files import read_json
+from core.dataset_files import DatasetManifest
+from core.errors import DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
     from models.registry.events import RegistryEvent
     from models.serving.passport import Passport
 
@@ -106,7 +106,7 @@ def looks_at(
         events: All of the registry's: they remember trainings whose folder is gone.
 
     Raises:
-        ModelError: the data set's manifest is missing or damaged.
+        DatasetError: the data set's manifest is missing or damaged.
     """
     part, folder = test_part(Path(dataset.manifest_path)), Path(dataset.manifest_path).parent
     known: dict[str, tuple[frozenset[str], JudgedPart | None]] = {}
@@ -124,21 +124,16 @@ def test_part(path: Path) -> JudgedPart:
     """Return the test part of a data set, from its manifest.
 
     Raises:
-        ModelError: the manifest is missing, or does not say where its test part begins and ends.
+        DatasetError: the manifest is missing or damaged.
     """
-    manifest = read_json(path)
-    try:
-        start, end = manifest["borders"]["test"], manifest["span"]["end"]
-        return JudgedPart(datetime.fromisoformat(start), datetime.fromisoformat(end), frozenset(manifest["products"]))
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"the manifest of data set {str(manifest.get('digest'))[:16]} does not say where its test part lies ({error!r}); build it again: make features"
-        raise ModelError(msg) from error
+    manifest = DatasetManifest.read(path)
+    return JudgedPart(manifest.borders.test, manifest.span.end, frozenset(manifest.products))
 
 
 def _part_or_none(path: Path) -> JudgedPart | None:
     try:
         return test_part(path)
-    except ModelError:
+    except DatasetError:
         return None
 
 

@@ -13,6 +13,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from core.dataset_files import ManifestFeatures
 from core.errors import ModelError
 from core.files import parse_json, plain_json, read_bytes, write_json
 from core.integrity import sha256_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
 
 # part of every candidate's id: raise it when a change in the networks, the loop or the scaler changes the weights
 # that come out (the golden loss curve says when), so that no stale candidate is reused
@@ -33,16 +34,6 @@ CHECKPOINT = "training.pt"
 MARKER = "candidate.json"
 VERSION = 1
 """Raised when a key changes its meaning; files from before there was a version have none and read as 0."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedFeatures:
-    """The feature set a candidate was trained on, as the data set's manifest names it."""
-
-    name: str
-    version: int
-    sha256: str
-    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +47,7 @@ class TrainedCandidate:
     spec: TrainSpec
     recipe: int = 1
     dataset_digest: str
-    feature_set: TrainedFeatures
+    feature_set: ManifestFeatures
     window_minutes: int
     scaler: ScalerFigures
     return_scale: tuple[float, ...] = ()

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from core.candles import DatasetRef
 from core.child_job import do_job, tell
+from core.dataset_files import DatasetRef
 from core.files import write_bytes
 from core.integrity import sha256_of
 from core.version import commit
@@ -27,7 +27,6 @@ from models.training.candidate import (
     RECIPE,
     VERSION,
     TrainedCandidate,
-    TrainedFeatures,
     finished,
     spec_from_json,
 )
@@ -68,7 +67,6 @@ def train(spec: TrainSpec, reference: DatasetRef, folder: Path) -> None:
 
 
 def _marker(spec: TrainSpec, data: Dataset, fitted: Fitted, folder: Path, seconds: float) -> TrainedCandidate:
-    features = data.manifest["feature_set"]
     return TrainedCandidate(
         version=VERSION,
         candidate_id=folder.name,
@@ -77,9 +75,7 @@ def _marker(spec: TrainSpec, data: Dataset, fitted: Fitted, folder: Path, second
         spec=spec,
         recipe=RECIPE,
         dataset_digest=data.digest,
-        feature_set=TrainedFeatures(
-            features["name"], features["version"], features["sha256"], tuple(features["columns"])
-        ),
+        feature_set=data.manifest.feature_set,
         window_minutes=window_minutes(spec.architecture),
         scaler=fitted.scaler.as_json(),
         return_scale=tuple(fitted.return_scale),

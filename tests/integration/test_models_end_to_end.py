@@ -28,7 +28,7 @@ from models.training.spec import TrainSpec
 from tests.small_dataset import write_dataset
 
 if TYPE_CHECKING:
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
 
 pytestmark = [pytest.mark.slow, pytest.mark.by_file]
 QUICK = TrainSpec("lstm", ("BTC-USD",), epochs=3, stride=10, batch_size=32, learning_rate=3e-3, dropout=0.1)

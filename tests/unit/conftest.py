@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
 
 
 @pytest.fixture

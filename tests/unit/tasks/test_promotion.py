@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import ModelError, UnknownProductError
 from core.settings import load_settings
 from models.judging.promotion import resolve_slots
@@ -135,7 +135,10 @@ def test_judge_model_takes_the_profile_of_the_run_and_records_the_look(monkeypat
 
     dataset = DatasetRef("a" * 64, "", str(tmp_path / "a.json"))
     span = {"start": "2025-01-01T00:00:00+00:00", "end": "2025-04-01T00:00:00+00:00"}
-    manifest = {"borders": {"test": "2025-03-01T00:00:00+00:00"}, "span": span, "products": ["BTC-USD"]}
+    features = {"name": "seed39", "version": 1, "sha256": "f" * 64, "columns": []}
+    borders = dict.fromkeys(("early_stop", "calibration", "test"), "2025-03-01T00:00:00+00:00")
+    manifest = {"digest": "a" * 64, "span": span, "products": ["BTC-USD"], "horizon_minutes": 15, "sources": []}
+    manifest |= {"borders": borders, "feature_set": features}
     (tmp_path / "a.json").write_text(json.dumps(manifest))
     monkeypatch.setattr("models.judging.promotion.judge_in_process", judge)
     for name in ("_show_gates", "read_card", "write_model_report"):

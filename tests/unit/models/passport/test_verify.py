@@ -14,13 +14,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import DeskError, ModelMismatchError
 from core.files import as_json_bytes, write_json
 from core.integrity import seal_of, sealed, sha256_of
 from models.datasets.dataset import load_dataset
 from models.datasets.scaler import fit_scaler
-from models.datasets.windows import gather, part_ends, window_view
+from models.datasets.windows import part_ends, windows
 from models.gates import gate_profile
 from models.gates.judgement import write_curves
 from models.judging import appraise
@@ -72,27 +72,28 @@ def judged(folder: Path, dataset: DatasetRef, slope: float, like: Path | None = 
     write_graph(folder / "model.onnx", slope)
     data, sha256 = load_dataset(dataset, [PRODUCT]), sha256_of(folder / "model.onnx")
     spec = spec_as_json(TrainSpec("lstm", (PRODUCT,), epochs=1, seed=int(slope)))
-    features = data.manifest["feature_set"]
-    name = name_of(spec, data.digest, features["sha256"], RECIPE)
+    manifest = json.loads(Path(dataset.manifest_path).read_text())
+    features = data.manifest.feature_set
+    name = name_of(spec, data.digest, features.sha256, RECIPE)
     passport = Passport(
         version=VERSION,
         model_id=f"{name}-{sha256[:8]}",
         candidate_id=name,
         architecture="lstm",
         products=(PRODUCT,),
-        market=tuple(data.manifest["products"]),
+        market=data.manifest.products,
         inputs=data.columns,
-        feature_set=features["name"],
-        feature_set_version=features["version"],
-        feature_hash=features["sha256"],
+        feature_set=features.name,
+        feature_set_version=features.version,
+        feature_hash=features.sha256,
         window_minutes=MINUTES,
         horizon_minutes=data.horizon_minutes,
         opset=OPSET,
         sha256=sha256,
         dataset_digest=data.digest,
-        dataset_manifest_sha256=seal_of(data.manifest),
-        borders=data.manifest["borders"],
-        span=data.manifest["span"],
+        dataset_manifest_sha256=seal_of(manifest),
+        borders=manifest["borders"],
+        span=manifest["span"],
         sources=tuple(data.sources),
         scaler=fit_scaler(data).as_json(),
         spec=spec,
@@ -101,7 +102,7 @@ def judged(folder: Path, dataset: DatasetRef, slope: float, like: Path | None = 
     )
     scorer, ends = Scorer(folder, passport), part_ends(data, "test", MINUTES)
     few = ends[np.linspace(0, len(ends) - 1, 8).astype(int)]
-    p_B = scorer.score(gather(window_view(data.x_NF, MINUTES), few), PRODUCT)
+    p_B = scorer.score(windows(data.x_NF, few, MINUTES), PRODUCT)
     sample = tuple(
         TorchProbability(PRODUCT, int(data.minute_N[row]), float(p)) for row, p in zip(few, p_B, strict=True)
     )

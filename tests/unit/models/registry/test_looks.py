@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from core.candles import DatasetRef
-from core.errors import ModelError
+from core.dataset_files import DatasetRef
+from core.errors import DatasetError
 from core.settings import Paths, load_settings
 from models.judging.promotion import judging_order
 from models.registry.events import RegistryEvent
@@ -25,7 +25,10 @@ def paths(tmp_path):
 def data_set(paths, digest: str, *, test="2025-03-01", end="2025-04-01", products=("BTC-USD", "ETH-USD")) -> DatasetRef:
     manifest = {
         "digest": digest * 64,
-        "borders": {"test": f"{test}T00:00:00+00:00"},
+        "feature_set": {"name": "seed39", "version": 1, "sha256": "f" * 64, "columns": []},
+        "horizon_minutes": 15,
+        "sources": [],
+        "borders": dict.fromkeys(("early_stop", "calibration", "test"), f"{test}T00:00:00+00:00"),
         "span": {"start": "2025-01-01T00:00:00+00:00", "end": f"{end}T00:00:00+00:00"},
         "products": list(products),
     }
@@ -90,7 +93,7 @@ def test_looks_count_a_training_whose_data_set_is_gone(paths):
 def test_looks_at_a_data_set_without_borders_is_refused(paths):
     mine = data_set(paths, "a")
     (paths.datasets / ("a" * 16 + ".json")).write_text('{"digest": "aaaa"}')
-    with pytest.raises(ModelError, match="does not say where its test part lies"):
+    with pytest.raises(DatasetError, match=r"lacks .*borders.*make features"):
         looks_at(mine, paths, [])
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import TrainingError
 from core.files import read_json
 from models.datasets.dataset import load_dataset
@@ -45,7 +45,7 @@ def _in_process(module, job, **_):
     if module == "models.training.train_process":
         Path(job["folder"]).mkdir(parents=True, exist_ok=True)
         train(spec_from_json(job["spec"]), reference, Path(job["folder"]))
-    elif module == "models.judging.judge_process":
+    elif module == "models.judging.judge":
         candidate = CandidateRef(**job["candidate"] | {"products": tuple(job["candidate"]["products"])})
         judge(candidate, reference, GateProfile(**job["gates"]), cost_bps=job["cost_bps"], trials=job["trials"])
     else:
@@ -129,7 +129,7 @@ def test_each_fold_is_trained_on_its_own_past_alone(plan, done, home):
 
 def test_a_finished_run_is_read_back_without_any_training(plan, done, home, monkeypatch):
     def judge_only(module, job, **_):
-        assert module == "models.judging.judge_process"  # reads back what it finds
+        assert module == "models.judging.judge"  # reads back what it finds
         _in_process(module, job)
 
     monkeypatch.setattr(run_training, "run_child", judge_only)
