@@ -22,8 +22,8 @@ from core.errors import ConfigError, DatasetError
 from core.files import read_json, write_bytes, write_json
 from core.settings import Settings, load_settings
 from models.datasets.folds import FoldBorders, minutes_of
+from models.judging.promotion import judging_order
 from models.registry import Registry
-from models.registry.judging_terms import judging_terms
 from models.training.candidate import spec_as_json
 from models.training.presets import ALL_COINS, train_spec
 from models.training.spec import TrainSpec
@@ -85,7 +85,7 @@ def walk_forward(
     keeps_test = test_part if test_part is not None else len(tried) == 1
     coins = _coins(settings, manifest, products)
     borders = _borders(reference, manifest, folds, rolling, every, keeps_test=keeps_test)
-    terms = judging_terms(settings)
+    terms = judging_order(settings)
     chosen = _chosen(settings, architecture, epochs, stride)
     plan = Plan(
         reference,
@@ -106,7 +106,7 @@ def walk_forward(
         )
     registry = Registry(settings.paths.registry)
     _record_trials(registry, plan, done)
-    record = walk_forward_record(plan, done, trials=registry.trials(), manifest=manifest) | {
+    record = walk_forward_record(plan, done, trials=registry.count_trials().total, manifest=manifest) | {
         "rolling_days": rolling,
         "walks_over_test_part": keeps_test,
         "seconds": round(time.monotonic() - began, 1),

@@ -144,7 +144,7 @@ def figures(said: Forecasts, cost_bps: float) -> dict[str, Any]:
         "rows": len(y_N),
         "days": days.days,
         "base_rate": metrics.base_rate(y_N),
-        "break_even_accuracy": _finite(metrics.break_even_accuracy(said.return_N, cost_bps)),
+        "break_even_accuracy": _finite(metrics.break_even_accuracy(metrics.mean_move_bps(said.return_N), cost_bps)),
         "forecasters": {},
     }
     for name, p_N in said.p_N.items():

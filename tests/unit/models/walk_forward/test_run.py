@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
 from dataclasses import replace
@@ -32,11 +31,7 @@ from models.walk_forward.summary import figures, walk_forward_record
 from reports.walk_forward.page import walk_forward_document
 from reports.walk_forward.tables import terminal_tables
 from store.splits import require_folds
-
-_PLACE = Path(__file__).resolve().parent.parent.parent / "conftest.py"
-_SPEC = importlib.util.spec_from_file_location("models_fixture", _PLACE)
-fixture = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(fixture)
+from tests.small_dataset import write_dataset
 
 PRODUCT = "BTC-USD"
 
@@ -50,7 +45,7 @@ def _in_process(module, job, **_):
     if module == "models.training.train_process":
         Path(job["folder"]).mkdir(parents=True, exist_ok=True)
         train(spec_from_json(job["spec"]), reference, Path(job["folder"]))
-    elif module == "models.judging.judge_process":
+    elif module == "models.judging.judge":
         candidate = CandidateRef(**job["candidate"] | {"products": tuple(job["candidate"]["products"])})
         judge(candidate, reference, GateProfile(**job["gates"]), cost_bps=job["cost_bps"], trials=job["trials"])
     else:
@@ -65,7 +60,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plan(home):
-    base = fixture.write_dataset(home, minutes=14_400, strength=1.0)
+    base = write_dataset(home, minutes=14_400, strength=1.0)
     borders = tuple(
         FoldBorders(fold.train_start, fold.early_stop, fold.calibration, fold.test_start, fold.test_end, 10)
         for fold in require_folds(*minutes_of(base), 2)
@@ -134,7 +129,7 @@ def test_each_fold_is_trained_on_its_own_past_alone(plan, done, home):
 
 def test_a_finished_run_is_read_back_without_any_training(plan, done, home, monkeypatch):
     def judge_only(module, job, **_):
-        assert module == "models.judging.judge_process"  # reads back what it finds
+        assert module == "models.judging.judge"  # reads back what it finds
         _in_process(module, job)
 
     monkeypatch.setattr(run_training, "run_child", judge_only)
