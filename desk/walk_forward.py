@@ -25,8 +25,7 @@ from models.datasets.folds import FoldBorders, minutes_of
 from models.registry import Registry
 from models.registry.judging_terms import judging_terms
 from models.training.candidate import spec_as_json
-from models.training.presets import ALL_COINS, train_spec
-from models.training.spec import TrainSpec
+from models.training.spec import ALL_COINS, TrainSpec, spec_from_settings
 from models.walk_forward.configurations import parsed
 from models.walk_forward.run import Configuration, Done, Plan, Step, run
 from models.walk_forward.summary import walk_forward_record
@@ -86,12 +85,12 @@ def walk_forward(
     coins = _coins(settings, manifest, products)
     borders = _borders(reference, manifest, folds, rolling, every, keeps_test=keeps_test)
     terms = judging_terms(settings)
-    chosen = _chosen(settings, architecture, epochs, stride)
+    typed = {name: value for name, value in (("epochs", epochs), ("stride", stride)) if value is not None}
     plan = Plan(
         reference,
         coins,
         borders,
-        tuple(_configuration(settings, architecture, coins, name, chosen | more) for name, more in tried.items()),
+        tuple(_configuration(settings, architecture, coins, name, typed | more) for name, more in tried.items()),
         terms.profile,
         terms.cost_bps,
     )
@@ -177,22 +176,11 @@ def _minute(moment: str) -> int:
     return int(datetime.fromisoformat(moment).timestamp()) // 60
 
 
-def _chosen(settings: Settings, architecture: str, epochs: int | None, stride: int | None) -> dict[str, Any]:
-    """Return what settings and options say; boosting, and any preset but ``market``, bring their own."""
-    chosen: dict[str, Any] = {"budget_seconds": settings.train_budget_seconds}
-    if settings.train_preset == "market" and architecture != "boosting":
-        stride = settings.transformer_stride if architecture == "transformer" else settings.train_stride
-        chosen |= {"epochs": settings.epochs, "stride": stride, "members": settings.train_members}
-    told = {"epochs": epochs, "stride": stride}
-    return chosen | {name: value for name, value in told.items() if value is not None}
-
-
 def _configuration(
     settings: Settings, architecture: str, products: tuple[str, ...], name: str, changes: dict[str, Any]
 ) -> Configuration:
     groups = [products] if architecture in ALL_COINS else [(product,) for product in products]
-    told = {"seed": settings.train_seed} | changes
-    specs = tuple(train_spec(architecture, group, preset=settings.train_preset, **told) for group in groups)
+    specs = tuple(spec_from_settings(settings, architecture, group, **changes) for group in groups)
     return Configuration(name, changes, specs)
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from core.errors import ConfigError, DatasetError, UnknownProductError
 from desk import walk_forward as command
 from models.registry import Registry
-from models.training.presets import PRESETS
+from models.training.spec import PRESETS
 from models.walk_forward.forecasts import Forecasts, write_forecasts
 from models.walk_forward.run import Done, jobs
 from reports.walk_forward import page as pages

@@ -22,8 +22,7 @@ from models.gates import GateProfile, gate_profile
 from models.judging import baselines
 from models.training import run_training
 from models.training.candidate import spec_from_json
-from models.training.presets import train_spec
-from models.training.spec import CandidateRef
+from models.training.spec import CandidateRef, train_spec
 from models.walk_forward import run as walk_forward
 from models.walk_forward.forecast_process import forecast_baselines, forecast_model
 from models.walk_forward.forecasts import Forecasts, known_forecasts, one_after_another, read_forecasts, write_forecasts
