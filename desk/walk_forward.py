@@ -177,10 +177,10 @@ def _borders(
     if not keeps_test:
         # what is chosen by looking at the folds must find its test part unseen
         end = min(end, epoch_minute(manifest.borders.test))
-    found = require_folds(first, end, folds, rolling_minutes=None if rolling is None else rolling * 1440)
+    planned = require_folds(first, end, folds, rolling_minutes=None if rolling is None else rolling * 1440)
     return tuple(
         FoldBorders(fold.train_start, fold.early_stop, fold.calibration, fold.test_start, fold.test_end, every)
-        for fold in found
+        for fold in planned
     )
 
 

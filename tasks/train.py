@@ -1,4 +1,4 @@
-"""Tasks of step 4: one training process per coin, and one for the transformer."""
+"""Train models as tasks: one process per coin's network, and one for each model of all coins."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def train_model(spec: TrainSpec, dataset: DatasetRef, candidates: str = "") -> C
 
 
 class _Shown:
-    """Shows what a training says of itself."""
+    """Shows how far a training is, on its bar in the Prefect UI."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -144,14 +144,14 @@ def _outcome(
     """Wait for one training; what went wrong becomes an error that names it."""
     try:
         run.wait()
-        found: object = run.result(raise_on_failure=False)
+        result: object = run.result(raise_on_failure=False)
     except lost as error:
-        told = (str(error) or type(error).__name__).partition(". ")[0].splitlines()[0]
-        msg = f"{spec.name}: its worker was lost ({told}); run the same flow again, it does only what is left"
+        cause = (str(error) or type(error).__name__).partition(". ")[0].splitlines()[0]
+        msg = f"{spec.name}: its worker was lost ({cause}); run the same flow again, it does only what is left"
         return TrainingError(msg)
-    if isinstance(found, CandidateRef):
-        return found
-    text = str(found) or type(found).__name__
+    if isinstance(result, CandidateRef):
+        return result
+    text = str(result) or type(result).__name__
     return TrainingError(text if text.startswith(spec.name) else f"{spec.name}: {text}")
 
 
@@ -165,13 +165,13 @@ def _bring(
         msg = f"{spec.name}: its worker runs other code than this machine (it made {outcome.candidate_id}); install the same commit there and run the flow again"
         return TrainingError(msg)
     try:
-        found = fetch_candidate(outcome.candidate_id, shared.candidates, settings.paths.checkpoints)
+        candidate = fetch_candidate(outcome.candidate_id, shared.candidates, settings.paths.checkpoints)
     except RemoteFolderError as error:
         return TrainingError(f"{spec.name}: {error}")
-    if found is None:
+    if candidate is None:
         msg = f"{spec.name}: its worker put no candidate into CANDIDATES_URI; name a folder there that every machine reaches"
         return TrainingError(msg)
-    return found
+    return candidate
 
 
 def _show_overview(outcomes: Sequence[CandidateRef | TrainingError]) -> None:

@@ -127,8 +127,8 @@ def _grow(
     thin_N = np.linspace(0, len(y_N) - 1, min(len(y_N), LOSS_ROWS)).astype(np.int64)
     with threadpool_limits(1):
         model.fit(x_NF, y_N)
-        watched_KE = _said(model, watch_EF, _rounds(spec))
-        fitted_KN = _said(model, x_NF[thin_N], _rounds(spec))
+        watched_KE = _staged_logits(model, watch_EF, _rounds(spec))
+        fitted_KN = _staged_logits(model, x_NF[thin_N], _rounds(spec))
     # the public interface tells no tree; the versions are pinned, and the property test compares every leaf
     trees = [Tree.of(grown.nodes) for (grown,) in model._predictors]
     state = state_of(trees, float(model._baseline_prediction.item()), len(data.coins), leaves=LEAVES)
@@ -136,7 +136,9 @@ def _grow(
     return state | {"watched": torch.from_numpy(watched_KE), "train_loss": torch.tensor(loss_K, dtype=torch.float64)}
 
 
-def _said(model: HistGradientBoostingClassifier, x_NF: NDArray[np.float32], rounds: list[int]) -> NDArray[np.float64]:
+def _staged_logits(
+    model: HistGradientBoostingClassifier, x_NF: NDArray[np.float32], rounds: list[int]
+) -> NDArray[np.float64]:
     """Return the logits after each of ``rounds``, (K, N)."""
     staged = enumerate(model.staged_decision_function(x_NF), 1)
     return np.stack([logit_N for number, logit_N in staged if number in rounds])
@@ -150,15 +152,15 @@ def _curve(spec: TrainSpec, state: TrainingState, y_E: NDArray[np.int8]) -> list
     return [
         {
             "member": 1,
-            "check": place + 1,
+            "check": position + 1,
             "epoch": number,
             "windows": state.windows,
-            "train_loss": train_loss_K[place],
-            "early_stop_log_loss": log_loss(expit(logit_KE[place]), y_E),
+            "train_loss": train_loss_K[position],
+            "early_stop_log_loss": log_loss(expit(logit_KE[position]), y_E),
             "seconds": round(state.seconds / len(rounds), 2),
             "ended_by": state.ended_by(len(state.finished) - 1) if number == rounds[-1] else "",
         }
-        for place, number in enumerate(rounds)
+        for position, number in enumerate(rounds)
     ]
 
 

@@ -63,7 +63,7 @@ def walk_forward_record(
     walks_over_test_part: bool = False,
     seconds: float | None = None,
 ) -> WalkForwardRecord:
-    """Return all that was done and found: what the report shows, and nothing else is needed for it.
+    """Return all that was done and result: what the report shows, and nothing else is needed for it.
 
     Args:
         plan: What was done.
@@ -215,7 +215,7 @@ def best_configurations(whole: Mapping[str, Forecasts], cost_bps: float, trials:
     values = {name: _values(forecasts, cost_bps) for name, forecasts in whole.items()}
     for kind in ("gain", "net_bps"):
         alone = {name: selection(values[name][kind], forecasts.minute_N, 1) for name, forecasts in whole.items()}
-        sharpes = {name: found.sharpe_daily for name, found in alone.items() if found.sharpe_daily is not None}
+        sharpes = {name: result.sharpe_daily for name, result in alone.items() if result.sharpe_daily is not None}
         if not sharpes:
             continue
         name = max(sharpes, key=lambda name: sharpes[name])
@@ -243,23 +243,23 @@ def _overfitting(days: Sequence[Mapping[int, float]], statistic: Statistic) -> O
     """Return the over-fitting on the days all configurations have: combinations as a histogram and a thinned scatter."""
     shared = sorted(set.intersection(*map(set, days)))
     try:
-        found = overfitting(np.array([[own[day] for own in days] for day in shared]), statistic=statistic)
+        result = overfitting(np.array([[own[day] for own in days] for day in shared]), statistic=statistic)
     except ModelError as error:
         return OverfittingRecord(error=str(error))
-    count = len(found.logits)
+    count = len(result.logits)
     taken = np.linspace(0, count - 1, min(count, _SCATTER_POINTS)).astype(int)
     return OverfittingRecord(
-        configurations=found.configurations,
-        days=found.days,
-        blocks=found.blocks,
-        statistic=found.statistic,
-        probability=found.probability,
-        probability_of_loss=found.probability_of_loss,
-        slope=found.slope,
-        intercept=found.intercept,
+        configurations=result.configurations,
+        days=result.days,
+        blocks=result.blocks,
+        statistic=result.statistic,
+        probability=result.probability,
+        probability_of_loss=result.probability_of_loss,
+        slope=result.slope,
+        intercept=result.intercept,
         combinations=count,
-        logits=tuple(sorted(Counter(round(logit, 6) for logit in found.logits).items())),
-        inside=tuple(found.inside[position] for position in taken),
-        outside=tuple(found.outside[position] for position in taken),
-        chosen=found.chosen,
+        logits=tuple(sorted(Counter(round(logit, 6) for logit in result.logits).items())),
+        inside=tuple(result.inside[position] for position in taken),
+        outside=tuple(result.outside[position] for position in taken),
+        chosen=result.chosen,
     )

@@ -202,7 +202,7 @@ def _of_fold(configurations: Mapping[str, ConfigurationRecord], position: int) -
 
 
 def selection_table(record: WalkForwardRecord, product: str) -> Table:
-    """Return what the best configuration is worth after the search that found it."""
+    """Return what the best configuration is worth after the search that result it."""
     result = record.results[product]
     rows: list[TableRow] = []
     for kind, label in _SELECTED_BY.items():
@@ -278,15 +278,15 @@ def notes(record: WalkForwardRecord, product: str) -> tuple[str, ...]:
     return tuple(_note(label, search.by(kind)) for kind, label in _SELECTED_BY.items())
 
 
-def _note(label: str, found: OverfittingRecord) -> str:
-    if found.error is not None or found.probability is None:
-        return f"By {label}: {found.error}."
+def _note(label: str, result: OverfittingRecord) -> str:
+    if result.error is not None or result.probability is None:
+        return f"By {label}: {result.error}."
     verdict = (
-        "worse than" if found.probability > 0.5 else "no better than" if found.probability > 0.4 else "better than"
+        "worse than" if result.probability > 0.5 else "no better than" if result.probability > 0.4 else "better than"
     )
     return (
-        f"By {label}: in {100 * found.probability:.1f} % of {found.combinations:,} halvings of {found.days} days the best of "
-        f"{found.configurations} configurations on one half was below the middle on the other: choosing is {verdict} a coin flip."
+        f"By {label}: in {100 * result.probability:.1f} % of {result.combinations:,} halvings of {result.days} days the best of "
+        f"{result.configurations} configurations on one half was below the middle on the other: choosing is {verdict} a coin flip."
     )
 
 
@@ -325,11 +325,11 @@ def _fold_cells(own: ForecasterMetrics) -> TableRow:
     )
 
 
-def _luck_cells(found: OverfittingRecord) -> TableRow:
+def _luck_cells(result: OverfittingRecord) -> TableRow:
     return (
-        Cell(percent(found.probability), "number"),
-        number(found.slope, 2),
-        Cell(percent(found.probability_of_loss), "number"),
+        Cell(percent(result.probability), "number"),
+        number(result.slope, 2),
+        Cell(percent(result.probability_of_loss), "number"),
     )
 
 

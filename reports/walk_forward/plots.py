@@ -153,7 +153,7 @@ def _cumulative_lines(axes: Axes, record: WalkForwardRecord, whole: Mapping[str,
 def luck(record: WalkForwardRecord, product: str, kind: str, label: str) -> Picture:
     """Draw the logits of the chosen configuration's rank outside, and its figure outside against inside."""
     search = record.results[product].overfitting
-    found = None if search is None else search.by(kind)
+    result = None if search is None else search.by(kind)
     caption = (
         f"Chosen by {label}. Left: logit of the rank that the best on one half of the days takes on the other half; left of the "
         "line it is below the middle, and the share there is the probability of over-fitting. Right: its figure on the other "
@@ -161,41 +161,41 @@ def luck(record: WalkForwardRecord, product: str, kind: str, label: str) -> Pict
         "that are much alike give a slope near -1 whatever they are worth: what one half has more, the other has less."
     )
     alt = f"probability of over-fitting of {product} by {label}"
-    size = (10, 3.4) if found and found.logits else EMPTY_SIZE
+    size = (10, 3.4) if result and result.logits else EMPTY_SIZE
     with sheet(f"luck_{kind}_{_tag(product)}", alt, caption, size) as page:
-        if found and found.logits:
+        if result and result.logits:
             left, right = page.figure.subplots(1, 2)
-            _logits(left, found)
-            _degradation(right, found)
+            _logits(left, result)
+            _degradation(right, result)
         else:
-            why = found.error if found and found.error else "fewer than two configurations finished every fold"
+            why = result.error if result and result.error else "fewer than two configurations finished every fold"
             say_empty(page.figure.subplots(), why)
     return page.picture
 
 
-def _logits(axes: Axes, found: OverfittingRecord) -> None:
-    logits = [logit for logit, _ in found.logits]
+def _logits(axes: Axes, result: OverfittingRecord) -> None:
+    logits = [logit for logit, _ in result.logits]
     reach = max(1.0, *(abs(logit) for logit in logits))
     width = 2 * reach / 25
     colors = [COLORS["red"] if logit < 0 else COLORS["soft"] if logit == 0 else COLORS["blue"] for logit in logits]
-    axes.bar(logits, [100 * count / found.combinations for _, count in found.logits], width=width, color=colors)
+    axes.bar(logits, [100 * count / result.combinations for _, count in result.logits], width=width, color=colors)
     axes.axvline(0, color=COLORS["soft"], linestyle="--", linewidth=1)
     axes.set_xlim(-reach - width, reach + width)
-    axes.set_title(f"over-fitted in {100 * (found.probability or 0.0):.1f} %")
+    axes.set_title(f"over-fitted in {100 * (result.probability or 0.0):.1f} %")
     axes.set_xlabel("logit of the rank outside")
     axes.set_ylabel("share of halvings (%)")
 
 
-def _degradation(axes: Axes, found: OverfittingRecord) -> None:
-    axes.scatter(found.inside, found.outside, s=8, alpha=0.4, color=COLORS["blue"], linewidths=0)
-    span = [min(found.inside), max(found.inside)]
+def _degradation(axes: Axes, result: OverfittingRecord) -> None:
+    axes.scatter(result.inside, result.outside, s=8, alpha=0.4, color=COLORS["blue"], linewidths=0)
+    span = [min(result.inside), max(result.inside)]
     axes.plot(span, span, color=COLORS["soft"], linestyle="--", linewidth=1)
-    if found.slope is not None and found.intercept is not None:
-        axes.plot(span, [found.intercept + found.slope * x for x in span], color=COLORS["red"], linewidth=1.4)
-        axes.set_title(f"slope {found.slope:.2f}")
+    if result.slope is not None and result.intercept is not None:
+        axes.plot(span, [result.intercept + result.slope * x for x in span], color=COLORS["red"], linewidth=1.4)
+        axes.set_title(f"slope {result.slope:.2f}")
     axes.axhline(0, color=COLORS["soft"], linewidth=0.8)
-    axes.set_xlabel(f"{found.statistic} inside")
-    axes.set_ylabel(f"{found.statistic} outside")
+    axes.set_xlabel(f"{result.statistic} inside")
+    axes.set_ylabel(f"{result.statistic} outside")
 
 
 def _legend(axes: Axes) -> None:

@@ -19,7 +19,7 @@ from models.datasets.dataset import load_dataset
 from models.datasets.folds import FoldBorders, minutes_of
 from models.datasets.scaler import Scaler, fit_scaler
 from models.gates import GateProfile, gate_profile
-from models.judging import baselines
+from models.judging import baselines, judge, run_judging
 from models.training import run_training
 from models.training.candidate import spec_from_json
 from models.training.spec import CandidateRef, train_spec
@@ -42,7 +42,6 @@ PRODUCT = "BTC-USD"
 
 def _in_process(module, job, **_):
     """Do a child's work here."""
-    from models.judging.judge import judge
     from models.training.train_process import train
 
     reference = DatasetRef(**job["dataset"])
@@ -51,7 +50,7 @@ def _in_process(module, job, **_):
         train(spec_from_json(job["spec"]), reference, Path(job["folder"]))
     elif module == "models.judging.judge_process":
         candidate = CandidateRef(**job["candidate"] | {"products": tuple(job["candidate"]["products"])})
-        judge(candidate, reference, GateProfile(**job["gates"]), cost_bps=job["cost_bps"], trials=job["trials"])
+        judge.judge(candidate, reference, GateProfile(**job["gates"]), cost_bps=job["cost_bps"], trials=job["trials"])
     else:
         forecast_model(Path(job["candidate"]), reference, Path(job["forecasts"]))
         forecast_baselines(job["products"], reference, Path(job["baselines"]))
@@ -79,8 +78,8 @@ def plan(home):
 def done(plan, home):
     steps = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_training, "run_child", _in_process)
-        patch.setattr(walk_forward, "run_child", _in_process)
+        for room in (run_training, run_judging, walk_forward):
+            patch.setattr(room, "run_child", _in_process)
         patch.setattr(baselines, "SHUFFLES", 20)
         found = run(plan, home / "runs", on_step=steps.append)
     assert sum(step.job.weight for step in steps if step.words == "done") == pytest.approx(1.0)
@@ -142,12 +141,10 @@ def test_each_fold_is_trained_on_its_own_past_alone(plan, done, home):
 
 
 def test_a_finished_run_is_read_back_without_any_training(plan, done, home, monkeypatch):
-    def judge_only(module, job, **_):
-        assert module == "models.judging.judge_process"  # reads back what it finds
-        _in_process(module, job)
-
-    monkeypatch.setattr(run_training, "run_child", judge_only)
-    monkeypatch.setattr(walk_forward, "run_child", lambda *_, **__: pytest.fail("forecast again"))
+    for room, work in ((run_training, "trained"), (walk_forward, "forecast")):
+        monkeypatch.setattr(room, "run_child", lambda *_, work=work, **__: pytest.fail(f"{work} again"))
+    monkeypatch.setattr(run_judging, "run_child", _in_process)  # the judge reads back what it left
+    monkeypatch.setattr(judge, "load_dataset", lambda *_: pytest.fail("judged again"))
     again = run(plan, home / "runs")
     assert [replace(one, training=None) for one in again] == [replace(one, training=None) for one in done]
 
@@ -172,7 +169,7 @@ def test_a_fold_that_fails_leaves_the_others_and_is_named(plan, done, home, monk
         )
 
     monkeypatch.setattr(walk_forward, "train_in_process", fail_first)
-    monkeypatch.setattr(run_training, "run_child", _in_process)
+    monkeypatch.setattr(run_judging, "run_child", _in_process)
     monkeypatch.setattr(walk_forward, "run_child", _in_process)
     found = run(plan, home / "runs")
     assert [bool(one.error) for one in found] == [True, False]
