@@ -22,8 +22,8 @@ from core.errors import ConfigError, DatasetError
 from core.files import write_text
 from core.settings import Settings, load_settings
 from models.datasets.folds import FoldBorders, minutes_of
+from models.judging.promotion import judging_order
 from models.registry import Registry
-from models.registry.judging_terms import judging_terms
 from models.training.candidate import spec_as_json
 from models.training.spec import ALL_COINS, TrainSpec, spec_from_settings
 from models.walk_forward.record import WalkForwardRecord
@@ -92,7 +92,7 @@ def walk_forward(
     keeps_test = test_part if test_part is not None else len(tried) == 1
     coins = _coins(settings, manifest, products)
     borders = _borders(reference, manifest, folds, rolling, every, keeps_test=keeps_test)
-    terms = judging_terms(settings)
+    terms = judging_order(settings)
     typed: Changes = {name: value for name, value in (("epochs", epochs), ("stride", stride)) if value is not None}
     plan = WalkForwardPlan(
         reference,
@@ -116,7 +116,7 @@ def walk_forward(
     record = walk_forward_record(
         plan,
         finished,
-        trials=registry.trials(),
+        trials=registry.count_trials().total,
         manifest=manifest,
         rolling_days=rolling,
         walks_over_test_part=keeps_test,

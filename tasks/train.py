@@ -124,11 +124,11 @@ def _show_curve(spec: TrainSpec, candidate: CandidateRef, seconds: float) -> Non
     create_markdown_artifact(
         curve_markdown(curve), key=artifact_key("curve", spec.name), description=f"Training curve of {spec.name}"
     )
-    best = min(curve.best, key=lambda check: check.watched)
+    best = min(curve.best, key=lambda check: check.early_stop_log_loss)
     get_run_logger().info(
         "%s: best log loss %.4f in epoch %d, %d checks, candidate %s; %.0f s in process %d on %s",
         spec.name,
-        best.watched,
+        best.early_stop_log_loss,
         best.epoch,
         len(curve.checks),
         candidate.candidate_id,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +12,21 @@ import torch
 
 from core.child_job import do_job, tell
 from core.dataset_files import DatasetRef
-from core.files import write_bytes, write_json
+from core.files import write_bytes
 from core.integrity import sha256_of
 from core.locks import hold
 from core.version import commit
 from models.datasets.dataset import load_dataset
 from models.networks.build import window_minutes
-from models.training.candidate import CHECKPOINT, RECIPE, finished, spec_as_json, spec_from_json
+from models.serving.passport import TrainingCheck
+from models.training.candidate import (
+    CHECKPOINT,
+    RECIPE,
+    VERSION,
+    TrainedCandidate,
+    finished,
+    spec_from_json,
+)
 from models.training.fit import Fitted, fit
 from models.training.fit_boosting import fit_boosting
 
@@ -51,34 +58,35 @@ def train(spec: TrainSpec, reference: DatasetRef, folder: Path) -> None:
     buffer = io.BytesIO()  # saved by path, the file's own name would be part of its bytes
     torch.save(fitted.weights, buffer)
     write_bytes(folder / "weights.pt", buffer.getvalue())
-    write_json(folder / "candidate.json", _marker(spec, data, fitted, folder, time.monotonic() - began))
+    _marker(spec, data, fitted, folder, time.monotonic() - began).write(folder)
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _marker(spec: TrainSpec, data: Dataset, fitted: Fitted, folder: Path, seconds: float) -> dict[str, object]:
-    return {
-        "candidate_id": folder.name,
-        "architecture": spec.architecture,
-        "products": list(data.coins),
-        "spec": spec_as_json(spec),
-        "recipe": RECIPE,
-        "dataset_digest": data.digest,
-        "feature_set": asdict(data.manifest.feature_set),
-        "window_minutes": window_minutes(spec.architecture),
-        "scaler": fitted.scaler.as_json(),
-        "return_scale": fitted.return_scale,
-        "history": fitted.history,
-        "members": fitted.members,
-        "best_checks": fitted.best_checks,
-        "best_epoch": fitted.best_epoch,
-        "ended_by": fitted.ended_by,
-        "train_windows": fitted.train_windows,
-        "precision": fitted.precision,
-        "torch": torch.__version__,
-        "seconds": round(seconds, 2),
-        "commit": commit(),
-        "weights_sha256": sha256_of(folder / "weights.pt"),
-    }
+def _marker(spec: TrainSpec, data: Dataset, fitted: Fitted, folder: Path, seconds: float) -> TrainedCandidate:
+    return TrainedCandidate(
+        version=VERSION,
+        candidate_id=folder.name,
+        architecture=spec.architecture,
+        products=data.coins,
+        spec=spec,
+        recipe=RECIPE,
+        dataset_digest=data.digest,
+        feature_set=data.manifest.feature_set,
+        window_minutes=window_minutes(spec.architecture),
+        scaler=fitted.scaler.as_json(),
+        return_scale=tuple(fitted.return_scale),
+        history=tuple(TrainingCheck(**check) for check in fitted.history),
+        members=fitted.members,
+        best_checks=tuple(fitted.best_checks),
+        best_epoch=fitted.best_epoch,
+        ended_by=tuple(fitted.ended_by),
+        train_windows=fitted.train_windows,
+        precision=fitted.precision,
+        torch=torch.__version__,
+        seconds=round(seconds, 2),
+        commit=commit(),
+        weights_sha256=sha256_of(folder / "weights.pt"),
+    )
 
 
 def _report(progress: TrainProgress) -> None:

@@ -43,12 +43,12 @@ def forecast_model(folder: Path, reference: DatasetRef, path: Path) -> None:
     if known_forecasts(path, key):
         return
     scorer = Scorer(folder)
-    data = load_dataset(reference, scorer.manifest.products)
+    data = load_dataset(reference, scorer.passport.products)
     forecasts: dict[str, Forecasts] = {}
     for product in data.coins:
-        ends = part_ends(data, "test", scorer.manifest.window_minutes, product=product)
+        ends = part_ends(data, "test", scorer.passport.window_minutes, product=product)
         forecasts[product] = _forecasts(
-            data, ends, {MODEL: score_rows(data, scorer, product, ends, scorer.manifest.window_minutes)}
+            data, ends, {MODEL: score_rows(data, scorer, product, ends, scorer.passport.window_minutes)}
         )
     write_forecasts(path, key, forecasts)
 

@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING
 
 from core.child_process import run_child
 from core.errors import ConfigError, DeskError, TrainingError
-from core.files import read_json
 from core.locks import hold
 from models.datasets.folds import write_view
-from models.judging.run_judging import judge_in_process
-from models.training.candidate import spec_as_json
+from models.judging.promotion import judge_in_process
+from models.training.candidate import TrainedCandidate, spec_as_json
 from models.training.run_training import train_in_process
 from models.training.spec import TrainSpec
 from models.walk_forward.forecasts import known_forecasts, model_key
@@ -313,16 +312,16 @@ class _Runner:
         # by fold and coins alone, so that every configuration is held against the same ones
         baselines = self._home / "baselines" / f"{view.digest[:16]}-{'-'.join(job.spec.products)}.parquet"
         self._forecast(view, job.spec.products, folder, forecasts, baselines)
-        marker = read_json(folder / "candidate.json")
+        trained = TrainedCandidate.read(folder)
         return FinishedJob(
             job,
             candidate=candidate.candidate_id,
             model_id=judgement.model_id,
             refused_by={verdict.product: verdict.refused_by for verdict in judgement.verdicts},
             training=FoldTraining(
-                seconds=marker.get("seconds"),
-                best_epoch=marker.get("best_epoch"),
-                train_windows=marker.get("train_windows"),
+                seconds=trained.seconds,
+                best_epoch=trained.best_epoch,
+                train_windows=trained.train_windows,
                 seconds_here=round(time.monotonic() - began, 1),
             ),
             forecasts=str(forecasts),

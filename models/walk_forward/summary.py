@@ -167,7 +167,7 @@ def figures(forecasts: Forecasts, cost_bps: float) -> ForecastFigures:
             intervals["ahead"] = days.mean(loss_N[name] - loss_N[MODEL])
         return ForecasterMetrics(**{metric: MetricInterval.of(interval) for metric, interval in intervals.items()})
 
-    break_even = metrics.break_even_accuracy(return_N, cost_bps)
+    break_even = metrics.break_even_accuracy(metrics.mean_move_bps(return_N), cost_bps)
     return ForecastFigures(
         rows=len(y_N),
         days=days.days,

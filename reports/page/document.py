@@ -38,6 +38,13 @@ class Table:
     """Said in its place when there are no rows."""
     kind: str = "table"
 
+    def records(self) -> list[dict[str, str]]:
+        """Return the rows as plain texts by column, for a place that draws tables itself."""
+        return [
+            {name: cell if isinstance(cell, str) else cell.text for name, cell in zip(self.columns, row, strict=True)}
+            for row in self.rows
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:

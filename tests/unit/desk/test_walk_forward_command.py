@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,11 +18,7 @@ from models.training.spec import PRESETS
 from models.walk_forward.forecasts import Forecasts, write_forecasts
 from models.walk_forward.run import FinishedJob, FoldTraining, WalkForwardStep, jobs
 from reports.walk_forward import page as pages
-
-_PLACE = Path(__file__).resolve().parents[1] / "conftest.py"
-_SPEC = importlib.util.spec_from_file_location("models_fixture", _PLACE)
-fixture = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(fixture)
+from tests.small_dataset import write_dataset
 
 PRODUCTS = ("BTC-USD", "ETH-USD")
 app = typer.Typer()
@@ -32,7 +27,7 @@ app.command()(command.walk_forward)
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    return fixture.write_dataset(tmp_path_factory.mktemp("dataset"), minutes=16_000, products=PRODUCTS)
+    return write_dataset(tmp_path_factory.mktemp("dataset"), minutes=16_000, products=PRODUCTS)
 
 
 @pytest.fixture

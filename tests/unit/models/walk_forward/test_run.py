@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
 from dataclasses import replace
@@ -19,7 +18,7 @@ from models.datasets.dataset import load_dataset
 from models.datasets.folds import FoldBorders, minutes_of
 from models.datasets.scaler import Scaler, fit_scaler
 from models.gates import GateProfile, gate_profile
-from models.judging import baselines, judge, run_judging
+from models.judging import baselines, judge, promotion
 from models.training import run_training
 from models.training.candidate import spec_from_json
 from models.training.spec import CandidateRef, train_spec
@@ -31,11 +30,7 @@ from models.walk_forward.run import Configuration, WalkForwardPlan, jobs, run
 from models.walk_forward.summary import best_configurations, figures, search_luck, walk_forward_record
 from reports.walk_forward.page import terminal_tables, walk_forward_document
 from store.splits import require_folds
-
-_PLACE = Path(__file__).resolve().parent.parent.parent / "conftest.py"
-_SPEC = importlib.util.spec_from_file_location("models_fixture", _PLACE)
-fixture = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(fixture)
+from tests.small_dataset import write_dataset
 
 PRODUCT = "BTC-USD"
 
@@ -48,7 +43,7 @@ def _in_process(module, job, **_):
     if module == "models.training.train_process":
         Path(job["folder"]).mkdir(parents=True, exist_ok=True)
         train(spec_from_json(job["spec"]), reference, Path(job["folder"]))
-    elif module == "models.judging.judge_process":
+    elif module == "models.judging.judge":
         candidate = CandidateRef(**job["candidate"] | {"products": tuple(job["candidate"]["products"])})
         judge.judge(candidate, reference, GateProfile(**job["gates"]), cost_bps=job["cost_bps"], trials=job["trials"])
     else:
@@ -63,7 +58,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plan(home):
-    base = fixture.write_dataset(home, minutes=14_400, strength=1.0)
+    base = write_dataset(home, minutes=14_400, strength=1.0)
     borders = tuple(
         FoldBorders(fold.train_start, fold.early_stop, fold.calibration, fold.test_start, fold.test_end, 10)
         for fold in require_folds(*minutes_of(base), 2)
@@ -78,7 +73,7 @@ def plan(home):
 def done(plan, home):
     steps = []
     with pytest.MonkeyPatch.context() as patch:
-        for room in (run_training, run_judging, walk_forward):
+        for room in (run_training, promotion, walk_forward):
             patch.setattr(room, "run_child", _in_process)
         patch.setattr(baselines, "SHUFFLES", 20)
         found = run(plan, home / "runs", on_step=steps.append)
@@ -143,7 +138,7 @@ def test_each_fold_is_trained_on_its_own_past_alone(plan, done, home):
 def test_a_finished_run_is_read_back_without_any_training(plan, done, home, monkeypatch):
     for room, work in ((run_training, "trained"), (walk_forward, "forecast")):
         monkeypatch.setattr(room, "run_child", lambda *_, work=work, **__: pytest.fail(f"{work} again"))
-    monkeypatch.setattr(run_judging, "run_child", _in_process)  # the judge reads back what it left
+    monkeypatch.setattr(promotion, "run_child", _in_process)  # the judge reads back what it left
     monkeypatch.setattr(judge, "load_dataset", lambda *_: pytest.fail("judged again"))
     again = run(plan, home / "runs")
     assert [replace(one, training=None) for one in again] == [replace(one, training=None) for one in done]
@@ -169,7 +164,7 @@ def test_a_fold_that_fails_leaves_the_others_and_is_named(plan, done, home, monk
         )
 
     monkeypatch.setattr(walk_forward, "train_in_process", fail_first)
-    monkeypatch.setattr(run_judging, "run_child", _in_process)
+    monkeypatch.setattr(promotion, "run_child", _in_process)
     monkeypatch.setattr(walk_forward, "run_child", _in_process)
     found = run(plan, home / "runs")
     assert [bool(one.error) for one in found] == [True, False]
