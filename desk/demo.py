@@ -273,6 +273,7 @@ def _farewell(settings: Settings, paths: Paths, seconds: float) -> None:
     summary = read_summary(settings)
     console.print(verdict_table(summary))
     lines = [
+        "",
         f"took      {timedelta(seconds=round(seconds))}",
         f"report    {summary.html}",
         f"log       {paths.logs / 'demo.log'}",
