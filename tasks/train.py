@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
 
 
+def plan_training(architecture: str, products: Sequence[str], **chosen: float | None) -> TrainSpec:
+    """Return the spec of one training: what is ``chosen`` wins over the settings, and they over the preset."""
+    return spec_from_settings(load_settings(), architecture, products, **chosen)
+
+
 def plan_trainings(
     settings: Settings,
     products: Sequence[str],
