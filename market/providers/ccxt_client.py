@@ -188,7 +188,11 @@ def candles_in(product: str, rows: object) -> list[Candle]:
     """
     try:
         if isinstance(rows, list):
-            return [_candle(product, row) for row in rows]
+            candles = [_candle(product, row) for row in rows]
+            if candles and not any(candle.close.is_finite() for candle in candles):
+                msg = "not a number in any of them"
+                raise ValueError(msg)
+            return candles
     except (TypeError, ValueError, IndexError, InvalidOperation, OverflowError) as error:
         msg = "an answer with rows that are no candles"
         raise TryAgainError(msg) from error
@@ -197,12 +201,16 @@ def candles_in(product: str, rows: object) -> list[Candle]:
 
 
 def _candle(product: str, row: Sequence[Any]) -> Candle:
-    # a number that a class of ccxt makes a float all the same is taken by its shortest text
-    open_, high, low, close, volume = (Decimal(str(value)) for value in row[1:6])
-    if not (open_ + high + low + close + volume).is_finite():
-        msg = "not a finite number"
-        raise ValueError(msg)
-    return Candle(product, _moment(int(row[0])), open_, high, low, close, volume)
+    """Read one row; one with a minute and no numbers is a candle of NaN, which the store sets aside with its reason."""
+    open_time = _moment(int(row[0]))
+    try:
+        # a number that a class of ccxt makes a float all the same is taken by its shortest text
+        numbers = [Decimal(str(value)) for value in row[1:6]]
+    except InvalidOperation:
+        numbers = []
+    if len(numbers) != 5 or not all(map(Decimal.is_finite, numbers)):
+        numbers = [Decimal("NaN")] * 5
+    return Candle(product, open_time, *numbers)
 
 
 def _checking_first(ccxt: Any, library: Any) -> Callable[..., Any]:  # noqa: ANN401  # ccxt carries no types

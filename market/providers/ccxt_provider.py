@@ -17,6 +17,7 @@ from core.clock import SystemClock
 from core.errors import ExchangeUnavailableError, ListingUnknownError, UnknownProductError
 from market.providers.base import IN_FLIGHT, closed_part, require_page_sizes
 from market.providers.ccxt_client import CcxtExchange
+from market.providers.coinbase_wire import fuller
 from market.providers.exchange_time import AnswerHeaders, ClockReading
 from market.providers.fetch_windows import (
     MARGIN_MINUTES,
@@ -52,9 +53,8 @@ class ReceivedRows:
     def add(self, candles: Sequence[Candle]) -> None:
         """Take those whose minute is over; of two for one minute the one with more volume is the later look at it."""
         for candle in candles:
-            other = self.by_time.get(candle.open_time)
-            if candle.open_time + MINUTE <= self.present and (other is None or candle.volume > other.volume):
-                self.by_time[candle.open_time] = candle
+            if candle.open_time + MINUTE <= self.present:
+                self.by_time[candle.open_time] = fuller(candle, self.by_time.get(candle.open_time))
 
     def page(self, window: Span) -> Page:
         """Return the page of ``window``, which is over."""

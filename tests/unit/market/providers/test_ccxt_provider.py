@@ -480,6 +480,14 @@ def test_rows_that_are_no_candles_are_asked_for_again(rows):
 
 
 @pytest.mark.parametrize(
+    "odd", [[60_000, 1, 1, 1, 1, None], [60_000, 1, 1], [60_000, "n/a", 1, 1, 1, 1], [60_000, 1, 1, 1, float("inf"), 1]]
+)
+def test_one_odd_row_is_a_candle_of_nan_and_the_others_stay(odd):
+    candles = candles_in("X-Y", [[0, 1, 1, 1, 1, 1], odd, [120_000, 1, 1, 1, 1, 1]])
+    assert [candle.close.is_finite() for candle in candles] == [True, False, True]
+
+
+@pytest.mark.parametrize(
     ("options", "text"),
     [
         ({"ccxt_exchange": "coinbse"}, "CCXT_EXCHANGE=coinbse is no exchange of ccxt .*coinbase"),

@@ -1,19 +1,23 @@
 """Pages of candles from an exchange that behaves, misbehaves, or is not there."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, strategies
+from hypothesis import settings as examples
 
-from core.candles import Span
+from core.candles import Page, Span
 from core.clock import ManualClock
 from core.errors import CredentialsError, ExchangeUnavailableError, ProviderError, SpanError, UnknownProductError
 from market.exchange.behaviour import Behaviour
 from market.exchange.state import Present
 from market.providers import FetchFailedError, RetryPolicy
 from market.providers.coinbase_connection import MAX_CONCURRENT
+from market.providers.coinbase_wire import TryAgainError, candles_in
 from market.providers.fetch_windows import GIVE_UP_AFTER
+from store.feature_store import FeatureStore
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -338,3 +342,80 @@ def test_number_is_read_digit_for_digit_as_text_or_as_json_number(make_provider,
     page = collect(make_provider(httpx.MockTransport(answer), clock=ManualClock(hour.end)), "BTC-USD", [hour])[0]
     (candle,) = page.candles
     assert [str(value) for value in (candle.open, candle.high, candle.low, candle.close, candle.volume)] == [text] * 5
+
+
+ODD = {
+    "volume_null": ({"volume": None}, "not_finite"),
+    "close_empty": ({"close": ""}, "not_finite"),
+    "open_word": ({"open": "n/a"}, "not_finite"),
+    "high_nan": ({"high": "NaN"}, "not_finite"),
+    "low_signalling_nan": ({"low": "sNaN"}, "not_finite"),
+    "low_missing": ({"low": ...}, "not_finite"),
+    "close_list": ({"close": [1]}, "not_finite"),
+    "volume_beyond_decimal": ({"volume": "1e9999999999999999999"}, "not_finite"),
+    "volume_huge": ({"volume": "1e999"}, "out_of_range"),
+    "close_negative": ({"close": "-1"}, "non_positive_price"),
+    "volume_negative": ({"volume": "-1"}, "negative_volume"),
+    "start_null": ({"start": None}, "not_finite"),
+    "start_word": ({"start": "yesterday"}, "not_finite"),
+    "start_missing": ({"start": ...}, "not_finite"),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_one_odd_row_is_set_aside_and_the_other_299_are_stored(present, walk, case):
+    window = Span(present - 300 * MINUTE, present)
+    rows = [
+        {"start": str(int(one.open_time.timestamp()))}
+        | {name: str(getattr(one, name)) for name in ("open", "high", "low", "close", "volume")}
+        for one in walk("BTC-USD", 300, start=window.start)
+    ]
+    change, reason = ODD[case]
+    rows[17] = {name: value for name, value in (rows[17] | change).items() if value is not ...}
+    odd_minute = window.start + 17 * MINUTE
+    candles = candles_in({"candles": rows[::-1]}, "BTC-USD", window, present)
+    with FeatureStore.in_memory() as store:
+        count = store.record_pages([Page("BTC-USD", window, candles, present, "coinbase")])
+        assert (count.stored, count.quarantined, count.empty_minutes) == (299, 1, 0)
+        (bad,) = store._connection().execute("select open_time, reason from candle_quarantine").fetchall()
+        states = store.ledger_summary("BTC-USD", window)
+    assert (bad[0].astimezone(UTC), bad[1]) == (odd_minute, reason)
+    assert (states["quarantined"], states["not_asked"], states["failed"]) == (1, 0, 0)
+
+
+def test_row_without_a_minute_proves_no_lacking_minute_empty(present, walk):
+    window = Span(present - 10 * MINUTE, present)
+    good = walk("BTC-USD", 1, start=window.start)[0]
+    row = {"start": str(int(good.open_time.timestamp()))} | {
+        name: str(getattr(good, name)) for name in ("open", "high", "low", "close", "volume")
+    }
+    candles = candles_in({"candles": [row, {"start": "?"}]}, "BTC-USD", window, present)
+    assert [one.close.is_finite() for one in candles] == [True] + [False] * 9
+
+
+@pytest.mark.parametrize("content", [{}, {"candles": None}, {"candles": [{"a": 1}]}, {"candles": ["x", None]}])
+def test_answer_without_any_minute_is_tried_again(present, content):
+    with pytest.raises(TryAgainError):
+        candles_in(content, "BTC-USD", Span(present - 10 * MINUTE, present), present)
+
+
+@given(
+    content=strategies.recursive(
+        strategies.none() | strategies.booleans() | strategies.integers() | strategies.text(max_size=6),
+        lambda inner: (
+            strategies.lists(inner, max_size=4)
+            | strategies.dictionaries(
+                strategies.sampled_from(["start", "open", "high", "low", "close", "volume"]), inner
+            )
+        ),
+    )
+)
+@examples(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_json_around_a_good_row_loses_it_not(present, walk, content):
+    window = Span(present - 10 * MINUTE, present)
+    good = walk("BTC-USD", 1, start=window.start)[0]
+    row = {"start": str(int(good.open_time.timestamp()))} | {
+        name: str(getattr(good, name)) for name in ("open", "high", "low", "close", "volume")
+    }
+    candles = candles_in({"candles": [content, row, content]}, "BTC-USD", window, present)
+    assert good in candles
