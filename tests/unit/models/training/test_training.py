@@ -20,7 +20,7 @@ from models.judging.judge import network_of
 from models.networks.build import build_network
 from models.training.candidate import TrainedCandidate
 from models.training.fit import fit
-from models.training.progress_reporter import Clock
+from models.training.progress_reporter import TrainingClock
 from models.training.spec import TrainSpec
 from models.training.train_process import train
 
@@ -200,7 +200,7 @@ def test_fit_over_its_budget_ends_after_a_step_with_a_usable_network(make_datase
 
 
 def test_fit_leaves_out_a_member_that_the_budget_cut_short(make_dataset, monkeypatch):
-    monkeypatch.setattr(Clock, "is_over", lambda clock: len(told) > 4)
+    monkeypatch.setattr(TrainingClock, "is_over", lambda clock: len(told) > 4)
     told = []
     spec = replace(PAIR, members=3, budget_seconds=60.0)
     fitted = fit(spec, load_dataset(make_dataset(minutes=1200)), on_progress=told.append)
@@ -209,9 +209,9 @@ def test_fit_leaves_out_a_member_that_the_budget_cut_short(make_dataset, monkeyp
 
 
 def test_clock_counts_what_killed_processes_spent():
-    assert Clock(10.0, before=11.0).is_over()
-    assert not Clock(10.0, before=1.0).is_over()
-    assert not Clock(0.0, before=1e9).is_over()
+    assert TrainingClock(10.0, before=11.0).is_over()
+    assert not TrainingClock(10.0, before=1.0).is_over()
+    assert not TrainingClock(0.0, before=1e9).is_over()
 
 
 def test_fit_tells_how_long_it_still_takes(make_dataset):
