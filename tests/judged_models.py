@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.files import write_json
 from core.integrity import sealed, sha256_of
-from models.gates import Evidence, GateResult
+from models.gates import GateEvidence, GateResult
 from models.gates.judgement import Judgement, MetricRow, ProductVerdict
 from models.registry import Registry
 from models.registry.trials import candidate_of
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 SLOT = "lstm:BTC-USD"
-GOOD_EVIDENCE = Evidence(
+GOOD_EVIDENCE = GateEvidence(
     test_rows=12_000,
     test_days=9,
     classes=2,

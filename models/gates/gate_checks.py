@@ -19,12 +19,12 @@ from models.gates.bounds import (
     is_number,
     is_whole,
 )
-from models.gates.evidence import GateResult
+from models.gates.gate_evidence import GateResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from models.gates.evidence import Evidence, GateProfile
+    from models.gates.gate_evidence import GateEvidence, GateProfile
     from models.statistics.bootstrap import Interval
 
 AUDIT_ACCURACY = 0.60
@@ -44,7 +44,7 @@ CALIBRATION_BINS = 10
 _SIMULATED = ("synthetic", "local:planted", "local:null")
 
 
-def what_cannot_be_judged(evidence: Evidence) -> tuple[GateResult, ...]:
+def what_cannot_be_judged(evidence: GateEvidence) -> tuple[GateResult, ...]:
     """Return refusals of a test part, or of a forecast, about which no other gate could say anything."""
     rows, days, spread = evidence.test_rows, evidence.test_days, evidence.probability_spread
     needed = (
@@ -80,7 +80,7 @@ def what_cannot_be_judged(evidence: Evidence) -> tuple[GateResult, ...]:
     )
 
 
-def min_accuracy(evidence: Evidence, bound: float) -> GateResult:
+def min_accuracy(evidence: GateEvidence, bound: float) -> GateResult:
     """Hold accuracy against the least that the profile asks."""
     figure = evidence.accuracy
     value = figure.value
@@ -101,7 +101,7 @@ def min_accuracy(evidence: Evidence, bound: float) -> GateResult:
     )
 
 
-def calibration(evidence: Evidence, bound: float) -> GateResult:
+def calibration(evidence: GateEvidence, bound: float) -> GateResult:
     """Hold the calibration error against the most that the profile allows."""
     value = evidence.calibration_error.value
     return _result(
@@ -115,7 +115,7 @@ def calibration(evidence: Evidence, bound: float) -> GateResult:
     )
 
 
-def _calibration_change(evidence: Evidence, bound: float) -> str:
+def _calibration_change(evidence: GateEvidence, bound: float) -> str:
     skill, base = evidence.brier_skill.value, evidence.base_rate
     if not (is_number(skill, -10.0, 1.0) and is_number(base, 0.0, 1.0)):
         return "A longer calibration part would lower it."
@@ -133,7 +133,7 @@ def _calibration_change(evidence: Evidence, bound: float) -> str:
     )
 
 
-def selective(evidence: Evidence, profile: GateProfile, coverage: float) -> GateResult:
+def selective(evidence: GateEvidence, profile: GateProfile, coverage: float) -> GateResult:
     """Hold the accuracy of the most confident minutes against what the costs ask."""
     figure, even = evidence.selective.get(coverage), evidence.break_even
     if figure is None:
@@ -152,7 +152,7 @@ def selective(evidence: Evidence, profile: GateProfile, coverage: float) -> Gate
     )
 
 
-def _selective_change(evidence: Evidence, figure: Interval, low: float, profile: GateProfile) -> str:
+def _selective_change(evidence: GateEvidence, figure: Interval, low: float, profile: GateProfile) -> str:
     even, cost = evidence.break_even, evidence.cost_bps
     changes = []
     if is_number(cost) and is_number(even) and even > 0.5 and is_number(low) and low > 0.5:
@@ -165,7 +165,7 @@ def _selective_change(evidence: Evidence, figure: Interval, low: float, profile:
     return " ".join(changes)
 
 
-def above_base_rate(evidence: Evidence, profile: GateProfile) -> GateResult:
+def above_base_rate(evidence: GateEvidence, profile: GateProfile) -> GateResult:
     """Ask whether accuracy is above that of always calling the commoner direction, and not by luck."""
     figure, base = evidence.accuracy, evidence.base_rate
     low = _low(figure, evidence, profile)
@@ -180,7 +180,7 @@ def above_base_rate(evidence: Evidence, profile: GateProfile) -> GateResult:
     )
 
 
-def brier_skill(evidence: Evidence, profile: GateProfile) -> GateResult:
+def brier_skill(evidence: GateEvidence, profile: GateProfile) -> GateResult:
     """Ask whether the probabilities are better than always saying the share of ups, and not by luck."""
     figure = evidence.brier_skill
     low = _low(figure, evidence, profile)
@@ -195,7 +195,7 @@ def brier_skill(evidence: Evidence, profile: GateProfile) -> GateResult:
     )
 
 
-def beats_baselines(evidence: Evidence, _: GateProfile) -> GateResult:
+def beats_baselines(evidence: GateEvidence, _: GateProfile) -> GateResult:
     """Compare log loss with that of every baseline."""
     value, losses = evidence.log_loss.value, evidence.baseline_log_losses
     unknown = [name for name in {**dict.fromkeys(BASELINES), **losses} if not is_number(losses.get(name), 0.0)]
@@ -219,7 +219,7 @@ def beats_baselines(evidence: Evidence, _: GateProfile) -> GateResult:
     )
 
 
-def shuffled_labels(evidence: Evidence, _: GateProfile) -> GateResult:
+def shuffled_labels(evidence: GateEvidence, _: GateProfile) -> GateResult:
     """Ask whether a fit to shuffled labels orders the test part no better than chance."""
     known = all(is_number(value, 0.0, 1.0) for value in evidence.shuffled_auc)
     values = np.array(evidence.shuffled_auc if known else (), dtype=np.float64)
@@ -250,7 +250,7 @@ def _control_change(mean: float, reach: float) -> str:
     )
 
 
-def no_canary(evidence: Evidence, _: GateProfile) -> GateResult:
+def no_canary(evidence: GateEvidence, _: GateProfile) -> GateResult:
     """Ask whether any leak canary is lit."""
     failing = evidence.canaries
     if failing is None:
@@ -271,7 +271,7 @@ def no_canary(evidence: Evidence, _: GateProfile) -> GateResult:
     )
 
 
-def future_control(evidence: Evidence, _: GateProfile) -> GateResult:
+def future_control(evidence: GateEvidence, _: GateProfile) -> GateResult:
     """Ask whether the model is well below a forecast that was shown the end of the horizon."""
     bound, figure = evidence.future_accuracy, evidence.accuracy
     known = is_number(bound, 0.0, 1.0)
@@ -288,7 +288,7 @@ def future_control(evidence: Evidence, _: GateProfile) -> GateResult:
     )
 
 
-def parity(evidence: Evidence, _: GateProfile) -> GateResult:
+def parity(evidence: GateEvidence, _: GateProfile) -> GateResult:
     """Ask whether the exported graph says what torch says."""
     passed = is_number(evidence.parity, 0.0, PARITY_TOLERANCE)
     text = f"The exported graph and torch differ by at most {evidence.parity:.1e}" + (
@@ -303,7 +303,7 @@ def is_real(sources: Sequence[str]) -> bool:
     return any(source.removesuffix(":trades") not in _SIMULATED for source in sources) or not sources
 
 
-def audit(evidence: Evidence, _: GateProfile) -> GateResult:
+def audit(evidence: GateEvidence, _: GateProfile) -> GateResult:
     """Raise an alarm where a real market is forecast better than anybody can."""
     real = is_real(evidence.sources)
     figure = evidence.accuracy
@@ -320,7 +320,7 @@ def audit(evidence: Evidence, _: GateProfile) -> GateResult:
     )
 
 
-def _low(figure: Interval, evidence: Evidence, profile: GateProfile) -> float:
+def _low(figure: Interval, evidence: GateEvidence, profile: GateProfile) -> float:
     return cautious_low(figure, evidence.test_days, profile.looks)
 
 
