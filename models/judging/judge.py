@@ -139,8 +139,8 @@ def _judgement(passport: Passport, folder: Path, rows: Mapping[str, tuple[Any, .
         str(folder),
         passport.judged.profile.name if passport.judged else "",
         tuple(
-            ProductVerdict(product, found.slot, found.accepted, found.gates)
-            for product, found in passport.verdicts.items()
+            ProductVerdict(product, verdict.slot, verdict.accepted, verdict.gates)
+            for product, verdict in passport.verdicts.items()
         ),
         tuple(MetricRow(passport.model_id, product, *row) for product, own in rows.items() for row in own),
         key,

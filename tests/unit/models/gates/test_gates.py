@@ -10,42 +10,17 @@ import pytest
 
 from core.errors import ConfigError
 from models.datasets.dataset import load_dataset
-from models.gates import PROFILES, Evidence, GateProfile, gate_profile, is_real, judge_gates, refusals_by_profile
-from models.gates.checks import BASELINES
+from models.gates import PROFILES, GateEvidence, GateProfile, gate_profile, is_real, judge_gates, refusals_by_profile
+from models.gates.gate_checks import BASELINES
 from models.judging.baselines import baseline_forecasts
 from models.statistics.bootstrap import DayBootstrap, Interval
 from models.statistics.metrics import base_rate, calibration_error, equal_mass_bins, hits, log_losses
+from tests.judged_models import GOOD_EVIDENCE as GOOD
 from validation.leakage.fit_checks import calibrate_small, train_small
 from validation.leakage.planted_datasets import renamed
 
-GOOD = Evidence(
-    test_rows=12_000,
-    test_days=9,
-    classes=2,
-    probability_spread=0.2,
-    accuracy=Interval(0.75, 0.73, 0.77),
-    base_rate=0.51,
-    brier_skill=Interval(0.30, 0.25, 0.35),
-    log_loss=Interval(0.50, 0.48, 0.52),
-    baseline_log_losses={
-        "base_rate": 0.693,
-        "last_move_sign": 0.69,
-        "logistic_regression": 0.55,
-        "gradient_boosting": 0.56,
-    },
-    calibration_error=Interval(0.015, 0.01, 0.02),
-    selective={0.1: Interval(0.95, 0.92, 0.97)},
-    break_even=0.60,
-    shuffled_auc=(0.49, 0.50, 0.51, 0.50, 0.505),
-    future_accuracy=0.95,
-    parity=2e-7,
-    canaries={},
-    sources=("local:planted",),
-    cost_bps=18.0,
-)
 
-
-def refused(evidence: Evidence, profile: str = "seed") -> set[str]:
+def refused(evidence: GateEvidence, profile: str = "seed") -> set[str]:
     return {gate.name for gate in judge_gates(evidence, gate_profile(profile)) if not gate.passed}
 
 
@@ -159,7 +134,7 @@ def test_is_real_trusts_no_unnamed_source(sources, expected):
     assert is_real(sources) is expected
 
 
-def told(evidence: Evidence, gate: str, profile: GateProfile | str = "seed") -> str:
+def told(evidence: GateEvidence, gate: str, profile: GateProfile | str = "seed") -> str:
     chosen = gate_profile(profile) if isinstance(profile, str) else profile
     return next(result.sentence for result in judge_gates(evidence, chosen) if result.name == gate)
 
@@ -255,7 +230,7 @@ def test_refusals_by_profile_say_what_another_would_take():
 # --- corner cases: constructed forecasts of constructed labels, measured as a judging measures them
 
 
-def measured(p_N: np.ndarray, y_N: np.ndarray, *, days: int = 10) -> Evidence:
+def measured(p_N: np.ndarray, y_N: np.ndarray, *, days: int = 10) -> GateEvidence:
     """Return the evidence of a forecast; what its figures do not decide is good."""
     boot = DayBootstrap(np.arange(len(y_N)) * days // len(y_N) * 1440)
     return replace(

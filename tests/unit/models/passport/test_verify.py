@@ -25,7 +25,7 @@ from models.gates import gate_profile
 from models.gates.judgement import write_curves
 from models.judging import appraise
 from models.judging.judge import calibration_choice
-from models.passport import verify
+from models.passport import verify_passport as verify
 from models.serving.calibration import fit_calibration
 from models.serving.passport import VERSION, JudgingTerms, Parity, Passport, TorchProbability, TrainingRun
 from models.serving.scorer import Scorer

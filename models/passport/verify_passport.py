@@ -21,12 +21,12 @@ from core.version import commit
 from models.datasets.dataset import Dataset, load_dataset
 from models.datasets.scaler import Scaler, fit_scaler
 from models.datasets.windows import part_ends, windows
-from models.gates.checks import PARITY_TOLERANCE
+from models.gates.gate_checks import PARITY_TOLERANCE
 from models.gates.judgement import CURVES_FILE, JUDGEMENT_FILE
 from models.judging.appraise import appraise, score_logits, score_rows
 from models.judging.leak_canaries import failing_canaries
 from models.judging.measure import estimates, intervals
-from models.passport.claims import TOLERANCE, bytes_faults, differences, key_faults, leaves, manifest_faults
+from models.passport.passport_claims import TOLERANCE, bytes_faults, differences, key_faults, leaves, manifest_faults
 from models.serving.calibration import fit_calibration
 from models.serving.passport import FILE, JudgingTerms, Passport
 from models.serving.scorer import Scorer
