@@ -102,8 +102,8 @@ def _ours(data: Dataset, job: dict[str, Any]) -> dict[str, Any]:
             _say(marks[-1])
 
     fitted = fit(spec, data, on_progress=hear)
-    told = [asdict(mark) | {"windows": row["windows"]} for mark, row in zip(marks, fitted.history, strict=True)]
-    return {"marks": told, "unseen": _unseen(data, fitted.weights, fitted.members), "threads": 1}
+    checks = [asdict(mark) | {"windows": row.windows} for mark, row in zip(marks, fitted.history, strict=True)]
+    return {"marks": checks, "unseen": _unseen(data, fitted.weights, fitted.members), "threads": 1}
 
 
 def _say(mark: Mark) -> None:

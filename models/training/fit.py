@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from models.datasets.scaler import Scaler, fit_scaler
 from models.datasets.windows import part_ends
 from models.networks.build import build_network, window_minutes
 from models.networks.ensemble import joined_weights
+from models.serving.passport import TrainingCheck
 from models.training.batches import Batches
 from models.training.checkpoint import MemberState, TrainingState, load, save
 from models.training.progress_reporter import ProgressReporter, TrainingClock
@@ -52,7 +53,7 @@ class Fitted:
     scaler: Scaler
     return_scale: list[float]
     precision: str
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[TrainingCheck] = field(default_factory=list)
     best_checks: list[int] = field(default_factory=list)
     """Per network in ``weights``, the check it comes from, counted from 1."""
     ended_by: list[str] = field(default_factory=list)
@@ -68,7 +69,7 @@ class Fitted:
     def best_epoch(self) -> int:
         """The latest epoch that any network in ``weights`` comes from, counted from 1."""
         chosen = set(enumerate(self.best_checks, start=1))
-        return max(int(entry["epoch"]) for entry in self.history if (entry["member"], entry["check"]) in chosen)
+        return max(entry.epoch for entry in self.history if (entry.member, entry.check) in chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,24 +174,24 @@ def _fit_member(bench: _Bench, number: int) -> tuple[MemberState, str]:
         member.note(watched)
         ended_by = _ending(bench, schedule, member)
         state.history.append(
-            {
-                "member": number + 1,
-                "check": member.checks,
-                "epoch": epoch,
-                "windows": schedule.seen(member.step),
-                "train_loss": train_loss,
-                "early_stop_log_loss": watched,
-                "seconds": round(time.monotonic() - began, 2),
-                "ended_by": ended_by,
-            }
+            TrainingCheck(
+                member=number + 1,
+                check=member.checks,
+                epoch=epoch,
+                windows=schedule.seen(member.step),
+                train_loss=train_loss,
+                early_stop_log_loss=watched,
+                seconds=round(time.monotonic() - began, 2),
+                ended_by=ended_by,
+            )
         )
         save(bench.checkpoint, state, member)
         reporter.check(losses, watched)
     return member, ended_by
 
 
-def _best_check(entries: list[dict[str, Any]]) -> int:
-    return int(min(entries, key=lambda entry: entry["early_stop_log_loss"])["check"])
+def _best_check(entries: list[TrainingCheck]) -> int:
+    return min(entries, key=lambda entry: entry.early_stop_log_loss).check
 
 
 def _ending(bench: _Bench, schedule: Schedule, member: MemberState) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from core.candles import minute_start
 from core.errors import ModelError
 from core.version import commit
+from models.serving.passport import Estimate
 from models.statistics import metrics
 from models.statistics.bootstrap import MINUTES_OF_DAY, DayBootstrap, Interval
 from models.statistics.selection_bias import overfitting, selection
@@ -30,7 +31,6 @@ from models.walk_forward.record import (
     FoldRecord,
     ForecasterMetrics,
     ForecastFigures,
-    MetricInterval,
     OverfittingRecord,
     ProductRecord,
     SearchLuck,
@@ -165,7 +165,7 @@ def figures(forecasts: Forecasts, cost_bps: float) -> ForecastFigures:
         }
         if name != MODEL:
             intervals["ahead"] = days.mean(loss_N[name] - loss_N[MODEL])
-        return ForecasterMetrics(**{metric: MetricInterval.of(interval) for metric, interval in intervals.items()})
+        return ForecasterMetrics(**{metric: Estimate(**interval.as_json()) for metric, interval in intervals.items()})
 
     break_even = metrics.break_even_accuracy(metrics.mean_move_bps(return_N), cost_bps)
     return ForecastFigures(
