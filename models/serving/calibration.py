@@ -42,8 +42,8 @@ the prior a temperature loses against doing nothing in 12 of 12 cells of held-ou
 MIN_Z_SCORE = 2.0
 """Standard errors by which Platt must do better than a temperature to be taken.
 
-One standard error let kinds through whose shift was gone three weeks later; two did so once, and cost 15.5 of 0.0001
-nats (docs/log.md).
+A shift that three weeks show is often gone in the next three: even two standard errors let one through on real minutes,
+which cost 15.5 of 0.0001 nats (docs/log.md).
 """
 # a temperature needs something before the first stretch and later stretches long enough to differ: four of 15 % each
 _FIRST_SHARE, _FOLDS = 0.4, 4

@@ -113,7 +113,7 @@ def save(path: Path | None, training: TrainingState, member: MemberState | None)
         "finished": training.finished,
         "member": None if member is None else member.state(),
     }
-    buffer = io.BytesIO()
+    buffer = io.BytesIO()  # a checkpoint is megabytes; written whole, a kill leaves the one before
     torch.save(state, buffer)
     write_bytes(path, buffer.getvalue())
 

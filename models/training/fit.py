@@ -40,8 +40,11 @@ if TYPE_CHECKING:
     from models.training.progress import TrainProgress
     from models.training.spec import TrainSpec
 
+# a batch with a few wild minutes has a gradient many times the usual
 CLIP_NORM = 1.0
+# neighbouring labels overlap 15-fold: more of them cost time at every check and tell hardly more
 EARLY_STOP_WINDOWS = 3000
+# a prime, so that no stretch of one member is seeded like a stretch of another
 _SEEDS_APART = 1_000_003
 
 
@@ -165,7 +168,9 @@ def _fit_member(bench: _Bench, number: int) -> tuple[MemberState, str]:
             member.step += 1
             reporter.step(losses)
 
+        # in double: thousands of losses are added up
         train_loss = float(torch.stack(losses).double().mean())
+        # the average is judged and kept, not the network: weights of the last step alone follow their last windows
         watched = _log_loss(member.average, bench)
         epoch = schedule.epoch(member.step - 1) + 1
         if not (math.isfinite(watched) and math.isfinite(train_loss)):
@@ -205,13 +210,17 @@ def _ending(bench: _Bench, schedule: Schedule, member: MemberState) -> str:
 
 def make_deterministic(seed: int) -> None:
     """One thread, seeded, and only algorithms that give the same bits each time."""
+    # several threads add up in another order each time; processes side by side use the cores instead
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
     torch.manual_seed(seed)
 
 
 def fastest_precision(device: str) -> str:
-    """Return ``bfloat16`` where the processor multiplies it natively, else ``float32``."""
+    """Return ``bfloat16`` where the processor multiplies it natively, else ``float32``.
+
+    LSTM windows a CPU second in batches of 32: 1,310 in bfloat16, 672 in float32 (docs/log.md).
+    """
     native = (
         torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
     )  # no public question for it

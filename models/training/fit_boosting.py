@@ -39,12 +39,13 @@ if TYPE_CHECKING:
     from models.datasets.dataset import Dataset
     from models.training.spec import TrainSpec
 
+# mean gains over expanding folds: 8, 15 and 31 leaves 24.2, 24.7 and 25.9; in bags of five 15 gain 32.6, 31 33.8 (docs/log.md)
 LEAVES = 15
-LEAST_SHARE = 1 / 64
+MIN_LEAF_SHARE = 1 / 64
 """Share of the rows that a leaf holds at least: minutes are noisy, and fifteen neighbours are worth one."""
 CHECK_ROUNDS = 10
 LOSS_ROWS = 20_000
-"""The loss in training is told of so many rows, evenly spread."""
+"""The training loss is computed on so many rows, evenly spread; it is shown, and decides nothing."""
 
 
 def fit_boosting(
@@ -133,7 +134,7 @@ def _grow(
         learning_rate=spec.learning_rate,
         max_iter=spec.epochs,
         max_leaf_nodes=LEAVES,
-        min_samples_leaf=max(20, round(LEAST_SHARE * len(y_N))),
+        min_samples_leaf=max(20, round(MIN_LEAF_SHARE * len(y_N))),
         max_features=1.0 - spec.dropout,
         early_stopping=False,  # scikit-learn would hold out random rows, whose neighbours it trains on
         random_state=spec.seed + number,
