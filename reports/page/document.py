@@ -1,4 +1,4 @@
-"""A report as data: built once, written as Markdown for terminals and the Prefect UI, and as one HTML page.
+"""Hold a report as data; write it as Markdown for terminals and the Prefect UI, and as one HTML page.
 
 The page needs nothing else: style and pictures are inside it, it reads in light and in dark, and it prints.
 """
