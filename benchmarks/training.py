@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from models.datasets.dataset import Dataset
-    from models.training.progress import TrainProgress
+    from models.training.train_progress import TrainProgress
 
 PRODUCTS = ("BTC-USD", "ETH-USD")
 DAYS = {"planted": 60, "recorded": 270}

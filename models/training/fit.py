@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from models.datasets.dataset import Dataset
     from models.training.batches import TrainingBatch
-    from models.training.progress import TrainProgress
     from models.training.spec import TrainSpec
+    from models.training.train_progress import TrainProgress
 
 # a batch with a few wild minutes has a gradient many times the usual
 CLIP_NORM = 1.0

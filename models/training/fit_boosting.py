@@ -26,8 +26,8 @@ from models.serving.passport import TrainingCheck
 from models.statistics.metrics import log_loss
 from models.training.checkpoint import TrainingState, load, save
 from models.training.fit import Fitted
-from models.training.progress import TrainProgress
 from models.training.progress_reporter import TrainingClock
+from models.training.train_progress import TrainProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from models.serving.passport import Estimate
-    from models.walk_forward.record import (
+    from models.walk_forward.walk_record import (
         ConfigurationRecord,
         FoldMoments,
         FoldRecord,

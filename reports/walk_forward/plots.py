@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from core.candles import EPOCH
 from models.walk_forward.forecasts import MODEL
-from models.walk_forward.record import BASE
+from models.walk_forward.walk_record import BASE
 from reports.page.figure import COLORS, EMPTY_SIZE, SERIES, say_empty, sheet, utc_axis
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from models.serving.passport import Estimate
-    from models.walk_forward.record import DailyGains, OverfittingRecord, WalkForwardRecord
+    from models.walk_forward.walk_record import DailyGains, OverfittingRecord, WalkForwardRecord
     from reports.page.document import Picture
 
 BASELINES = (BASE, "last_move_sign", "logistic_regression", "gradient_boosting")

@@ -21,7 +21,7 @@ from models.statistics import metrics
 from models.statistics.bootstrap import MINUTES_OF_DAY, DayBootstrap, Interval
 from models.statistics.selection_bias import overfitting, selection
 from models.walk_forward.forecasts import MODEL, Forecasts, one_after_another, read_forecasts
-from models.walk_forward.record import (
+from models.walk_forward.walk_record import (
     BASE,
     RECORD_VERSION,
     BestConfiguration,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from core.dataset_files import DatasetManifest
     from models.statistics.selection_bias import Statistic
-    from models.walk_forward.run import FinishedJob, WalkForwardPlan
+    from models.walk_forward.fold_runs import FinishedJob, WalkForwardPlan
 
 # 12,870 combinations would make a page of a megabyte; 400 points show the same cloud
 _SCATTER_POINTS = 400
