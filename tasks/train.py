@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger, task, unmapped
 from prefect.artifacts import create_markdown_artifact
@@ -52,6 +52,23 @@ def plan_trainings(
     specs = [spec_from_settings(settings, architecture, coins, epochs=epochs) for architecture, coins in wanted]
     # epochs are the networks': rounds of boosting stand in its preset
     return specs + [spec_from_settings(settings, "boosting", products)] * boosting
+
+
+def train_one_model(
+    settings: Settings,
+    dataset: DatasetRef,
+    architecture: str,
+    products: Sequence[str],
+    **chosen: Any,  # noqa: ANN401 - fields of TrainSpec
+) -> str:
+    """Train one model of which every choice is open, None being not chosen; return the candidate's id.
+
+    Raises:
+        ConfigError: a network of one coin for several, an unknown architecture, or a value that makes no sense.
+        TrainingError: it failed.
+    """
+    (name,) = require_all(train_models([spec_from_settings(settings, architecture, products, **chosen)], dataset))
+    return name
 
 
 def train_models(specs: Sequence[TrainSpec], dataset: DatasetRef) -> list[CandidateRef | TrainingError]:
