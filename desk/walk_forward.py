@@ -25,8 +25,8 @@ from models.judging.promotion import judging_order
 from models.registry import Registry
 from models.training.candidate import spec_as_json
 from models.training.spec import ALL_COINS, TrainSpec, spec_from_settings
-from models.walk_forward.record import WalkForwardRecord
-from models.walk_forward.run import (
+from models.walk_forward.fold_figures import walk_forward_record
+from models.walk_forward.fold_runs import (
     Changes,
     Configuration,
     FinishedJob,
@@ -35,7 +35,7 @@ from models.walk_forward.run import (
     parse_configurations,
     run,
 )
-from models.walk_forward.summary import walk_forward_record
+from models.walk_forward.walk_record import WalkForwardRecord
 from reports.page.console import print_blocks, screen
 from reports.page.document import Text
 from store.feature_sets import recorded_set

@@ -27,7 +27,7 @@ REPAIRS = {
     "row in two parts": "give each minute of a coin one row; build the data set again: make features",
     "window across a hole": "end windows only where models/datasets/windows.py:usable_ends says a whole one ends",
     "window mixes coins": "end windows only where models/datasets/windows.py:usable_ends says a whole one ends",
-    "window reads past its end": "cut windows with models/datasets/windows.py:gather",
+    "window reads past its end": "cut windows with models/datasets/windows.py:windows",
     "scaler on all rows": "fit the scaler on the train part alone, as models/datasets/scaler.py does",
     "target scale on all rows": "scale returns by the train part alone",
     "weights fitted on later parts": "train on the train part alone",

@@ -19,7 +19,7 @@ from core.files import plain_json
 from core.integrity import sha256_of
 from models.datasets.dataset import load_dataset
 from models.datasets.scaler import Scaler
-from models.judging.judge import calibrate, calibration_choice, network_of, parity_proof
+from models.judging.judge import calibrate, network_of, parity_proof
 from models.serving.export import export_graph, served
 from models.serving.passport import Passport
 from models.serving.scorer import Scorer
@@ -44,7 +44,7 @@ def _derive(job: dict[str, Any]) -> None:
     model = served(network, scaler, list(fitted.values()))
     graph = export_graph(model, Path(job["empty"]), minutes, len(data.columns))
     derived = {
-        "calibrations": {product: asdict(calibration_choice(own)) for product, own in fitted.items()},
+        "calibrations": {product: asdict(own.choice()) for product, own in fitted.items()},
         "parity": asdict(parity_proof(model, Scorer(folder, passport), data, minutes)),
         "graph_sha256": sha256_of(graph),
     }

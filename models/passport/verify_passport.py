@@ -248,7 +248,9 @@ def _refitted(data: Dataset, scorer: Scorer, findings: _Findings) -> None:
         y_N, minute_N = data.direction_N[ends], data.minute_N[ends]
         fitted = fit_calibration(logit_N, y_N, minute_N, horizon_minutes=data.horizon_minutes)
         claimed = findings.content["verdicts"][product]["calibration"]
-        findings.compare(f"verdicts.{product}.calibration", claimed, fitted.as_json(), _REFIT_TOLERANCE)
+        findings.compare(
+            f"verdicts.{product}.calibration", claimed, plain_json(asdict(fitted.choice())), _REFIT_TOLERANCE
+        )
 
 
 def _derived(weights: Path, dataset: DatasetRef, findings: _Findings, memory_gb: float) -> None:

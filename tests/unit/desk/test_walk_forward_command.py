@@ -15,9 +15,9 @@ from core.errors import ConfigError, DatasetError, UnknownProductError
 from desk import walk_forward as command
 from models.registry import Registry
 from models.training.spec import PRESETS
+from models.walk_forward.fold_runs import FinishedJob, FoldTraining, WalkForwardStep, jobs
 from models.walk_forward.forecasts import Forecasts, write_forecasts
-from models.walk_forward.record import WalkForwardRecord
-from models.walk_forward.run import FinishedJob, FoldTraining, WalkForwardStep, jobs
+from models.walk_forward.walk_record import WalkForwardRecord
 from reports.walk_forward import page as pages
 from tests.small_dataset import write_dataset
 
