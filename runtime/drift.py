@@ -1,8 +1,8 @@
-"""How far today's model inputs have moved from those of training: population stability index, per feature and UTC day.
+"""Watch how far today's model inputs have moved from those of training: a stability index per feature and UTC day.
 
 The backtest, which reads the data set anyway, writes each product's training shares beside its baseline; the runtime counts
-into the same bins and says one figure per feature when a day is over. Above 0.2 is a shift. Price levels drift by nature: that
-is a property of the feature set, and the reason for a scale-free one.
+into the same bins and gives one index per feature when a day is over. Price levels drift by nature: that is a property of the
+feature set, and the reason for a scale-free one.
 
 Shapes: N rows, F features, K bins.
 """
@@ -10,18 +10,17 @@ Shapes: N rows, F features, K bins.
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from core.candles import minute_start
+from core.files import write_json
 from store.signal_rows import DriftRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import date
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -29,59 +28,55 @@ if TYPE_CHECKING:
     from store.feature_sets import FeatureBlock
 
 SHARES_FILE = "training_shares.json"
+VERSION = 1
 BINS = 10
-MINUTES_NEEDED = 360
-"""A day of which less was seen says nothing."""
+MIN_MINUTES = 360
+"""Below this many minutes of a day no index is given: a part of a day differs from whole ones by its hours alone."""
 _DAY = 1440
-_LEAST_SHARE = 1e-4
+_MIN_SHARE = 1e-4
 """An empty bin counts as this much, so that the index stays finite."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class FeatureShares:
     """One feature's bins and how much of the training rows fell into each."""
 
     edges: tuple[float, ...]
     shares: tuple[float, ...]
 
 
-def training_shares(x_NF: NDArray[np.float32], columns: Sequence[str]) -> dict[str, Shares]:  # noqa: N803  # shape suffix
+def training_shares(x_NF: NDArray[np.float32], columns: Sequence[str]) -> dict[str, FeatureShares]:  # noqa: N803  # shape suffix
     """Return bins at the deciles of each feature; equal deciles (flags, say) make fewer bins."""
-    found: dict[str, Shares] = {}
+    shares: dict[str, FeatureShares] = {}
     for position, name in enumerate(columns):
         values = x_NF[:, position]
         edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
         counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
-        found[name] = Shares(tuple(edges.tolist()), tuple((counts / max(1, len(values))).tolist()))
-    return found
+        shares[name] = FeatureShares(tuple(edges.tolist()), tuple((counts / max(1, len(values))).tolist()))
+    return shares
 
 
 def stability_index(expected: Sequence[float], counts: Sequence[int]) -> float:
     """Return sum of (actual - expected) * ln(actual / expected) over the bins."""
-    wanted = np.maximum(np.asarray(expected), _LEAST_SHARE)
-    actual = np.maximum(np.asarray(counts) / max(1, int(np.sum(counts))), _LEAST_SHARE)
+    wanted = np.maximum(np.asarray(expected), _MIN_SHARE)
+    actual = np.maximum(np.asarray(counts) / max(1, int(np.sum(counts))), _MIN_SHARE)
     return float(np.sum((actual - wanted) * np.log(actual / wanted)))
 
 
-def write_shares(path: Path, shares: Mapping[str, Mapping[str, Shares]]) -> None:
-    """Write product -> feature -> bins, atomically."""
-    content = {
-        product: {name: {"edges": own.edges, "shares": own.shares} for name, own in features.items()}
-        for product, features in shares.items()
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    fresh.write_text(json.dumps(content), encoding="utf-8")
-    fresh.replace(path)
+def write_shares(path: Path, shares: Mapping[str, Mapping[str, FeatureShares]]) -> None:
+    """Write product -> feature -> bins, whole."""
+    products = {name: {feature: asdict(own) for feature, own in features.items()} for name, features in shares.items()}
+    write_json(path, {"version": VERSION, "products": products})
 
 
-def read_shares(path: Path) -> dict[str, dict[str, Shares]]:
-    """Return what `write_shares` wrote; nothing when there is no such file or it is not whole."""
+def read_shares(path: Path) -> dict[str, dict[str, FeatureShares]]:
+    """Return what `write_shares` wrote, or an older version; nothing when there is no such file or it is not whole."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        products = content["products"] if "version" in content else content
         return {
-            product: {name: Shares(tuple(own["edges"]), tuple(own["shares"])) for name, own in features.items()}
-            for product, features in content.items()
+            product: {name: FeatureShares(tuple(own["edges"]), tuple(own["shares"])) for name, own in features.items()}
+            for product, features in products.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
@@ -91,7 +86,7 @@ def read_shares(path: Path) -> dict[str, dict[str, Shares]]:
 class DriftWatch:
     """Counts live rows into the training bins, day by day."""
 
-    training: Mapping[str, Mapping[str, Shares]]
+    training: Mapping[str, Mapping[str, FeatureShares]]
     columns: Sequence[str]
     _counts: dict[tuple[int, str], list[NDArray[np.int64]]] = field(default_factory=dict)
     _minutes: dict[tuple[int, str], int] = field(default_factory=dict)
@@ -121,14 +116,15 @@ class DriftWatch:
             if (day + 1) * _DAY > last + 1:
                 continue
             counts, minutes = self._counts.pop(key), self._minutes.pop(key)
-            if minutes >= MINUTES_NEEDED:
+            if minutes >= MIN_MINUTES:
                 known = self.training[product]
                 rows += [
-                    DriftRow(_date(day), product, name, stability_index(known[name].shares, own.tolist()))
+                    DriftRow(
+                        minute_start(day * _DAY).date(),
+                        product,
+                        name,
+                        stability_index(known[name].shares, own.tolist()),
+                    )
                     for name, own in zip(self.columns, counts, strict=True)
                 ]
         return rows
-
-
-def _date(day: int) -> date:
-    return datetime.fromtimestamp(day * 86_400, UTC).date()

@@ -1,4 +1,4 @@
-"""Which models serve which coin: the promoted ones, or candidates when only shadowing."""
+"""Open the models that serve each product: the promoted ones, or candidates when only shadowing."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
     from core.settings import Settings
 
-
 KINDS = ("lstm", "transformer", "boosting")
+_NOT_TRADEABLE = {
+    "calibrated": "information, not tradeable after costs",
+    "": "its passport names no gate profile; judge it again: make evaluate",
+}
+"""Gate profile a model passed -> why its signals are no trade; the other profiles ask for an edge."""
 
 
-class Scores(Protocol):
+class WindowScorer(Protocol):
     """What the loop needs of a model: `models.serving.scorer.Scorer`, or a double in a test."""
 
     def score(self, x_BTF: NDArray[np.float32], product: str) -> NDArray[np.float64]:  # noqa: N803  # shape suffix
@@ -33,29 +37,42 @@ class Scores(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class TierCut:
+    """From which confidence on a model's calls lie in a tier, by its own quantiles."""
+
+    confidence: float
+    accuracy: float | None = None
+    """Share of the calls from there on that were right in calibration, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """One model ready to score."""
+    """One model ready to score one product, with what its passport says of that product."""
 
     kind: str
     model_id: str
     window_minutes: int
-    scorer: Scores
+    scorer: WindowScorer
     is_shadow: bool = False
-    passport: Mapping[str, Any] = field(default_factory=dict)
+    profile: str = "seed"
+    """Gate profile it was judged by, empty when its passport names none: decides whether a signal may be called a trade."""
+    cuts: Mapping[str, TierCut] = field(default_factory=dict)
+    """``high`` and ``medium`` -> cut, as far as the passport has them."""
+
+    @property
+    def line(self) -> str:
+        """The model in words, with how right its most confident calls were in calibration."""
+        seen = self.cuts.get("high", TierCut(1.0)).accuracy
+        surest = "" if seen is None else f" (surest 1 % were right {seen:.0%} of the time)"
+        return f"{self.kind} {self.model_id}{surest}"
 
 
 @dataclass(frozen=True, slots=True)
 class ProductModels:
-    """The models loaded for one coin, by kind; none at all is a legal state and gives `no_model`."""
+    """The models loaded for one product, by kind; none at all is a legal state and gives `no_model`."""
 
     product: str
     models: Mapping[str, LoadedModel] = field(default_factory=dict)
-    why_not_live: str = ""
-
-    @property
-    def is_shadow(self) -> bool:
-        """Whether any of them never passed the gates."""
-        return any(model.is_shadow for model in self.models.values())
 
     @property
     def model_ids(self) -> dict[str, str]:
@@ -66,6 +83,23 @@ class ProductModels:
     def window_minutes(self) -> int:
         """The longest input window, 0 without a model."""
         return max((model.window_minutes for model in self.models.values()), default=0)
+
+    @property
+    def line(self) -> str:
+        """The models in words."""
+        return ", ".join(model.line for _, model in sorted(self.models.items()))
+
+    def why_not_live(self, mode: str) -> str:
+        """Return why signals of these models are no trade, empty if nothing stands against it.
+
+        The profile a model PASSED decides, as its passport has it: the setting GATE_PROFILE may have changed since.
+        """
+        if any(model.is_shadow for model in self.models.values()):
+            return "a model behind it did not pass the gates"
+        if mode == "shadow":
+            return "the runtime only shadows"
+        reasons = [_NOT_TRADEABLE[model.profile] for model in self.models.values() if model.profile in _NOT_TRADEABLE]
+        return reasons[0] if reasons else ""
 
 
 def load_models(settings: Settings, products: Sequence[str], mode: str | None = None) -> dict[str, ProductModels]:
@@ -86,9 +120,12 @@ def load_models(settings: Settings, products: Sequence[str], mode: str | None = 
     loaded: dict[str, ProductModels] = {}
     for product in products:
         slots = {kind: folders[f"{kind}:{product}"] for kind in KINDS if f"{kind}:{product}" in folders}
-        models = {kind: _open(settings, kind, *slot, opened) for kind, slot in slots.items()}
-        for model in models.values():
-            _require_market(settings, model, products)
+        models: dict[str, LoadedModel] = {}
+        for kind, (folder, is_shadow) in slots.items():
+            # one graph serves several products: it is opened once, its memory held once
+            if folder not in opened:
+                opened[folder] = _open(settings, folder, products)
+            models[kind] = _loaded(kind, product, opened[folder], is_shadow=is_shadow)
         loaded[product] = ProductModels(product, models)
     return loaded
 
@@ -101,39 +138,40 @@ def _require_judged(registry: Registry, products: Sequence[str]) -> None:
             require_whole(promoted.path, promoted.model_id, recorded_passports(events, promoted.model_id))
 
 
-def _open(settings: Settings, kind: str, folder: Path, is_shadow: bool, opened: dict[Path, Scorer]) -> LoadedModel:
-    if folder not in opened:
-        chosen = feature_set(settings.feature_set)
-        scorer = Scorer(folder)
-        _require_set(settings, scorer)
-        scorer.require(columns=chosen.columns, feature_hash=chosen.sha256)
-        opened[folder] = scorer
-    scorer = opened[folder]
-    manifest = scorer.manifest
-    return LoadedModel(kind, manifest.model_id, manifest.window_minutes, scorer, is_shadow, scorer.passport)
-
-
-def _require_set(settings: Settings, scorer: Scorer) -> None:
-    """Name the setting at once: the hashes of two different sets would only say that something differs."""
-    manifest = scorer.manifest
+def _open(settings: Settings, folder: Path, products: Sequence[str]) -> Scorer:
+    """Open a graph; refuse one of another feature set or market by name, before comparing hashes that only differ."""
+    chosen, scorer = feature_set(settings.feature_set), Scorer(folder)
+    manifest, trained = scorer.manifest, scorer.passport.get("market")
     if manifest.feature_set != settings.feature_set:
         msg = (
             f"{manifest.model_id} was trained on feature set {manifest.feature_set}, FEATURE_SET is {settings.feature_set}; "
             f"set FEATURE_SET={manifest.feature_set}, or train on {settings.feature_set}: make features, make train"
         )
         raise ModelMismatchError(msg)
-
-
-def _require_market(settings: Settings, model: LoadedModel, products: Sequence[str]) -> None:
-    """Refuse a model whose inputs read other coins than those it was trained among."""
-    trained = model.passport.get("market")
-    if feature_set(settings.feature_set).crosses_products and sorted(trained or ()) != sorted(products):
+    scorer.require(columns=chosen.columns, feature_hash=chosen.sha256)
+    if chosen.crosses_products and sorted(trained or ()) != sorted(products):
         msg = (
-            f"{model.model_id} was trained on feature set {settings.feature_set} in a market of "
-            f"{', '.join(trained or ['nobody knows which coins'])}, the runtime watches {', '.join(products)}; "
+            f"{manifest.model_id} was trained on feature set {settings.feature_set} in a market of "
+            f"{', '.join(trained or ['nobody knows which products'])}, the runtime watches {', '.join(products)}; "
             "set PRODUCTS to the former, or train among the latter: make features, make train"
         )
         raise ModelMismatchError(msg)
+    return scorer
+
+
+def _loaded(kind: str, product: str, scorer: Scorer, *, is_shadow: bool) -> LoadedModel:
+    passport: Mapping[str, Any] = scorer.passport
+    profile = passport.get("judged", {}).get("profile", {}).get("name", "")
+    cuts = passport.get("verdicts", {}).get(product, {}).get("coverage_cuts", {})
+    return LoadedModel(
+        kind,
+        scorer.manifest.model_id,
+        scorer.manifest.window_minutes,
+        scorer,
+        is_shadow,
+        str(profile),
+        {tier: TierCut(float(cut["confidence"]), cut.get("accuracy")) for tier, cut in cuts.items()},
+    )
 
 
 def _newest_candidates(settings: Settings, registry: Registry) -> dict[str, Path]:

@@ -17,7 +17,7 @@ from core.settings import Settings, load_settings
 from market.ingest.backfill import BackfillResult, backfill, open_store
 from market.ingest.repair import RepairResult, repair
 from market.providers import open_provider
-from tasks.progress import Progress
+from tasks.progress_artifact import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,11 +22,11 @@ from models.training.candidate import finished
 from models.training.spec import CandidateRef
 from reports.models.report import write_model_report
 from runtime.backtest import backtest
-from runtime.cost_table import costs_lookup
 from runtime.loaded_models import load_models
+from runtime.risk.execution_costs import costs_lookup
 from store.registry_mirror import mirror_registry
 from tasks.features import products_in
-from tasks.progress import artifact_key
+from tasks.progress_artifact import artifact_key
 from tasks.runner import child_slots
 
 

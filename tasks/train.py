@@ -25,7 +25,7 @@ from models.training.remote_candidate import fetch_candidate, publish_candidate
 from models.training.run_training import train_in_process
 from models.training.spec import CandidateRef, TrainSpec
 from reports.models.training_curves import curve_markdown, overview_markdown, read_curve
-from tasks.progress import Progress, artifact_key
+from tasks.progress_artifact import Progress, artifact_key
 from tasks.runner import child_slots, training_runner
 from tasks.sharing import Shared, share
 

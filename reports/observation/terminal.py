@@ -1,4 +1,4 @@
-"""The verdict as a table in the terminal, the last thing `make demo` prints."""
+"""Show the verdict as tables in the terminal, the last thing `make demo` prints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from reports.observation.summary import Summary
+    from reports.observation.verdict_page import VerdictSummary
 
 _STYLES = {
     "pass": "green",
@@ -23,7 +23,7 @@ _STYLES = {
 }
 
 
-def verdict_table(summary: Summary) -> RenderableType:
+def verdict_table(summary: VerdictSummary) -> RenderableType:
     """Return the verdict, every exit criterion, every product, and where the report lies."""
     verdict = summary.verdict
     parts: list[RenderableType] = [_headline(summary), _criteria(summary), _products(summary)]
@@ -33,7 +33,7 @@ def verdict_table(summary: Summary) -> RenderableType:
     return Group(*parts)
 
 
-def _headline(summary: Summary) -> Text:
+def _headline(summary: VerdictSummary) -> Text:
     verdict = summary.verdict
     return Text.assemble(
         (f"\n{verdict.word}", _STYLES[verdict.word]),
@@ -41,7 +41,7 @@ def _headline(summary: Summary) -> Text:
     )
 
 
-def _criteria(summary: Summary) -> Table:
+def _criteria(summary: VerdictSummary) -> Table:
     table = Table(title="Exit criteria", title_justify="left", title_style="bold")
     for name in ("criterion", "state", "figure", "bound"):
         table.add_column(name, overflow="fold")
@@ -50,7 +50,7 @@ def _criteria(summary: Summary) -> Table:
     return table
 
 
-def _products(summary: Summary) -> Table:
+def _products(summary: VerdictSummary) -> Table:
     table = Table(title="Products", title_justify="left", title_style="bold")
     for name in ("product", "state", "why"):
         table.add_column(name, overflow="fold")

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.alerts.messages import key_of
+from runtime.alerts.announcer import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

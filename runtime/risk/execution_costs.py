@@ -1,4 +1,4 @@
-"""The execution model: what a position pays to get in and out.
+"""Model execution: what a position pays to get in and out, from the market store where it has figures, else the settings.
 
 Half the spread, slippage and the fee are paid on each side. Money and prices are Decimals throughout this
 package, so a limit is compared exactly; floats enter only through `exact`, by their shortest decimal text.
@@ -10,8 +10,15 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING
 
+from core.candles import SESSIONS
+from store.feature_store import FeatureStore
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
     from core.settings import Settings
+    from runtime.decision import CostsFor
 
 BPS = Decimal(10_000)
 CENT = Decimal("0.01")
@@ -68,3 +75,17 @@ class Costs:
 def costs_from(settings: Settings) -> Costs:
     """Return the costs the settings name."""
     return Costs.of(settings.spread_bps, settings.slippage_bps, settings.fee_bps)
+
+
+def costs_lookup(settings: Settings, products: Sequence[str], at: datetime) -> CostsFor:
+    """Return a function from (product, session, moment) to costs; read once, so that a backfill never delays a decision."""
+    flat = costs_from(settings)
+    known: dict[tuple[str, str], Costs] = {}
+    if settings.paths.market_db.exists():
+        store = FeatureStore(settings.paths.market_db)
+        for product in products:
+            for session in SESSIONS:
+                row = store.execution_costs(product, session, at)
+                if row is not None:
+                    known[product, session] = Costs.of(row["spread_bps"], row["slippage_bps"], settings.fee_bps)
+    return lambda product, session, _at: known.get((product, session), flat)

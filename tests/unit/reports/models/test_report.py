@@ -8,7 +8,6 @@ from core.errors import ModelError
 from reports.models.facts import rows_sentence
 from reports.models.model_card import Metric, ProductCard, read_card, read_cards
 from reports.models.report import model_document, write_model_report
-from reports.observation.standings import promoted_slots, standings
 
 
 def test_read_cards_reads_every_judged_model(observed):
@@ -30,17 +29,6 @@ def test_read_card_of_half_a_file_is_none(tmp_path):
     path = tmp_path / "passport.json"
     path.write_text('{"products": [')
     assert read_card(path) is None
-
-
-def test_standings_without_passports_take_the_gates_from_the_registry():
-    events = [{"kind": "refusal", "slot": "lstm:BTC-USD", "model_id": "m1", "why": "seed: refused by accuracy, audit"}]
-    (standing,) = standings(("BTC-USD",), (), {}, events)
-    assert standing.reason == "m1 failed accuracy, audit"
-
-
-def test_promoted_slots_without_a_registry_file_are_replayed_from_its_history(tmp_path, observed):
-    events = [{"kind": "promotion", "slot": "lstm:A-USD", "model_id": "m1"}]
-    assert promoted_slots(observed, events) == {"lstm:A-USD": "m1"}
 
 
 def test_write_model_report_writes_one_page(observed):

@@ -21,8 +21,7 @@ from models.gates.judgement import Judgement, ProductVerdict
 from models.registry import Registry
 from runtime.loaded_models import load_models
 from runtime.loop import run_loop
-from runtime.options import LoopOptions
-from store.database import connect
+from runtime.session import LoopOptions
 from store.feature_sets import feature_set
 
 if TYPE_CHECKING:
@@ -143,14 +142,12 @@ def test_wrong_model_promoted_while_running_leaves_the_last_good_one_and_alerts(
         settings,
         provider=desk_play.FakeProvider(),
         clock=Promoting(desk_play.START),
-        scorers=load_models(settings, [PRODUCT]),
+        models=load_models(settings, [PRODUCT]),
         notifier=notifier,
         options=LoopOptions(iterations=4, reload=lambda: load_models(settings, [PRODUCT]), drain_seconds=0.0),
     )
-    connection = connect(settings.paths.signals_copy, read_only=True)
-    decided = connection.execute("select p_lstm from decisions order by open_time").fetchall()
-    events = connection.execute("select kind, severity, detail from risk_events").fetchall()
-    connection.close()
+    decided = desk_play.rows(settings, "select p_lstm from decisions order by open_time")
+    events = desk_play.rows(settings, "select kind, severity, detail from risk_events")
     assert decided == [(0.5,)] * 4, "the model that was good goes on deciding"
     assert [(kind, severity) for kind, severity, _ in events] == [("model_refused", 2)]
     assert told in events[0][2]
