@@ -115,11 +115,7 @@ def _figures(record: Record) -> Figures:
     return Figures(
         (
             ("minutes decided", percent(uptime, 2), record.missed_note),
-            (
-                "restarts",
-                str(record.restarts),
-                f"clock restarted by {reset.cause}" if reset else "no crash, no alarm",
-            ),
+            ("restarts", str(record.restarts), f"clock restarted by {reset.cause}" if reset else "no crash, no alarm"),
             ("signals", str(len(record.signals)), f"{len(closed)} closed"),
             ("win rate", percent(share.value if share else None), interval_text(share)),
             ("net per signal", mean_net_text(closed), "after spread, slippage and fee"),

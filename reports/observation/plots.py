@@ -311,12 +311,7 @@ def _net_lines(axes: Axes, closed: Sequence[ObservedSignal], products: Sequence[
             )
     times = column(closed, "closed_at")
     axes.step(
-        times,
-        np.cumsum(column(closed, "net_bps")),
-        where="post",
-        color=COLORS["ink"],
-        linewidth=1.8,
-        label="all, net",
+        times, np.cumsum(column(closed, "net_bps")), where="post", color=COLORS["ink"], linewidth=1.8, label="all, net"
     )
     axes.step(
         times,

@@ -421,12 +421,7 @@ def read_record(settings: Settings, day: int | None = None) -> Record:
             prices=of_span(PricePoint, "prices", bucket_minutes=bucket),
             # the account is marked at the close of a minute, a minute after its name
             equity=_rows(
-                reader,
-                EquityPoint,
-                "equity",
-                since=since + MINUTE,
-                until=until + MINUTE,
-                bucket_minutes=bucket,
+                reader, EquityPoint, "equity", since=since + MINUTE, until=until + MINUTE, bucket_minutes=bucket
             ),
             alerts=by_the_clock(OwedAlert, "alerts"),
             risk_events=by_the_clock(ObservedEvent, "risk_events"),

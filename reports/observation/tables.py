@@ -54,11 +54,7 @@ def reasons_table(record: Record) -> Table:
     for row in record.reasons:
         totals[row.reason] += row.decisions
     rows: tuple[tuple[Cell | str, ...], ...] = tuple(
-        (
-            Cell(reason, "code"),
-            reason_in_words(reason),
-            *(count(counts[product, reason]) for product in products),
-        )
+        (Cell(reason, "code"), reason_in_words(reason), *(count(counts[product, reason]) for product in products))
         for reason in sorted(totals, key=lambda reason: (-totals[reason], reason))
     )
     return Table(("reason", "meaning", *products), rows, "no minute was decided")

@@ -214,10 +214,7 @@ def write_summary(settings: Settings, proofs: Sequence[LimitProof]) -> VerdictSu
     promoted = promoted_slots(settings, record.registry)
     cards = read_cards(settings, promoted)
     evidence = gather(
-        record,
-        standings(record.extent.products, cards, promoted, record.registry),
-        read_baseline(settings),
-        proofs,
+        record, standings(record.extent.products, cards, promoted, record.registry), read_baseline(settings), proofs
     )
     summary = _summary(settings, judge_observation(evidence), record, evidence)
     document = _document(summary, record, cards, evidence, settings)
@@ -309,11 +306,7 @@ def _verdict_blocks(verdict: ObservationVerdict, record: Record, evidence: ExitE
     wins = evidence.wins
     figures = Figures(
         (
-            (
-                "clean hours",
-                f"{evidence.clean_minutes / 60:.1f}",
-                f"{record.missed_note}, {record.restarts} restarts",
-            ),
+            ("clean hours", f"{evidence.clean_minutes / 60:.1f}", f"{record.missed_note}, {record.restarts} restarts"),
             ("signals", str(len(counted_signals(record))), f"{len(closed)} closed"),
             ("win rate", percent(wins.value if wins else None), interval_text(wins)),
             ("net per signal", mean_net_text(closed), "after spread, slippage and fee"),
