@@ -17,6 +17,7 @@ import numpy as np
 
 from core.candles import minute_start
 from core.files import write_json
+from models.statistics.stability import bin_counts, decile_edges, stability_index
 from store.signal_rows import DriftRow
 
 if TYPE_CHECKING:
@@ -29,12 +30,9 @@ if TYPE_CHECKING:
 
 SHARES_FILE = "training_shares.json"
 VERSION = 1
-BINS = 10
 MIN_MINUTES = 360
 """Below this many minutes of a day no index is given: a part of a day differs from whole ones by its hours alone."""
 _DAY = 1440
-_MIN_SHARE = 1e-4
-"""An empty bin counts as this much, so that the index stays finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +48,10 @@ def training_shares(x_NF: NDArray[np.float32], columns: Sequence[str]) -> dict[s
     shares: dict[str, FeatureShares] = {}
     for position, name in enumerate(columns):
         values = x_NF[:, position]
-        edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
-        counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
-        shares[name] = FeatureShares(tuple(edges.tolist()), tuple((counts / max(1, len(values))).tolist()))
+        edges = decile_edges(values)
+        counted = bin_counts(values, edges) / max(1, len(values))
+        shares[name] = FeatureShares(tuple(edges.tolist()), tuple(counted.tolist()))
     return shares
-
-
-def stability_index(expected: Sequence[float], counts: Sequence[int]) -> float:
-    """Return sum of (actual - expected) * ln(actual / expected) over the bins."""
-    wanted = np.maximum(np.asarray(expected), _MIN_SHARE)
-    actual = np.maximum(np.asarray(counts) / max(1, int(np.sum(counts))), _MIN_SHARE)
-    return float(np.sum((actual - wanted) * np.log(actual / wanted)))
 
 
 def write_shares(path: Path, shares: Mapping[str, Mapping[str, FeatureShares]]) -> None:
@@ -104,8 +95,7 @@ class DriftWatch:
                 key, [np.zeros(len(known[name].shares), np.int64) for name in self.columns]
             )
             for position, name in enumerate(self.columns):
-                bins = np.searchsorted(known[name].edges, x_NF[:, position], side="right")
-                counts[position] += np.bincount(bins, minlength=len(counts[position]))
+                counts[position] += bin_counts(x_NF[:, position], known[name].edges)
             self._minutes[key] = self._minutes.get(key, 0) + len(x_NF)
 
     def finished(self, last: int) -> list[DriftRow]:

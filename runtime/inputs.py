@@ -5,15 +5,17 @@ Shapes: N feature rows, B windows, T minutes per window, F features.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from core.candles import MINUTE, Span, epoch_minute
+from market.ingest.live_feed import LiveFeed
+from models.datasets.windows import usable_ends, windows
 from store.feature_sets import feature_set
 
 if TYPE_CHECKING:
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from core.candles import Candle
     from core.settings import Settings
-    from runtime.candle_feed import Answers, Feed
+    from market.providers.base import Provider
     from runtime.drift import DriftWatch
     from runtime.loaded_models import LoadedModel, ProductModels
     from store.feature_sets import FeatureBlock
@@ -40,6 +43,49 @@ SCORE_BATCH = 4
 Scores = dict[str, dict[int, dict[str, float | None]]]
 """Product -> epoch minute -> model kind -> probability, None for a minute whose window is not complete."""
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Answers:
+    """What came back: candles by product and minute, and why a product could not be asked."""
+
+    candles: dict[str, dict[datetime, Candle]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    sources: set[str] = field(default_factory=set)
+
+
+class Feed:
+    """The live feed and the event loop it lives in: one for the whole session, so that connections stay open."""
+
+    def __init__(self, provider: Provider) -> None:
+        """Ask ``provider``, which `close` closes."""
+        self._feed = LiveFeed(provider)
+        self._runner = asyncio.Runner()
+
+    def check(self) -> str:
+        """Return the provider's one line about itself.
+
+        Raises:
+            ProviderError: the clock is off, the key was refused, or it cannot be reached.
+        """
+        return self._runner.run(self._feed.provider.check())
+
+    def ask(self, spans: Mapping[str, Span]) -> Answers:
+        """Fetch the span of each product; a product that fails is named, never raised for."""
+        answers = Answers()
+        for product, answer in self._runner.run(self._feed.fetch(spans)).items():
+            for page in answer.pages:
+                known = answers.candles.setdefault(product, {})
+                known.update((candle.open_time, candle) for candle in page.candles)
+                answers.sources.add(page.source)
+            if answer.failure:
+                answers.failures[product] = str(answer.error or answer.failure)
+        return answers
+
+    def close(self) -> None:
+        """Close the provider's connections and the event loop."""
+        self._runner.run(self._feed.provider.aclose())
+        self._runner.close()
 
 
 @dataclass(slots=True)
@@ -142,14 +188,10 @@ def input_windows(
     Returns:
         ``end_B`` the minute each window ends with, and ``x_BTF`` float32, C-contiguous.
     """
-    minute_n, x_nf = block.minute_N, block.x_NF
-    if len(minute_n) < length:
-        return np.empty(0, np.int64), np.empty((0, length, x_nf.shape[1]), np.float32)
-    end_m, start_m = minute_n[length - 1 :], minute_n[: len(minute_n) - length + 1]
-    wanted = (end_m >= first_minute) & (end_m <= last_minute) & (end_m - start_m == length - 1)
-    rows = np.flatnonzero(wanted)
-    windows = sliding_window_view(x_nf, length, axis=0)[rows].transpose(0, 2, 1)
-    return end_m[rows], np.ascontiguousarray(windows, dtype=np.float32)
+    minute_n = block.minute_N
+    ends = usable_ends(minute_n, length) & (minute_n >= first_minute) & (minute_n <= last_minute)
+    rows = np.flatnonzero(ends)
+    return minute_n[rows], windows(block.x_NF, rows, length)
 
 
 def _score(model: LoadedModel, product: str, block: FeatureBlock, first: int, last: int) -> dict[int, float]:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from core.candles import MINUTE, epoch_minute, floor_minute
 from core.errors import ModelError
 from core.locks import runtime_lease
-from runtime.candle_feed import Answers
 from runtime.decision import MinuteInput, ProductInput, decide
+from runtime.inputs import Answers
 from runtime.restored_state import product_rules
 from runtime.risk.guardrails import RiskEvent
 from runtime.session import LoopOptions, Session, open_session

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from core.candles import MINUTE, Span, floor_minute
 from core.errors import NoPromotedModelError, PreflightError
 from runtime.alerts.announcer import Announcer
-from runtime.candle_feed import Answers, Feed
 from runtime.drift import SHARES_FILE, DriftWatch, read_shares
-from runtime.inputs import Inputs, file_mark
+from runtime.inputs import Answers, Feed, Inputs, file_mark
 from runtime.restored_state import decision_rules, restored_state
 from runtime.risk.guardrails import RiskEvent
 from runtime.risk.kill_switch import KillSwitch

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from core.settings import Settings
     from models.registry.baseline import Baseline
     from reports.models.model_card import ModelCard
-    from reports.observation.record import ObservedSignal, Record, RegistryLine, TierHour
+    from reports.observation.record import Record
+    from reports.observation.record_rows import ObservedSignal, RegistryLine, TierHour
 
 _OUTCOME_CLUSTER_MINUTES = 15
 """Outcomes of one quarter of an hour count as one observation: their 15-minute horizons overlap."""
@@ -85,7 +86,7 @@ def count_alerts(record: Record) -> AlertCount:
     return AlertCount(
         owed=len(owed),
         delivered=len(owed) - len(waiting),
-        unannounced=len(record.unannounced),
+        unannounced=record.unannounced,
         oldest_pending_minutes=max(oldest, 0.0),
         is_running=record.is_open,
         last_detail=next((alert.last_detail for alert in waiting if alert.last_detail), ""),

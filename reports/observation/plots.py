@@ -21,17 +21,21 @@ if TYPE_CHECKING:
 
     from core.settings import Settings
     from models.statistics.proportions import Share
-    from reports.observation.record import EquityPoint, ObservedSignal, Record
+    from reports.observation.record import Record
+    from reports.observation.record_rows import EquityPoint, ObservedSignal
     from reports.page.document import Picture
 
 TIERS = ("high", "medium", "low")
 _TIER_COLORS = {"high": "blue", "medium": "sky", "low": "grey"}
-_MARKS = {
-    ("long", True): ("^", "blue"),
-    ("long", False): ("^", "red"),
-    ("short", True): ("v", "blue"),
-    ("short", False): ("v", "red"),
-}
+_MARKS: tuple[tuple[str, bool | None, str, str, str], ...] = (
+    ("long", True, "^", "blue", "long, right"),
+    ("short", True, "v", "blue", "short, right"),
+    ("long", False, "^", "red", "long, wrong"),
+    ("short", False, "v", "red", "short, wrong"),
+    ("long", None, "^", "", "still open"),
+    ("short", None, "v", "", "still open"),
+)
+"""Side, outcome, marker, colour (none for a hollow one) and what the legend calls it."""
 
 
 def column(rows: Iterable[object], name: str) -> list[Any]:
@@ -70,36 +74,20 @@ def _price_panel(axes: Axes, record: Record, product: str) -> None:
         say_empty(axes, "no candle was seen in this span")
         return
     axes.plot(column(prices, "open_time"), column(prices, "close"), color=COLORS["grey"], linewidth=1.0)
-    for (side, is_win), (marker, color) in _MARKS.items():
-        chosen = [row for row in signals if row.direction == side and row.is_win is is_win]
-        _marks(axes, chosen, marker, COLORS[color], COLORS[color])
-    for side, marker in (("long", "^"), ("short", "v")):
-        chosen = [row for row in signals if row.direction == side and row.is_win is None]
-        _marks(axes, chosen, marker, "none", COLORS["ink"])
-
-
-def _marks(axes: Axes, rows: Sequence[ObservedSignal], marker: str, face: str, edge: str) -> None:
-    if rows:
-        times, prices = column(rows, "open_time"), column(rows, "entry_price")
-        axes.scatter(
-            times, prices, s=26, marker=marker, facecolor=face, edgecolor=edge, linewidth=0.9, alpha=0.85, zorder=3
-        )
+    for side, is_win, marker, color, _ in _MARKS:
+        rows = [row for row in signals if (row.direction, row.is_win) == (side, is_win)]
+        face, edge = (COLORS[color], COLORS[color]) if color else ("none", COLORS["ink"])
+        look: dict[str, Any] = {"facecolor": face, "edgecolor": edge, "linewidth": 0.9, "alpha": 0.85, "zorder": 3}
+        axes.scatter(column(rows, "open_time"), column(rows, "entry_price"), s=26, marker=marker, **look)
 
 
 def _price_legend(figure: Figure) -> None:
-    handles = [
-        _handle("^", COLORS["blue"], "long, right"),
-        _handle("v", COLORS["blue"], "short, right"),
-        _handle("^", COLORS["red"], "long, wrong"),
-        _handle("v", COLORS["red"], "short, wrong"),
-        _handle("^", "none", "still open"),
-    ]
+    handles = []
+    for *_, marker, color, label in _MARKS[:5]:
+        face, edge = (COLORS[color], COLORS[color]) if color else ("none", COLORS["ink"])
+        look: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": edge}
+        handles.append(Line2D([], [], linestyle="none", marker=marker, label=label, **look))
     figure.legend(handles=handles, loc="outside upper right", ncols=5)
-
-
-def _handle(marker: str, face: str, label: str) -> Line2D:
-    edge = COLORS["ink"] if face == "none" else face
-    return Line2D([], [], linestyle="none", marker=marker, markerfacecolor=face, markeredgecolor=edge, label=label)
 
 
 def equity(record: Record, settings: Settings) -> Picture:
@@ -122,40 +110,15 @@ def equity(record: Record, settings: Settings) -> Picture:
 
 
 def _equity_lines(axes: Axes, rows: Sequence[EquityPoint], settings: Settings) -> None:
-    times = column(rows, "marked_at")
-    capital = settings.initial_capital_usd
-    start = np.array(column(rows, "day_start_balance_usd"))
+    times, capital = column(rows, "marked_at"), settings.initial_capital_usd
     axes.plot(times, column(rows, "equity_usd"), color=COLORS["blue"], label="equity", linewidth=1.6)
-    lines = (
-        (
-            start - capital * settings.daily_loss_stop_pct / 100,
-            "orange",
-            "--",
-            f"daily stop {settings.daily_loss_stop_pct:g} %",
-        ),
-        (
-            start - capital * settings.daily_loss_limit_pct / 100,
-            "orange",
-            "-",
-            f"daily limit {settings.daily_loss_limit_pct:g} %",
-        ),
-        (
-            np.full(len(rows), capital * (1 - settings.total_loss_stop_pct / 100)),
-            "purple",
-            "--",
-            f"total stop {settings.total_loss_stop_pct:g} %",
-        ),
-        (
-            np.full(len(rows), capital * (1 - settings.total_loss_limit_pct / 100)),
-            "purple",
-            "-",
-            f"total limit {settings.total_loss_limit_pct:g} %",
-        ),
-    )
-    for values, color, style, label in lines:
-        axes.plot(
-            times, values, color=COLORS[color], linestyle=style, linewidth=1.1, label=label, drawstyle="steps-post"
-        )
+    bases = {"daily": np.array(column(rows, "day_start_balance_usd")), "total": np.full(len(rows), capital)}
+    for (name, base), color in zip(bases.items(), ("orange", "purple"), strict=True):
+        for kind, style in (("stop", "--"), ("limit", "-")):
+            pct = getattr(settings, f"{name}_loss_{kind}_pct")
+            look: dict[str, Any] = {"color": COLORS[color], "linestyle": style, "linewidth": 1.1}
+            line = base - capital * pct / 100
+            axes.plot(times, line, label=f"{name} {kind} {pct:g} %", drawstyle="steps-post", **look)
     axes.set_title("Paper account")
     axes.set_ylabel("USD")
     axes.yaxis.set_major_formatter("{x:,.0f}")
@@ -190,24 +153,18 @@ def tier_mix(shares: Mapping[str, Share], expected: Mapping[str, float] | None) 
 
 
 def _tier_bars(axes: Axes, shares: Mapping[str, Share], expected: Mapping[str, float]) -> None:
-    for place, tier in enumerate(TIERS):
-        share = shares[tier]
-        axes.barh(place - 0.17, 100 * share.value, 0.32, color=COLORS[_TIER_COLORS[tier]])
-        reach = [[100 * (share.value - share.low)], [100 * (share.high - share.value)]]
-        axes.errorbar(100 * share.value, place - 0.17, xerr=reach, color=COLORS["ink"], capsize=3, linewidth=1.1)
-        axes.text(100 * share.high + 0.8, place - 0.17, f"{100 * share.value:.1f} %", va="center", fontsize=9)
+    for row, tier in enumerate(TIERS):
+        share, at, below = shares[tier], row - 0.17, row + 0.19
+        value, low, high = 100 * share.value, 100 * share.low, 100 * share.high
+        axes.barh(at, value, 0.32, color=COLORS[_TIER_COLORS[tier]])
+        reach = [[value - low], [high - value]]
+        axes.errorbar(value, at, xerr=reach, color=COLORS["ink"], capsize=3, linewidth=1.1)
+        axes.text(high + 0.8, at, f"{value:.1f} %", va="center", fontsize=9)
         if tier in expected:
-            axes.barh(
-                place + 0.19, 100 * expected[tier], 0.24, facecolor="none", edgecolor=COLORS["soft"], linewidth=1.1
-            )
-            axes.text(
-                100 * expected[tier] + 0.8,
-                place + 0.19,
-                f"baseline {100 * expected[tier]:.1f} %",
-                va="center",
-                fontsize=8.5,
-                color=COLORS["soft"],
-            )
+            promised = 100 * expected[tier]
+            axes.barh(below, promised, 0.24, facecolor="none", edgecolor=COLORS["soft"], linewidth=1.1)
+            note = f"baseline {promised:.1f} %"
+            axes.text(promised + 0.8, below, note, va="center", fontsize=8.5, color=COLORS["soft"])
     axes.set_yticks(range(len(TIERS)), TIERS)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
@@ -298,30 +255,16 @@ def cumulative_net(record: Record) -> Picture:
 
 def _net_lines(axes: Axes, closed: Sequence[ObservedSignal], products: Sequence[str]) -> None:
     axes.axhline(0, color=COLORS["soft"], linewidth=0.9)
+
+    def line(rows: Sequence[ObservedSignal], field: str, label: str, **look: Any) -> None:  # noqa: ANN401  # matplotlib's own
+        total = np.cumsum(column(rows, field))
+        axes.step(column(rows, "closed_at"), total, where="post", label=label, **look)
+
     for product in products:
-        rows = [row for row in closed if row.product == product]
-        if rows:
-            total = np.cumsum(column(rows, "net_bps"))
-            axes.step(
-                column(rows, "closed_at"),
-                total,
-                where="post",
-                color=product_color(products, product),
-                label=f"{product} net",
-            )
-    times = column(closed, "closed_at")
-    axes.step(
-        times, np.cumsum(column(closed, "net_bps")), where="post", color=COLORS["ink"], linewidth=1.8, label="all, net"
-    )
-    axes.step(
-        times,
-        np.cumsum(column(closed, "gross_bps")),
-        where="post",
-        color=COLORS["ink"],
-        linestyle="--",
-        linewidth=1.1,
-        label="all, before costs",
-    )
+        if rows := [row for row in closed if row.product == product]:
+            line(rows, "net_bps", f"{product} net", color=product_color(products, product))
+    line(closed, "net_bps", "all, net", color=COLORS["ink"], linewidth=1.8)
+    line(closed, "gross_bps", "all, before costs", color=COLORS["ink"], linestyle="--", linewidth=1.1)
     axes.set_ylabel("cumulative bps")
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))

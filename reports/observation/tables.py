@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.files import write_bytes, write_text
+from models.statistics.stability import SHIFTED
 from reports.models.tables import interval
 from reports.observation.gather_evidence import win_rate
 from reports.observation.plots import TIERS
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 
     from reports.models.model_card import ModelCard
     from reports.observation.exit_criteria import Standing
-    from reports.observation.record import ObservedSignal, Record
+    from reports.observation.record import Record
+    from reports.observation.record_rows import ObservedSignal
     from reports.page.document import Block, Document, Picture
 
 _DRIFT_ROWS = 8
-_DRIFT_SHIFT = 0.2
 _SEVERITY = {1: Cell("1 alarm", "bad"), 2: Cell("2 blocks", "wait"), 3: Cell("3 informs", "plain")}
 
 
@@ -126,15 +127,15 @@ def drift_blocks(record: Record) -> tuple[Block, ...]:
             row.product,
             Cell(row.feature, "code"),
             number(row.psi, 3),
-            Cell("shifted", "bad") if row.psi > _DRIFT_SHIFT else Cell("steady", "good"),
+            Cell("shifted", "bad") if row.psi > SHIFTED else Cell("steady", "good"),
         )
         for row in record.drift[:_DRIFT_ROWS]
     )
     table = Table(("product", "input", "PSI", "state"), rows, "drift was not computed for this day")
     if not rows:
         return (table,)
-    shifted = sum(row.psi > _DRIFT_SHIFT for row in record.drift)
-    summary = f"{shifted} of {len(record.drift)} (product, input) pairs have a population stability index above {_DRIFT_SHIFT:g}, live against training; the largest come first."
+    shifted = sum(row.psi > SHIFTED for row in record.drift)
+    summary = f"{shifted} of {len(record.drift)} (product, input) pairs have a population stability index above {SHIFTED:g}, live against training; the largest come first."
     return Text(summary), table
 
 

@@ -56,20 +56,9 @@ class Costs:
         """What each side costs in price: half the spread and the slippage."""
         return self.spread_bps / 2 + self.slippage_bps
 
-    @property
-    def round_trip_bps(self) -> Decimal:
-        """What a position costs from entry to exit, fees included."""
-        return 2 * (self.price_bps + self.fee_bps)
-
     def fill(self, price: Decimal, side: int) -> Decimal:
         """Return the price paid (``side`` +1) or received (-1) when the market stands at ``price``."""
         return (price * (1 + side * self.price_bps / BPS)).quantize(PRICE_STEP)
-
-    def break_even_accuracy(self, mean_move_bps: float) -> float:
-        """Return the share of right calls at which a move of ``mean_move_bps`` just pays the costs (at most 1)."""
-        if mean_move_bps <= 0:
-            return 1.0
-        return min(1.0, 0.5 + float(self.round_trip_bps) / (2 * mean_move_bps))
 
 
 def costs_from(settings: Settings) -> Costs:

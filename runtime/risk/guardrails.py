@@ -117,9 +117,6 @@ class Headroom:
     left_pct: Decimal
     """Of the initial capital."""
     resets_at: datetime
-    daily_used_pct: Decimal
-    """Share of the firm's daily limit in use, 0-100."""
-    total_used_pct: Decimal
 
 
 @dataclass(slots=True)
@@ -216,6 +213,4 @@ class Guardrails:
             left_usd=to_cents(left_usd),
             left_pct=100 * left_usd / self.rules.capital,
             resets_at=self.rules.next_reset(moment),
-            daily_used_pct=self.used_pct(self.rules.daily, equity),
-            total_used_pct=self.used_pct(self.rules.total, equity),
         )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
 
 _MEMORY_GB = 4.0
 

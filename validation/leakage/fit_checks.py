@@ -13,7 +13,7 @@ import numpy as np
 
 from models.datasets.dataset import PARTS
 from models.datasets.scaler import Scaler, fit_scaler
-from models.datasets.windows import gather, part_ends, window_view
+from models.datasets.windows import part_ends, windows
 from models.judging.baselines import baseline_forecasts
 from models.judging.dataset_leaks import tracer, window_leaks
 from models.judging.judge import calibrate
@@ -81,8 +81,7 @@ class Pipeline:
     )
     baselines: Callable[[Dataset, str, NDArray[np.int64]], Mapping[str, NDArray[np.float64]]] = baseline_forecasts
     ends: Callable[[Dataset, str, int], NDArray[np.int64]] = part_ends
-    windows: Callable[[NDArray[np.float32], int], NDArray[np.float32]] = window_view
-    gather: Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]] = gather
+    windows: Callable[[NDArray[np.float32], NDArray[np.int64], int], NDArray[np.float32]] = windows
 
 
 def fit_leaks(data: Dataset, pipeline: Pipeline, seed: int = 0, *, with_baselines: bool = True) -> list[Leak]:
@@ -115,7 +114,7 @@ def pipeline_windows(data: Dataset, pipeline: Pipeline, minutes: int) -> list[Le
         return []
     sampled = ends[np.linspace(0, len(ends) - 1, min(len(ends), _SAMPLED_WINDOWS)).astype(np.int64)]
     sampled = sampled[sampled >= minutes - 1]
-    traced_BTF = pipeline.gather(pipeline.windows(tracer(data), minutes), sampled)
+    traced_BTF = pipeline.windows(tracer(data), sampled, minutes)
     return window_leaks(data, ends, traced_BTF, sampled, minutes)
 
 

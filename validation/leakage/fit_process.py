@@ -6,8 +6,8 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from core.candles import DatasetRef
 from core.child_job import do_job, tell
+from core.dataset_files import DatasetRef
 from models.datasets.dataset import load_dataset
 from models.networks.build import window_minutes
 from models.training.fit import make_deterministic

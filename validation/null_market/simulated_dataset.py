@@ -12,7 +12,7 @@ from store.feature_store import FeatureStore
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
     from validation.null_market.universe import Universe
 
 PRODUCT = "BTC-USD"

@@ -11,7 +11,8 @@ from reports.observation.gather_evidence import (
     tier_shares,
     win_rate,
 )
-from reports.observation.record import RegistryLine, TierHour, read_record
+from reports.observation.record import read_record
+from reports.observation.record_rows import RegistryLine, TierHour
 
 
 def test_win_rate_of_the_fixture_counts_closed_signals(observed):

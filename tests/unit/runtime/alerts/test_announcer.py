@@ -14,7 +14,7 @@ from runtime.risk.guardrails import SEVERITY, Headroom, RiskEvent
 from store.signal_rows import OutboxRow, SignalRow, TickRows
 
 AT = datetime(2025, 1, 15, 12, 0, 5, tzinfo=UTC)
-ROOM = Headroom(Decimal(1800), Decimal("1.8"), AT.replace(hour=23), Decimal(0), Decimal(0))
+ROOM = Headroom(Decimal(1800), Decimal("1.8"), AT.replace(hour=23))
 
 
 def signal(mode: str = "dryrun", tier: str = "high") -> SignalRow:

@@ -144,9 +144,3 @@ def test_balance_is_capital_plus_every_result(moves: list[int], side: int) -> No
         bar = Candle("BTC-USD", at, before, max(before, price), min(before, price), price, Decimal(1))
         total += sum((closed.pnl_usd for closed in account.on_minute(at, {"BTC-USD": bar})), Decimal(0))
     assert account.balance == 100_000 + total
-
-
-def test_break_even_accuracy_of_known_costs() -> None:
-    assert Costs.of(2, 0).break_even_accuracy(21) == pytest.approx(0.5476, abs=1e-4)
-    assert Costs.of(12, 3).round_trip_bps == 18
-    assert Costs.of(12, 3).break_even_accuracy(0) == 1.0
