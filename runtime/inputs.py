@@ -76,7 +76,8 @@ class Feed:
         for product, answer in self._runner.run(self._feed.fetch(spans)).items():
             for page in answer.pages:
                 known = answers.candles.setdefault(product, {})
-                known.update((candle.open_time, candle) for candle in page.candles)
+                # a row without numbers is no candle to decide on; the market store keeps it in quarantine
+                known.update((candle.open_time, candle) for candle in page.candles if candle.close.is_finite())
                 answers.sources.add(page.source)
             if answer.failure:
                 answers.failures[product] = str(answer.error or answer.failure)

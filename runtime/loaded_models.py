@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from core.errors import ModelMismatchError
-from core.files import read_json
-from models.registry import Registry, recorded_passports, require_whole
+from models.registry import Registry
+from models.serving.passport import FILE, Passport
 from models.serving.scorer import Scorer
 from store.feature_sets import feature_set
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from core.settings import Settings
+    from models.serving.passport import CoverageCut
 
 KINDS = ("lstm", "transformer", "boosting")
 _NOT_TRADEABLE = {
@@ -37,15 +38,6 @@ class WindowScorer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class TierCut:
-    """From which confidence on a model's calls lie in a tier, by its own quantiles."""
-
-    confidence: float
-    accuracy: float | None = None
-    """Share of the calls from there on that were right in calibration, 0 to 1."""
-
-
-@dataclass(frozen=True, slots=True)
 class LoadedModel:
     """One model ready to score one product, with what its passport says of that product."""
 
@@ -56,14 +48,14 @@ class LoadedModel:
     is_shadow: bool = False
     profile: str = "seed"
     """Gate profile it was judged by, empty when its passport names none: decides whether a signal may be called a trade."""
-    cuts: Mapping[str, TierCut] = field(default_factory=dict)
+    cuts: Mapping[str, CoverageCut] = field(default_factory=dict)
     """``high`` and ``medium`` -> cut, as far as the passport has them."""
 
     @property
     def line(self) -> str:
         """The model in words, with how right its most confident calls were in calibration."""
-        seen = self.cuts.get("high", TierCut(1.0)).accuracy
-        surest = "" if seen is None else f" (surest 1 % were right {seen:.0%} of the time)"
+        cut = self.cuts.get("high")
+        surest = f" (surest 1 % were right {cut.accuracy:.0%} of the time)" if cut and cut.accuracy is not None else ""
         return f"{self.kind} {self.model_id}{surest}"
 
 
@@ -132,27 +124,26 @@ def load_models(settings: Settings, products: Sequence[str], mode: str | None = 
 
 def _require_judged(registry: Registry, products: Sequence[str]) -> None:
     """Refuse promoted files that are gone, or are not those the registry recorded when the model was judged."""
-    events = registry.events()
     for slot, promoted in registry.current().items():
         if slot.partition(":")[2] in products:
-            require_whole(promoted.path, promoted.model_id, recorded_passports(events, promoted.model_id))
+            registry.require_whole(promoted)
 
 
 def _open(settings: Settings, folder: Path, products: Sequence[str]) -> Scorer:
     """Open a graph; refuse one of another feature set or market by name, before comparing hashes that only differ."""
     chosen, scorer = feature_set(settings.feature_set), Scorer(folder)
-    manifest, trained = scorer.manifest, scorer.passport.get("market")
-    if manifest.feature_set != settings.feature_set:
+    passport = scorer.passport
+    if passport.feature_set != settings.feature_set:
         msg = (
-            f"{manifest.model_id} was trained on feature set {manifest.feature_set}, FEATURE_SET is {settings.feature_set}; "
-            f"set FEATURE_SET={manifest.feature_set}, or train on {settings.feature_set}: make features, make train"
+            f"{passport.model_id} was trained on feature set {passport.feature_set}, FEATURE_SET is {settings.feature_set}; "
+            f"set FEATURE_SET={passport.feature_set}, or train on {settings.feature_set}: make features, make train"
         )
         raise ModelMismatchError(msg)
     scorer.require(columns=chosen.columns, feature_hash=chosen.sha256)
-    if chosen.crosses_products and sorted(trained or ()) != sorted(products):
+    if chosen.crosses_products and sorted(passport.market or ()) != sorted(products):
         msg = (
-            f"{manifest.model_id} was trained on feature set {settings.feature_set} in a market of "
-            f"{', '.join(trained or ['nobody knows which products'])}, the runtime watches {', '.join(products)}; "
+            f"{passport.model_id} was trained on feature set {settings.feature_set} in a market of "
+            f"{', '.join(passport.market or ['nobody knows which products'])}, the runtime watches {', '.join(products)}; "
             "set PRODUCTS to the former, or train among the latter: make features, make train"
         )
         raise ModelMismatchError(msg)
@@ -160,26 +151,17 @@ def _open(settings: Settings, folder: Path, products: Sequence[str]) -> Scorer:
 
 
 def _loaded(kind: str, product: str, scorer: Scorer, *, is_shadow: bool) -> LoadedModel:
-    passport: Mapping[str, Any] = scorer.passport
-    profile = passport.get("judged", {}).get("profile", {}).get("name", "")
-    cuts = passport.get("verdicts", {}).get(product, {}).get("coverage_cuts", {})
-    return LoadedModel(
-        kind,
-        scorer.manifest.model_id,
-        scorer.manifest.window_minutes,
-        scorer,
-        is_shadow,
-        str(profile),
-        {tier: TierCut(float(cut["confidence"]), cut.get("accuracy")) for tier, cut in cuts.items()},
-    )
+    passport = scorer.passport
+    profile = passport.judged.profile.name if passport.judged else ""
+    minutes, cuts = passport.window_minutes, passport.cuts(product)
+    return LoadedModel(kind, passport.model_id, minutes, scorer, is_shadow, profile, cuts)
 
 
 def _newest_candidates(settings: Settings, registry: Registry) -> dict[str, Path]:
     """Return the folder of the model judged last for each slot, whatever the verdict, if its files are still there."""
     folders: dict[str, Path] = {}
-    for passport in settings.paths.checkpoints.glob("*/passport.json"):
-        content = read_json(passport)
-        if (passport.parent / "model.onnx").exists():
-            folders[str(content.get("model_id"))] = passport.parent
+    for path in settings.paths.checkpoints.glob(f"*/{FILE}"):
+        if (path.parent / "model.onnx").exists():
+            folders[Passport.read(path.parent, with_seal=False).model_id] = path.parent
     judged = [event for event in registry.events() if event.kind in {"candidate", "refusal"}]
     return {event.slot: folders[event.model_id] for event in judged if event.model_id in folders}

@@ -33,7 +33,7 @@ from reports.observation.tables import (
     write_pages,
 )
 from reports.page.document import Cell, Code, Document, Figures, Section, Table, Text
-from reports.page.formatting import interval_text, market_name, market_notice, percent, when
+from reports.page.formatting import NOT_COMPUTED, interval_text, market_name, market_notice, percent, when
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -365,10 +365,11 @@ def _provenance(record: Record, cards: Sequence[ModelCard]) -> Table:
             ("data set", Cell(data.digest[:16], "code"), f"{data.feature_set}, {data.row_count:,} rows, {span}")
         )
     for model in cards:
+        passport, judged, training = model.passport, model.passport.judged, model.passport.training
         detail = (
-            f"data set {model.text('dataset_digest')[:16]}, graph {model.text('sha256')[:16]}, "
-            f"gates {model.text('judged', 'profile', 'name')}, {model.text('judged', 'trials')} trials, "
-            f"trained at commit {model.text('training', 'commit')[:12]}"
+            f"data set {(passport.dataset_digest or NOT_COMPUTED)[:16]}, graph {passport.sha256[:16]}, "
+            f"gates {judged.profile.name if judged else NOT_COMPUTED}, {judged.trials if judged else NOT_COMPUTED} trials, "
+            f"trained at commit {training.commit[:12] if training else NOT_COMPUTED}"
         )
         rows.append(("model", Cell(model.model_id, "code"), detail))
     rows += [("feature set", Cell(own.feature_set, "code"), "of the newest session") for own in record.sessions[-1:]]

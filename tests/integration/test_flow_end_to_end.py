@@ -13,7 +13,7 @@ from core.errors import ModelMismatchError
 from core.settings import load_settings
 from market.exchange.simulated_market import simulated_market
 from models.gates import gate_profile
-from models.judging.run_judging import judge_in_process
+from models.judging.promotion import judge_in_process
 from models.registry import Registry
 from models.training.run_training import train_in_process
 from models.training.spec import TrainSpec

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from models.datasets.dataset import Dataset
     from models.serving.calibration import Calibration
+    from models.serving.passport import CoverageCut
 
 ARCHITECTURE = "lstm_one_way"
 _SAMPLED_WINDOWS = 500
@@ -59,9 +60,7 @@ def train_small(data: Dataset, seed: int) -> Trained:
     )
 
 
-def calibrate_small(
-    trained: Trained, data: Dataset, product: str
-) -> tuple[Calibration, Mapping[str, Mapping[str, float]]]:
+def calibrate_small(trained: Trained, data: Dataset, product: str) -> tuple[Calibration, Mapping[str, CoverageCut]]:
     """Calibrate and cut the tiers as a judging does."""
     import torch  # noqa: PLC0415  # only what trains or judges loads it
 
@@ -76,9 +75,7 @@ class Pipeline:
 
     scaler: Callable[[Dataset], Scaler] = fit_scaler
     train: Callable[[Dataset, int], Trained] = train_small
-    calibrate: Callable[[Trained, Dataset, str], tuple[Calibration, Mapping[str, Mapping[str, float]]]] = (
-        calibrate_small
-    )
+    calibrate: Callable[[Trained, Dataset, str], tuple[Calibration, Mapping[str, CoverageCut]]] = calibrate_small
     baselines: Callable[[Dataset, str, NDArray[np.int64]], Mapping[str, NDArray[np.float64]]] = baseline_forecasts
     ends: Callable[[Dataset, str, int], NDArray[np.int64]] = part_ends
     windows: Callable[[NDArray[np.float32], NDArray[np.int64], int], NDArray[np.float32]] = windows

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from models.datasets.dataset import Dataset
     from models.serving.calibration import Calibration
+    from models.serving.passport import CoverageCut
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +66,11 @@ def _scaled_by_all(data: Dataset, seed: int) -> Trained:
     return replace(train_small(data, seed), return_scale=(float(np.nanstd(data.return_N)),))
 
 
-def _calibrated_on_test(
-    trained: Trained, data: Dataset, product: str
-) -> tuple[Calibration, Mapping[str, Mapping[str, float]]]:
+def _calibrated_on_test(trained: Trained, data: Dataset, product: str) -> tuple[Calibration, Mapping[str, CoverageCut]]:
     return calibrate_small(trained, _on_test(data), product)
 
 
-def _cut_on_test(
-    trained: Trained, data: Dataset, product: str
-) -> tuple[Calibration, Mapping[str, Mapping[str, float]]]:
+def _cut_on_test(trained: Trained, data: Dataset, product: str) -> tuple[Calibration, Mapping[str, CoverageCut]]:
     calibration, _ = calibrate_small(trained, data, product)
     _, cuts = calibrate_small(trained, _on_test(data), product)
     return calibration, cuts

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.candles import MINUTE, Candle
+from models.serving.passport import CoverageCut
 from runtime.decision import Decision, DecisionRules, MinuteInput, MinuteResult, ProductInput, decide, ensemble
-from runtime.loaded_models import LoadedModel, ProductModels, TierCut
+from runtime.loaded_models import LoadedModel, ProductModels
 from runtime.restored_state import decision_rules, fresh_state, product_rules
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Nobody:
         raise AssertionError
 
 
-def models(cuts: dict[str, TierCut] | None = None) -> dict[str, ProductModels]:
+def models(cuts: dict[str, CoverageCut] | None = None) -> dict[str, ProductModels]:
     loaded = {
         kind: LoadedModel(kind, f"{kind}-1", 10, Nobody(), cuts=cuts or {})  # type: ignore[arg-type]
         for kind in ("lstm", "transformer")
@@ -242,7 +243,10 @@ def test_ensemble_of_weight_zero_is_a_plain_mean() -> None:
 
 def test_coverage_tiers_take_the_models_own_cuts(settings: Settings) -> None:
     covered = settings.model_copy(update={"tiers": "coverage"})
-    own = product_rules(covered, models({"high": TierCut(0.58), "medium": TierCut(0.55)})["BTC-USD"])
+    own = product_rules(
+        covered,
+        models({"high": CoverageCut(0.01, 0.58, 0.9, 10), "medium": CoverageCut(0.1, 0.55, 0.8, 100)})["BTC-USD"],
+    )
     assert (own.tiers.high, own.tiers.medium, own.emit_threshold) == (0.58, 0.55, 0.58)
     assert own.tiers.margin == pytest.approx(0.006)
     fixed = product_rules(covered, models()["BTC-USD"])

@@ -15,14 +15,12 @@ from onnx import TensorProto, helper
 
 from core.clock import ManualClock
 from core.errors import ModelError
-from core.files import write_json
-from core.integrity import sealed, sha256_of
-from models.gates.judgement import Judgement, ProductVerdict
 from models.registry import Registry
 from runtime.loaded_models import load_models
 from runtime.loop import run_loop
 from runtime.session import LoopOptions
 from store.feature_sets import feature_set
+from tests.judged_models import judged_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
-PRODUCT, SLOT, MINUTES = "BTC-USD", "lstm:BTC-USD", 6
+PRODUCT, MINUTES = "BTC-USD", 6
 
 
 def graph(path: Path, name: str, inputs: int, opset: int = 18) -> None:
@@ -61,23 +59,14 @@ def judged(settings: Settings, model_id: str, **changes: Any) -> Path:
     folder = settings.paths.checkpoints / model_id.rpartition("-")[0]
     folder.mkdir(parents=True)
     graph(folder / "model.onnx", model_id, changes.pop("graph_inputs", len(chosen.columns)))
-    passport = {
-        "model_id": model_id,
-        "architecture": "lstm",
+    content = {
         "inputs": list(chosen.columns),
         "feature_set": chosen.name,
         "feature_hash": chosen.sha256,
         "window_minutes": MINUTES,
-        "products": [PRODUCT],
         "market": [PRODUCT],
-        "opset": 18,
-        "sha256": sha256_of(folder / "model.onnx"),
-        "verdicts": {PRODUCT: {"accepted": True, "slot": SLOT, "gates": []}},
     }
-    write_json(folder / "passport.json", sealed(passport | changes))
-    verdicts = (ProductVerdict(PRODUCT, SLOT, accepted=True, gates=()),)
-    Registry(settings.paths.registry).record_judgement(Judgement(model_id, "lstm", str(folder), "seed", verdicts, ()))
-    return folder
+    return judged_model(settings, model_id, **content | changes)
 
 
 def promote(settings: Settings, model_id: str, **changes: Any) -> Path:
@@ -104,7 +93,7 @@ WRONG = {
     ),
     "record": (
         {},
-        spoiled("passport.json", lambda whole: whole.replace(b"[]", b"[ ]")),
+        spoiled("passport.json", lambda whole: whole.replace(b"[", b"[ ")),
         "not the one the registry recorded",
     ),
     "missing": ({}, lambda home: (home / "model.onnx").unlink(), "is missing"),
@@ -154,6 +143,23 @@ def test_wrong_model_promoted_while_running_leaves_the_last_good_one_and_alerts(
     assert any(told in message.body for message in notifier.messages)
 
 
+@pytest.mark.parametrize(
+    ("setting", "judged_by", "why"),
+    [
+        ("seed", "calibrated", "information, not tradeable after costs"),
+        ("calibrated", "seed", ""),
+        ("seed", None, "its passport names no gate profile; judge it again: make evaluate"),
+    ],
+)
+def test_profile_in_the_passport_decides_what_an_alert_may_call_itself(
+    settings: Settings, setting: str, judged_by: str | None, why: str
+) -> None:
+    terms = {"profile": {"name": judged_by}, "cost_bps": 18.0, "trials": 1}
+    promote(settings, "lstm-BTC-good-1", **({"judged": terms} if judged_by else {}))
+    chosen = settings.model_copy(update={"gate_profile": setting})
+    assert load_models(chosen, [PRODUCT])[PRODUCT].why_not_live("live") == why
+
+
 SCORED = """
 import json, os, sys
 found = []
@@ -168,7 +174,7 @@ import desk.run
 from core.settings import load_settings
 from runtime.loaded_models import load_models
 loaded = load_models(load_settings(), ["BTC-USD"])["BTC-USD"].models["lstm"]
-width = len(loaded.scorer.manifest.columns)
+width = len(loaded.scorer.passport.inputs)
 p_B = loaded.scorer.score(np.zeros((3, loaded.window_minutes, width), np.float32), "BTC-USD")
 served = list(found)
 import pickle
