@@ -18,7 +18,7 @@ import numpy as np
 
 from core.candles import MINUTE, Candle, minute_start
 from core.errors import DatasetError
-from models.registry.baseline import BacktestFigures, Baseline, baseline_path
+from models.registry.baseline import BacktestFigures, Baseline
 from runtime.decision import DecisionRules, MinuteInput, ProductInput, TradingState, decide
 from runtime.drift import SHARES_FILE, FeatureShares, training_shares, write_shares
 from runtime.inputs import score_products
@@ -124,7 +124,9 @@ def backtest(
     state = fresh_state(settings, minute_start(first))
     state, books = replay(state, rules, replace(part, first=first), models, settings.settle_seconds)
     days = (part.last - first + 1) / 1440
+    total = sum(books.values(), Book()).figures(days)
     baseline = Baseline(
+        **{own.name: getattr(total, own.name) for own in fields(total)},
         dataset=path.stem,
         feature_set=rules.feature_set,
         start=minute_start(first),
@@ -132,11 +134,10 @@ def backtest(
         mode=settings.mode,
         models={product: own.model_ids for product, own in models.items()},
         emit_threshold=settings.emit_threshold,
-        total=sum(books.values(), Book()).figures(days),
         products={product: book.figures(days) for product, book in books.items()},
         final_equity_usd=round(float(state.account.equity), 2),
     )
-    baseline.write(baseline_path(settings))
+    baseline.write(settings)
     return baseline
 
 

@@ -128,8 +128,8 @@ def record_baseline(dataset: DatasetRef, mode: str) -> str:
     baseline = backtest(dataset.path, loaded, settings, costs_for=store_costs)
     line = (
         f"{baseline.signals} signals in the test part, win rate {baseline.win_rate:.3f}"
-        if baseline.signals
-        else "no signal in the test part"
+        if baseline.win_rate is not None
+        else f"{baseline.signals} signals in the test part, none closed"
     )
     get_run_logger().info("baseline: %s", line)
     return line

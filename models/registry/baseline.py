@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field
+from datetime import datetime  # noqa: TC003  # a file is read by the types of its fields
+from typing import TYPE_CHECKING
 
-from core.files import write_json
+from core.files import parse_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from core.settings import Settings
 
 VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BacktestFigures:
     """Counts and means of one product, or of all."""
 
@@ -28,14 +24,15 @@ class BacktestFigures:
     closed: int = 0
     wins: int = 0
     win_rate: float | None = None
+    """Share of closed signals whose direction was right."""
     signals_per_day: float = 0.0
     gross_bps: float | None = None
     """Mean per closed signal."""
     net_bps: float | None = None
-    tier_mix: Mapping[str, float] = field(default_factory=dict)
+    tier_mix: dict[str, float] = field(default_factory=dict)
     """Scored minutes in each tier; older files hold shares."""
-    signal_tiers: Mapping[str, int] = field(default_factory=dict)
-    reasons: Mapping[str, int] = field(default_factory=dict)
+    signal_tiers: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
 
     @property
     def tier_shares(self) -> dict[str, float] | None:
@@ -43,66 +40,32 @@ class BacktestFigures:
         total = sum(self.tier_mix.values())
         return {tier: value / total for tier, value in self.tier_mix.items()} if total > 0 else None
 
-    @classmethod
-    def read(cls, content: Mapping[str, Any]) -> BacktestFigures:
-        """Take the figures out of a JSON object; what an older file lacks keeps its default."""
-        return cls(**{own.name: content[own.name] for own in fields(cls) if own.name in content})
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline(BacktestFigures):
+    """What one backtest found over all products, and of each; what an older file lacks keeps its default."""
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """What one backtest found."""
-
-    dataset: str
-    feature_set: str
-    start: datetime | None
-    end: datetime | None
-    mode: str
-    models: Mapping[str, Mapping[str, str]]
+    version: int = VERSION
+    dataset: str = ""
+    feature_set: str = ""
+    start: datetime | None = None
+    end: datetime | None = None
+    mode: str = ""
+    models: dict[str, dict[str, str]] = field(default_factory=dict)
     """Product -> kind -> model id."""
-    emit_threshold: float
-    total: BacktestFigures
-    products: Mapping[str, BacktestFigures]
-    final_equity_usd: float
+    emit_threshold: float = 0.0
+    products: dict[str, BacktestFigures] = field(default_factory=dict)
+    final_equity_usd: float = 0.0
 
-    @property
-    def signals(self) -> int:
-        """Signals emitted."""
-        return self.total.signals
-
-    @property
-    def win_rate(self) -> float:
-        """Share of closed signals whose direction was right; not a number without any."""
-        return float("nan") if self.total.win_rate is None else self.total.win_rate
-
-    def write(self, path: Path) -> None:
-        """Write the file whole: the total's figures on top, each product's under ``products``."""
-        content = asdict(self)
-        total = content.pop("total")
+    def write(self, settings: Settings) -> None:
+        """Write the file, whole."""
         moments = {name: moment and moment.isoformat() for name, moment in (("start", self.start), ("end", self.end))}
-        write_json(path, {"version": VERSION, **content, **total, **moments})
-
-
-def baseline_path(settings: Settings) -> Path:
-    """Return where the baseline of this `DESK_HOME` lies."""
-    return settings.paths.home / "models" / "baseline.json"
+        write_json(settings.paths.home / "models" / "baseline.json", asdict(self) | moments)
 
 
 def read_baseline(settings: Settings) -> Baseline | None:
     """Read the baseline; None when there is none that can be read, which a verdict names with the repair."""
     try:
-        content = json.loads(baseline_path(settings).read_text(encoding="utf-8"))
-        moments = {name: content.get(name) and datetime.fromisoformat(content[name]) for name in ("start", "end")}
-        return Baseline(
-            dataset=str(content.get("dataset", "")),
-            feature_set=str(content.get("feature_set", "")),
-            mode=str(content.get("mode", "")),
-            models=dict(content.get("models", {})),
-            emit_threshold=float(content.get("emit_threshold", 0.0)),
-            total=BacktestFigures.read(content),
-            products={product: BacktestFigures.read(entry) for product, entry in content.get("products", {}).items()},
-            final_equity_usd=float(content.get("final_equity_usd", 0.0)),
-            **moments,
-        )
-    except (OSError, ValueError, TypeError, AttributeError):
+        return parse_json(Baseline, (settings.paths.home / "models" / "baseline.json").read_bytes())
+    except (OSError, ValueError):
         return None

@@ -99,7 +99,7 @@ def expected_win_rate(baseline: Baseline | None, products: Sequence[str]) -> flo
         return None
     rates = [own.win_rate for product in products if (own := baseline.products.get(product)) is not None]
     known = [rate for rate in rates if rate is not None]
-    return sum(known) / len(known) if known else baseline.total.win_rate
+    return sum(known) / len(known) if known else baseline.win_rate
 
 
 def expected_tiers(baseline: Baseline | None, hours: Sequence[TierHour]) -> Mapping[str, float] | None:
@@ -115,7 +115,7 @@ def expected_tiers(baseline: Baseline | None, hours: Sequence[TierHour]) -> Mapp
         if weight and (own := baseline.products.get(product)) is not None and (shares := own.tier_shares) is not None
     ]
     if not known:
-        return baseline.total.tier_shares
+        return baseline.tier_shares
     total = sum(weight for weight, _ in known)
     return {tier: sum(weight * shares.get(tier, 0.0) for weight, shares in known) / total for tier in TIERS}
 

@@ -148,7 +148,7 @@ def write_dataset(settings: Settings, path: Path, part: str = "test") -> Path:
 
 def test_backtest_replays_the_test_part_and_writes_the_baseline(settings: Settings, tmp_path: Path) -> None:
     baseline = backtest(write_dataset(settings, tmp_path / "abc.parquet"), models(), settings)
-    assert baseline.total.minutes == 200
+    assert baseline.minutes == 200
     assert baseline.signals == baseline.products["BTC-USD"].signals > 0
     assert 0 <= baseline.win_rate <= 1
     content = json.loads((settings.paths.home / "models" / "baseline.json").read_text())
@@ -161,7 +161,7 @@ def test_backtest_replays_the_test_part_and_writes_the_baseline(settings: Settin
 
 def test_backtest_of_the_last_minutes_only(settings: Settings, tmp_path: Path) -> None:
     baseline = backtest(write_dataset(settings, tmp_path / "abc.parquet"), models(), settings, max_minutes=50)
-    assert baseline.total.minutes == 50
+    assert baseline.minutes == 50
 
 
 def test_backtest_twice_gives_the_same_baseline(settings: Settings, tmp_path: Path) -> None:

@@ -28,9 +28,8 @@ def test_tier_shares_add_up_to_one(observed):
     assert sum(share.value for share in shares.values()) == pytest.approx(1)
 
 
-def baseline(total: BacktestFigures | None = None, **products: BacktestFigures) -> Baseline:
-    whole = total or BacktestFigures()
-    return Baseline("d", "seed39", None, None, "dryrun", {}, 0.75, whole, products, 0.0)
+def baseline(**products: BacktestFigures) -> Baseline:
+    return Baseline(win_rate=0.7, products=products)
 
 
 def test_expected_win_rate_weighs_products_as_they_signalled():
@@ -39,7 +38,7 @@ def test_expected_win_rate_weighs_products_as_they_signalled():
 
 
 def test_expected_win_rate_falls_back_to_the_whole():
-    assert expected_win_rate(baseline(BacktestFigures(win_rate=0.7)), []) == 0.7
+    assert expected_win_rate(baseline(), []) == 0.7
     assert expected_win_rate(None, []) is None
 
 
