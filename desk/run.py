@@ -59,7 +59,7 @@ def run(  # one parameter for each flag of the command line
         mode=settings.mode,
         reload=lambda: load_models(settings, chosen, settings.mode),
         costs_for=costs_lookup(settings, chosen, clock.now()),
-        on_progress=_json_progress if progress_json else _spoken_progress,
+        on_progress=json_progress if progress_json else text_progress,
     )
     try:
         result = run_loop(
@@ -88,12 +88,14 @@ def open_notifier(settings: Settings) -> Notifier:
     return Notifier(transport, store.record_deliveries)
 
 
-def _json_progress(done: int, total: int, note: str) -> None:
+def json_progress(done: int, total: int, note: str) -> None:
+    """Print one JSON line a step, for the task that runs this as a process."""
     sys.stdout.write(json.dumps({"done": done, "total": total, "note": note}) + "\n")
     sys.stdout.flush()
 
 
-def _spoken_progress(done: int, _total: int, note: str) -> None:
+def text_progress(done: int, _total: int, note: str) -> None:
+    """Print one line a step, for a person."""
     typer.echo(f"{done} minutes decided, up to {note}")
 
 

@@ -37,7 +37,9 @@ LONGEST_WINDOW = 120
 MAX_GAP = timedelta(days=7)
 """A runtime that was off for longer starts afresh: the minutes before are not worth a row each."""
 QUERY_MEMORY_MB, PRODUCT_MEMORY_MB = 32, 4
-"""What feature queries may use: three products ask for 26 MB, a hundred for 36, most of it vectors of which few rows are touched."""
+"""What feature queries may use: three products ask for 26 MB, a hundred for 36, most of it vectors of which few rows are touched.
+
+The whole process takes 203 MB at most with four models (measured): 100 MB are imported libraries, 38 MB the views."""
 UNSENT_FOR = timedelta(hours=24)
 """Messages older than this are not sent any more: an alert of yesterday's signal harms more than it helps."""
 MAX_CANDLE_AGE = timedelta(minutes=60)

@@ -23,8 +23,8 @@ def test_drill_notices_a_guard_that_sleeps(tmp_path: Path, monkeypatch: pytest.M
     honest, seen = Guardrails.assess, []
 
     def sleepy(self: Guardrails, moment: object, equity: object) -> list[object]:
-        kinds = self._reached(self.rules.daily, equity)  # type: ignore[arg-type]
-        seen.extend(kind for kind in kinds if kind == "daily_loss")
+        stop = self.rules.capital * self.rules.daily.stop_pct / 100
+        seen.extend([moment] if self.loss(self.rules.daily, equity) >= stop else [])  # type: ignore[arg-type]
         return [] if 0 < len(seen) <= late_by else honest(self, moment, equity)  # type: ignore[arg-type,return-value]
 
     monkeypatch.setattr(Guardrails, "assess", sleepy)
