@@ -23,7 +23,7 @@ from models.training.run_training import train_in_process
 from models.training.spec import CandidateRef, TrainSpec, spec_from_settings
 from models.training.train_progress import TrainProgress
 from reports.models.training_curves import curve_markdown, overview_markdown, read_curve
-from tasks.progress import Progress, artifact_key
+from tasks.progress_artifact import Progress, artifact_key
 from tasks.runner import child_slots, training_runner
 from tasks.sharing import Shared, share
 
