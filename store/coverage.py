@@ -5,7 +5,7 @@ Backfill and repair plan from here alone; nothing is concluded from how many can
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -70,18 +70,11 @@ class CoverageStore(StoreSession):
         searched: Span | None = None,
     ) -> None:
         """Note whether the exchange offers ``product``, and which span was searched; replaces what was noted before."""
-        row = {
-            "product": product,
-            "state": state,
-            "first_open_time": first_open_time,
-            "checked_at": datetime.now(UTC),
-            "reason": reason,
-            "searched_from": searched.start if searched else None,
-            "searched_until": searched.end if searched else None,
-        }
+        since, until = (searched.start, searched.end) if searched else (None, None)
+        row = (product, state, first_open_time, datetime.now(UTC), reason, since, until)
         with self._writing() as connection:
             connection.execute("delete from listings where product = $1", [product])
-            connection.execute(load_sql("queries/listing_insert"), row)
+            ingest.insert_rows(connection, "listings", [field.name for field in fields(Listing)], [row], key=())
 
     def record_wanted(self, product: str, span: Span) -> None:
         """Note that ``span`` is wanted, so that what is never reached of it is seen to be missing; spans only grow."""

@@ -162,7 +162,7 @@ class FeatureStore(CoverageStore):
         Raises:
             DatasetError: none was exported yet, or its file is gone.
         """
-        rows = self._rows("queries/latest_dataset")
+        rows = self.recorded_datasets()
         if not rows:
             msg = "no data set was exported yet; run: make features"
             raise DatasetError(msg)
@@ -170,7 +170,7 @@ class FeatureStore(CoverageStore):
         if not path.exists():
             msg = f"the data set {path} is gone; build it again: make features"
             raise DatasetError(msg)
-        return DatasetRef(rows[0]["digest"], str(path), str(path.with_suffix(".json")))
+        return DatasetRef.at(rows[0]["digest"], path)
 
     # --- features
 
@@ -347,10 +347,6 @@ class FeatureStore(CoverageStore):
         """Return minutes that look saved too early and that the exchange has not confirmed: worth asking it for, once."""
         rows = self._rows("queries/early_save_windows", product=product, since=span.start, until=span.end)
         return [Span(row["open_time"], row["open_time"] + MINUTE) for row in rows]
-
-    def datasets(self) -> list[dict[str, Any]]:
-        """Return digest and path (under the store's folder) of every data set exported."""
-        return self._rows("queries/dataset_files")
 
     def later_revisions(self, product: str, span: Span, cut: datetime) -> list[datetime]:
         """Return the minutes whose candle of ``cut`` was replaced afterwards, oldest first."""

@@ -16,7 +16,7 @@ from core.failpoints import failpoint
 from store.candle_rules import fault
 from store.ledger import FAILED, QUARANTINED, Window, answered_window, recorded, settled, told_windows
 from store.market_guard import require_one_market
-from store.sql_files import load_sql
+from store.sql_files import load_sql, table_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -200,15 +200,33 @@ def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
 
 
 def insert_rows(
-    connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    key: Sequence[str] | None = None,
 ) -> None:
-    """Insert rows that are not there yet; a row there already, equal in every column, is left alone."""
+    """Insert rows into a table of ours, all in one statement, with the types its ``create table`` names.
+
+    Args:
+        connection: An open transaction.
+        table: Its name.
+        columns: The columns that ``rows`` hold, in their order.
+        rows: One sequence of values a row.
+        key: A row whose key is there already is left alone; without columns every row is new. When left out, a row
+            that is there already, equal in every column, is left alone.
+    """
     if not rows:
         return
-    lists = ", ".join(f"unnest(${place}) as {name}" for place, name in enumerate(columns, 1))
-    names = ", ".join(columns)
+    types, names = table_columns(table), ", ".join(columns)
+    lists = ", ".join(f"unnest(${place}::{types[name]}[]) as {name}" for place, name in enumerate(columns, 1))
+    unseen = f"except select {names} from {table}"  # noqa: S608  # our own names
+    if key is not None:
+        same = " and ".join(f"kept.{name} = fresh.{name}" for name in key)
+        unseen = f"where not exists (select 1 from {table} as kept where {same})" if key else ""  # noqa: S608  # as above
     connection.execute(
-        f"insert into {table} ({names}) select {names} from (select {lists}) except select {names} from {table}",  # noqa: S608  # our own names
+        f"insert into {table} ({names}) select {names} from (select {lists}) as fresh {unseen}",  # noqa: S608  # as above
         [list(values) for values in zip(*rows, strict=True)],
     )
 

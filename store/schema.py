@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from core.errors import StoreError
 from store.database import build_file
 from store.error_translation import foreign, newer
-from store.sql_files import SQL_ROOT, Header, headers, load_sql, parse_header
+from store.sql_files import Header, all_columns, headers, load_sql, statements
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,11 +79,11 @@ def migrations(database: str) -> tuple[Migration, ...]:
 
 @cache
 def schema_hash() -> str:
-    """Return the sha256 over every file that makes an object."""
+    """Return the sha256 over every statement that makes an object."""
     digest = hashlib.sha256()
     for folder in _FOLDERS:
-        for path in sorted((SQL_ROOT / folder).glob("*.sql")):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        for name, text in sorted(statements(folder).items()):
+            digest.update(f"{name}\0{text}".encode())
     return digest.hexdigest()
 
 
@@ -232,14 +232,6 @@ def _comment(connection: duckdb.DuckDBPyConnection, folder: str, header: Header)
         return
     for column, text in all_columns(folder, header.name).items():
         connection.execute(f"comment on column {header.name}.{column} is {_literal(text)}")
-
-
-@cache
-def all_columns(folder: str, name: str) -> dict[str, str]:
-    """Return every column of an object with its text: first those it carries from another view, then its own."""
-    header = parse_header(load_sql(f"{folder}/{name}"))
-    carried = all_columns(folder, header.carries) if header.carries else {}
-    return carried | header.columns
 
 
 def _literal(text: str) -> str:

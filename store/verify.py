@@ -31,7 +31,7 @@ def proofs(store: FeatureStore, paths: Paths) -> Iterator[Proof]:
     yield from _exports(store, paths.raw)
     yield from _ledgers(store)
     yield from _checks(store)
-    for row in store.datasets():
+    for row in store.recorded_datasets():
         yield from prove_dataset(row["digest"], paths.home / row["path"])
 
 

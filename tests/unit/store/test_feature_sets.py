@@ -21,9 +21,9 @@ from core.integrity import sha256_of
 from core.settings import load_settings
 from models.registry import Registry
 from runtime.loaded_models import load_models
-from store.feature_sets import FEATURE_SETS, SQL_ROOT, FeatureSet, feature_set, recorded_set
+from store.feature_sets import FEATURE_SETS, FeatureSet, feature_set, recorded_set
 from store.feature_store import FeatureStore
-from store.sql_files import parse_header
+from store.sql_files import headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,10 +220,7 @@ def test_data_set_of_another_set_than_the_setting_is_an_error_that_says_what_to_
 @pytest.mark.parametrize("name", ["seed39", "flow"])
 def test_set_says_it_crosses_products_where_its_header_does(name: str) -> None:
     chosen = FEATURE_SETS[name]
-    told = [
-        "coins" in parse_header((SQL_ROOT / "views" / f"{view}.sql").read_text(encoding="utf-8")).facts
-        for view in chosen.views
-    ]
+    told = ["coins" in headers("views")[view].facts for view in chosen.views]
     assert any(told) is chosen.crosses_products
 
 
