@@ -23,7 +23,7 @@ from models.registry.judging_terms import judging_terms
 from models.training.candidate import finished
 from models.training.spec import CandidateRef
 from store.feature_store import FeatureStore
-from store.registry_mirror import mirror_registry, restore_registry
+from store.registry_mirror import history_faults, mirror_registry, restore_registry
 
 app = typer.Typer(
     help="The model registry: what was trained, judged, promoted and rolled back, by whom and why.",
@@ -197,7 +197,7 @@ def _verify_registry(settings: Settings) -> None:
             faults.append(f"{slot}: {error}")
     _keep(settings, registry)
     if settings.paths.market_db.exists():
-        faults += FeatureStore(settings.paths.market_db).model_history_faults()
+        faults += history_faults(FeatureStore(settings.paths.market_db))
     if faults:
         lines = "\n  ".join(faults)
         msg = f"the registry does not hold:\n  {lines}\nGo back to copies of these files, or promote again: desk models promote"

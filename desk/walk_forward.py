@@ -31,9 +31,9 @@ from models.walk_forward.configurations import parsed
 from models.walk_forward.run import Configuration, Done, Plan, Step, run
 from models.walk_forward.summary import walk_forward_record
 from reports.page.document import Table
+from store.datasets import recorded
 from store.feature_sets import recorded_set
 from store.feature_store import FeatureStore
-from store.rebuild import recorded
 from store.splits import WALK_FORWARD_FOLDS, require_folds
 
 console = Console()

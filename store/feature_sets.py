@@ -198,11 +198,11 @@ def blocks(products: Sequence[str], rows: Mapping[str, NDArray[np.generic]], nam
     codes = np.asarray(rows["product"], dtype=object)
     x_NF = np.column_stack([rows[column] for column in feature_set(name).columns]).astype(np.float32, order="C")
     minute_N = np.asarray(rows["minute"], dtype=np.int64)
-    found: dict[str, FeatureBlock] = {}
+    by_product: dict[str, FeatureBlock] = {}
     for product in products:
         here = np.flatnonzero(codes == product)
         part = slice(here[0], here[-1] + 1) if len(here) else slice(0, 0)
-        found[product] = FeatureBlock(
+        by_product[product] = FeatureBlock(
             product=product,
             minute_N=minute_N[part],
             open_time_N=(minute_N[part] * 60).astype("datetime64[s]").astype("datetime64[us]"),
@@ -210,4 +210,4 @@ def blocks(products: Sequence[str], rows: Mapping[str, NDArray[np.generic]], nam
             is_filled_N=np.asarray(rows["is_filled"], dtype=np.bool_)[part],
             x_NF=x_NF[part],
         )
-    return found
+    return by_product

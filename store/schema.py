@@ -1,4 +1,4 @@
-"""Build a database from the files under `sql/`, in the order of their `reads`, and bring an older one up to date.
+"""Build a database from the statements under `sql/`, in the order of their `reads`, and bring an older one up to date.
 
 ``sql/tables`` says what a table is now; ``sql/migrations/NNNN_name.sql`` how tables of version NNNN - 1 become those of
 version NNNN. Views, labels and macros hold nothing, so they are simply made anew.
@@ -57,14 +57,14 @@ class Applied:
 @cache
 def objects(database: str) -> dict[str, tuple[str, Header]]:
     """Return every object of ``market`` or ``signals`` as name -> (folder, header), parents first."""
-    found = {
+    known = {
         name: (folder, header)
         for folder in _FOLDERS
         for name, header in headers(folder).items()
         if header.database in {database, "both"}
     }
-    graph = {name: [read for read in header.reads if read in found] for name, (_, header) in found.items()}
-    return {name: found[name] for name in TopologicalSorter(graph).static_order()}
+    graph = {name: [read for read in header.reads if read in known] for name, (_, header) in known.items()}
+    return {name: known[name] for name in TopologicalSorter(graph).static_order()}
 
 
 @cache
@@ -150,10 +150,10 @@ def applied(connection: duckdb.DuckDBPyConnection) -> Applied | None:
 
 def attached_version(connection: duckdb.DuckDBPyConnection, database: str) -> int | None:
     """Return the schema version of an attached database, None if it has none."""
-    found = connection.execute(
+    rows = connection.execute(
         "select 1 from duckdb_tables() where database_name = $1 and table_name = 'schema_version'", [database]
     ).fetchall()
-    if not found:
+    if not rows:
         return None
     version = connection.execute(f"select max(version) from {database}.schema_version").fetchall()[0][0]  # noqa: S608  # market or signals
     return None if version is None else int(version)
@@ -216,8 +216,8 @@ def _drop_derived(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    found = connection.execute("select table_name from duckdb_tables() where not internal and not temporary")
-    return {row[0] for row in found.fetchall()}
+    rows = connection.execute("select table_name from duckdb_tables() where not internal and not temporary")
+    return {row[0] for row in rows.fetchall()}
 
 
 def _file(connection: duckdb.DuckDBPyConnection) -> str:

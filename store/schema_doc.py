@@ -1,4 +1,4 @@
-"""`docs/schema.md`, generated from the headers of the SQL files: every table, view and macro with its columns."""
+"""Generate `docs/schema.md` from the headers of the SQL files: every table, view and macro with its columns."""
 
 from __future__ import annotations
 

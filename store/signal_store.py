@@ -1,4 +1,4 @@
-"""The signals database: decisions, signals, outcomes, messages owed and the paper account.
+"""Read and write the signals database: decisions, signals, outcomes, messages owed and the paper account.
 
 One short transaction per write, under the same kernel lock and publisher as the market database. What a tick
 decided, owes and earned is committed together or not at all; keys that are there already are left alone, so offering

@@ -1,7 +1,7 @@
 """What an observation left in the published databases, read once for every report.
 
 The record keeps query rows as plain dictionaries (their columns are described in the headers of
-`sql/queries/report_*.sql`) and adds what needs more than one of them: uptime, crashes, the clock.
+`sql/queries/observation_report.sql`) and adds what needs more than one of them: uptime, crashes, the clock.
 """
 
 from __future__ import annotations

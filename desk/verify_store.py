@@ -15,8 +15,7 @@ from rich.text import Text
 from core.errors import StoreError
 from core.settings import load_settings
 from store.feature_store import FeatureStore
-from store.verification import Proof
-from store.verify import proofs
+from store.verification import Proof, proofs
 
 console = Console()
 
@@ -40,26 +39,26 @@ def verify(
         msg = f"{paths.market_db} does not exist yet, so there is nothing to prove; run: make backfill"
         raise StoreError(msg)
     with FeatureStore(paths.market_db) as store:
-        found = list(proofs(store, paths))
+        proved = list(proofs(store, paths))
     if output is Format.JSON:
-        print(json.dumps([asdict(proof) for proof in found], indent=2))
+        print(json.dumps([asdict(proof) for proof in proved], indent=2))
     else:
-        _show(found)
-    if not all(proof.holds for proof in found):
+        _show(proved)
+    if not all(proof.holds for proof in proved):
         raise typer.Exit(1)
 
 
-def _show(found: list[Proof]) -> None:
+def _show(proved: list[Proof]) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("", "what", "claim", "found"):
         table.add_column(name, overflow="fold")
-    for proof in found:
+    for proof in proved:
         mark = Text("ok", style="green") if proof.holds else Text("FAULT", style="bold red")
-        table.add_row(mark, proof.subject, proof.claim, proof.found)
+        table.add_row(mark, proof.subject, proof.claim, proof.evidence)
     console.print(table)
-    faults = [proof for proof in found if not proof.holds]
+    faults = [proof for proof in proved if not proof.holds]
     for proof in faults:
         # one line, not wrapped: it is meant to be copied
-        console.print(f"{proof.subject}: {proof.found}\n  repair: {proof.repair}", soft_wrap=True, highlight=False)
-    word = f"{len(faults)} of {len(found)} claims do not hold" if faults else f"all {len(found)} claims hold"
+        console.print(f"{proof.subject}: {proof.evidence}\n  repair: {proof.repair}", soft_wrap=True, highlight=False)
+    word = f"{len(faults)} of {len(proved)} claims do not hold" if faults else f"all {len(proved)} claims hold"
     console.print(word, style="bold red" if faults else "bold green")

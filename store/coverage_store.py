@@ -1,4 +1,4 @@
-"""What the ledger says: which minutes are stored, proved empty, quarantined, failed or were never asked for.
+"""Read and write what is known of each minute: stored, proved empty, quarantined, failed or never asked for.
 
 Backfill and repair plan from here alone; nothing is concluded from how many candles there are.
 """
@@ -106,7 +106,7 @@ class CoverageStore(StoreSession):
             windows = ingest.ledger_windows(connection, product, span.start, span.end)
         return [
             Span(max(window.start, span.start), min(window.end, span.end))
-            for window in sorted(windows, key=lambda one: one.start)
+            for window in sorted(windows, key=lambda window: window.start)
             if window.source.endswith(FROM_TRADES) and window.start < span.end and window.end > span.start
         ]
 
