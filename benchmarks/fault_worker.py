@@ -23,7 +23,8 @@ from core.errors import CredentialsError, DeskError, DiskFullError, ExchangeUnav
 from core.settings import load_settings
 from market.ingest.backfill import BackfillResult, backfill, fetch
 from market.ingest.repair import RepairResult, repair
-from market.providers.coinbase import CoinbaseProvider, RetryPolicy
+from market.providers import RetryPolicy
+from market.providers.coinbase import CoinbaseProvider
 from store.feature_store import FeatureStore
 from store.reader import Reader
 from store.schema import migrate_databases

@@ -17,8 +17,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SESSIONS = ("tokyo", "london", "new_york")
 """Eight UTC hours each, from midnight on; the view `features_session` (`sql/views/seed39.sql`) says the same, which a test holds."""
 HORIZON_MINUTES = 15
-FROM_TRADES = ":trades"
-"""Ends the source of a candle that was built from live trades and not told by the exchange itself."""
 
 
 def floor_minute(moment: datetime) -> datetime:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from core.settings import load_settings
 from models.gates import gate_profile
-from models.registry.judging_terms import round_trip_bps
+from models.judging.promotion import round_trip_cost
 from store.feature_sets import FEATURE_SETS, feature_set
 from validation.null_market.claims import claims
 from validation.null_market.run import Log, Terms, alone, try_universes
@@ -89,7 +89,7 @@ def null_check(
     gates = gate_profile(
         profile.value, min_accuracy=settings.min_accuracy, max_calibration_error=settings.max_calibration_error
     )
-    terms = Terms(seed, architecture.value, best_accuracy, gates, round_trip_bps(settings))
+    terms = Terms(seed, architecture.value, best_accuracy, gates, round_trip_cost(settings))
     found = _tried(sizes, terms, settings.paths.home / "null-check", workers, fresh=fresh)
     if output is Format.JSON:
         print(json.dumps([one.as_json() for one in found], indent=2))

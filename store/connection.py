@@ -16,11 +16,11 @@ from store.schema import migrate, require_schema
 from store.sql_files import load_sql
 
 if TYPE_CHECKING:
+    # for rooms above, which may not import DuckDB; a global that held the type would make nanobind print at exit that it leaked
+    Connection = duckdb.DuckDBPyConnection
+
     from collections.abc import Iterator
     from pathlib import Path
-
-Connection = duckdb.DuckDBPyConnection
-"""What rooms above name when they are handed an open database; only the store imports DuckDB."""
 
 
 class StoreSession:

@@ -38,7 +38,6 @@ ALLOWED = {
     "prefect": ("flows/", "tasks/"),
     "duckdb": ("store/",),
     "httpx": ("market/providers/",),
-    "websockets": ("market/providers/",),
     "apprise": ("runtime/alerts/",),
     "onnxruntime": ("models/serving/scorer.py", "models/serving/export.py"),
 }

@@ -1,4 +1,4 @@
-"""Runs the local exchange on a loopback port."""
+"""Run the local exchange on a loopback port."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def server(exchange: Exchange) -> uvicorn.Server:
         log_level="critical",
         lifespan="off",
         loop="asyncio",
-        ws="websockets-sansio",
+        ws="none",
         timeout_keep_alive=75,
         timeout_graceful_shutdown=2,
     )

@@ -10,7 +10,7 @@ from core.candles import MINUTE, Span
 from core.errors import UnknownProductError
 from core.failpoints import failpoint
 from market.ingest.listings import listed_part, not_offered
-from market.providers import PAGE_MINUTES, WindowsFailedError, open_provider
+from market.providers import PAGE_MINUTES, FetchFailedError, open_provider
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
     from core.candles import Page
     from core.settings import Settings
-    from market.providers import FailedWindow, Provider
+    from market.providers import FetchFailed, Provider
     from store.ingest import WriteCount
 
 PAGES_PER_WRITE = 20
 """Pages per transaction: 6,000 rows, so that the write lock is taken seldom and held for some 50 ms."""
 
-MOST_PAGES_WAITING = PAGES_PER_WRITE
+MAX_PAGES_WAITING = PAGES_PER_WRITE
 """Pages that wait in memory for a slow store before the asking pauses: what a kill can cost is these and one batch."""
 
 
 class OnProgress(Protocol):
-    """Told now and then how far the work is."""
+    """Receives now and then how far the work is."""
 
     def __call__(self, share: float, note: str = "") -> None:
         """Take the share done, 0 to 1, and a few words."""
@@ -65,7 +65,7 @@ async def backfill(
         settings: All settings.
         product: Product id.
         span: What there should be; cut to the time since the product's listing.
-        on_progress: Told after each commit.
+        on_progress: Called after each commit.
         provider: One that is open already, and is left open; the settings' own when left out.
 
     Raises:
@@ -79,7 +79,7 @@ async def backfill(
         if isinstance(wanted, str):
             return BackfillResult(product, "not_offered", reason=wanted)
         store.record_wanted(product, wanted)
-        windows = questions(store.missing_windows(product, wanted))
+        windows = pack_into_requests(store.missing_windows(product, wanted))
         return await fetch(store, opened, product, windows, on_progress)
     except UnknownProductError as error:
         # delisted since its candles were stored, which stay
@@ -90,23 +90,23 @@ async def backfill(
         store.close()
 
 
-def questions(spans: Iterable[Span]) -> list[Span]:
+def pack_into_requests(spans: Iterable[Span]) -> list[Span]:
     """Return as few windows of at most ``PAGE_MINUTES`` minutes as cover ``spans``, which are disjoint and oldest first.
 
     Minutes between them are asked along: one request for a page costs as much as one for a minute.
     """
-    found: list[Span] = []
+    packed: list[Span] = []
     for span in spans:
         rest: Span | None = span
-        if found and span.end - found[-1].start <= PAGE_MINUTES * MINUTE:
-            found[-1], rest = Span(found[-1].start, span.end), None
-        elif found and span.start - found[-1].start < PAGE_MINUTES * MINUTE:
+        if packed and span.end - packed[-1].start <= PAGE_MINUTES * MINUTE:
+            packed[-1], rest = Span(packed[-1].start, span.end), None
+        elif packed and span.start - packed[-1].start < PAGE_MINUTES * MINUTE:
             # fill the page begun, the rest opens others
-            border = found[-1].start + PAGE_MINUTES * MINUTE
-            found[-1], rest = Span(found[-1].start, border), Span(border, span.end)
+            border = packed[-1].start + PAGE_MINUTES * MINUTE
+            packed[-1], rest = Span(packed[-1].start, border), Span(border, span.end)
         if rest is not None:
-            found += rest.pages(PAGE_MINUTES)
-    return found
+            packed += rest.pages(PAGE_MINUTES)
+    return packed
 
 
 async def fetch(
@@ -120,24 +120,24 @@ async def fetch(
             totals[name] += value
         on_progress(totals["pages"] / len(windows), f"{totals['stored']} candles")
 
-    failed: Sequence[FailedWindow] = ()
+    failed: Sequence[FetchFailed] = ()
     commits = _Commits(store, committed)
     try:
         async for page in provider.pages(product, windows):
             totals["pages"] += 1
             await commits.add(page)
-    except WindowsFailedError as error:
+    except FetchFailedError as error:
         failed = error.failed
     finally:
         # whatever ended the asking, an answered page is not asked for again
         await commits.flush()
     for window in failed:
-        await asyncio.to_thread(store.record_failure, product, window.window, window.reason, provider.name)
+        await asyncio.to_thread(store.record_failure, product, window.window, window.cause, provider.name)
     if not failed:
         on_progress(1.0)
     state = "partial" if failed else "complete"
     return BackfillResult(
-        product, state, **totals, failed_windows=len(failed), reason=failed[0].reason if failed else ""
+        product, state, **totals, failed_windows=len(failed), reason=failed[0].cause if failed else ""
     )
 
 
@@ -145,11 +145,11 @@ class _Commits:
     """Commits pages in a thread beside the event loop, so that no request waits for the store.
 
     A commit takes some 100 ms, and as long as another process holds the write lock; meanwhile the pages that are
-    answered gather here, up to ``MOST_PAGES_WAITING``.
+    answered gather here, up to ``MAX_PAGES_WAITING``.
     """
 
     def __init__(self, store: FeatureStore, committed: Callable[[WriteCount], None]) -> None:
-        """Write into ``store``; ``committed`` is told of each commit, in the event loop's thread."""
+        """Write into ``store``; ``committed`` receives the counts of each commit, in the event loop's thread."""
         self._store = store
         self._committed = committed
         self._waiting: list[Page] = []
@@ -162,7 +162,7 @@ class _Commits:
             StoreError: an earlier commit failed.
         """
         self._waiting.append(page)
-        if self._running is not None and (self._running.done() or len(self._waiting) >= MOST_PAGES_WAITING):
+        if self._running is not None and (self._running.done() or len(self._waiting) >= MAX_PAGES_WAITING):
             await self._settle()
         if self._running is None and len(self._waiting) >= PAGES_PER_WRITE:
             self._start()

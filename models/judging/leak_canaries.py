@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from models.datasets.dataset import Dataset
 
 
-def lit_canaries(data: Dataset, scaler: Scaler) -> dict[str, str]:
+def failing_canaries(data: Dataset, scaler: Scaler) -> dict[str, str]:
     """Return the canaries that are lit, by name, with what was seen."""
     seen = {
         "unique_rows": _double_rows(data),

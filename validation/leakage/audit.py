@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.candles import Span
 from core.errors import DatasetError
 from models.datasets.dataset import load_dataset
 from models.judging.dataset_leaks import close_leaks, input_leaks, label_leaks, split_leaks, stored_leaks
@@ -82,7 +81,7 @@ def newest_data_set(paths: Paths, on_check: Callable[[Check], None]) -> None:
     what = f"data set {data.digest[:16]}"
     on_check(Check(f"{what}: parts, purge, instants", 1, split_leaks(data)))
     on_check(Check(f"{what}: {len(data.columns)} inputs against labels", 1, input_leaks(data)))
-    cut = datetime.fromisoformat(data.manifest["known_at_cut"])
+    cut = data.manifest.known_at_cut or data.manifest.span.end
     closes = _closes(store, data, cut)
     missing = [product for product in data.coins if product not in closes]
     note = f"the store has no candles of {', '.join(missing)}: make backfill" if missing else ""
@@ -92,21 +91,25 @@ def newest_data_set(paths: Paths, on_check: Callable[[Check], None]) -> None:
 
 
 def _closes(store: FeatureStore, data: Dataset, cut: datetime) -> Closes:
-    told = data.manifest["span"]
-    span = Span(datetime.fromisoformat(told["start"]), datetime.fromisoformat(told["end"]))
-    return {product: found for product, found in closes_at(store, data.coins, span, cut).items() if len(found[0])}
+    return {
+        product: found
+        for product, found in closes_at(store, data.coins, data.manifest.span, cut).items()
+        if len(found[0])
+    }
 
 
 def _inputs(store: FeatureStore, data: Dataset, cut: datetime, what: str) -> Check:
     """Compute some hours of inputs again, each from candles that were there by then, and compare every bit."""
-    told = data.manifest["feature_set"]
+    features = data.manifest.feature_set
     what = f"{what}: inputs against the past alone"
-    known = FEATURE_SETS.get(told["name"])
-    if known is None or known.sha256 != told["sha256"]:
-        return Check(what, 0, note=f"made by another version of {told['name']}; build it again: make features")
+    known = FEATURE_SETS.get(features.name)
+    if known is None or known.sha256 != features.sha256:
+        return Check(what, 0, note=f"made by another version of {features.name}; build it again: make features")
     first, last = int(data.minute_N.min()) + _MOMENT_MINUTES, int(data.minute_N.max()) + 1
     leaks: list[Leak] = []
     for minute in np.linspace(first, last, _MOMENTS).astype(int).tolist():
         end = _EPOCH + timedelta(minutes=minute)
-        leaks += stored_leaks(data, inputs_at(store, data.coins, end, _MOMENT_MINUTES, told["name"], cut), data.columns)
+        leaks += stored_leaks(
+            data, inputs_at(store, data.coins, end, _MOMENT_MINUTES, features.name, cut), data.columns
+        )
     return Check(what, _MOMENTS, leaks)

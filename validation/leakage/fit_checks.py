@@ -13,7 +13,7 @@ import numpy as np
 
 from models.datasets.dataset import PARTS
 from models.datasets.scaler import Scaler, fit_scaler
-from models.datasets.windows import gather, part_ends, window_view
+from models.datasets.windows import part_ends, windows
 from models.judging.baselines import baseline_forecasts
 from models.judging.dataset_leaks import tracer, window_leaks
 from models.judging.judge import calibrate
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from models.datasets.dataset import Dataset
     from models.serving.calibration import Calibration
+    from models.serving.passport import CoverageCut
 
 ARCHITECTURE = "lstm_one_way"
 _SAMPLED_WINDOWS = 500
@@ -59,9 +60,7 @@ def train_small(data: Dataset, seed: int) -> Trained:
     )
 
 
-def calibrate_small(
-    trained: Trained, data: Dataset, product: str
-) -> tuple[Calibration, Mapping[str, Mapping[str, float]]]:
+def calibrate_small(trained: Trained, data: Dataset, product: str) -> tuple[Calibration, Mapping[str, CoverageCut]]:
     """Calibrate and cut the tiers as a judging does."""
     import torch  # noqa: PLC0415  # only what trains or judges loads it
 
@@ -76,13 +75,10 @@ class Pipeline:
 
     scaler: Callable[[Dataset], Scaler] = fit_scaler
     train: Callable[[Dataset, int], Trained] = train_small
-    calibrate: Callable[[Trained, Dataset, str], tuple[Calibration, Mapping[str, Mapping[str, float]]]] = (
-        calibrate_small
-    )
+    calibrate: Callable[[Trained, Dataset, str], tuple[Calibration, Mapping[str, CoverageCut]]] = calibrate_small
     baselines: Callable[[Dataset, str, NDArray[np.int64]], Mapping[str, NDArray[np.float64]]] = baseline_forecasts
     ends: Callable[[Dataset, str, int], NDArray[np.int64]] = part_ends
-    windows: Callable[[NDArray[np.float32], int], NDArray[np.float32]] = window_view
-    gather: Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]] = gather
+    windows: Callable[[NDArray[np.float32], NDArray[np.int64], int], NDArray[np.float32]] = windows
 
 
 def fit_leaks(data: Dataset, pipeline: Pipeline, seed: int = 0, *, with_baselines: bool = True) -> list[Leak]:
@@ -115,7 +111,7 @@ def pipeline_windows(data: Dataset, pipeline: Pipeline, minutes: int) -> list[Le
         return []
     sampled = ends[np.linspace(0, len(ends) - 1, min(len(ends), _SAMPLED_WINDOWS)).astype(np.int64)]
     sampled = sampled[sampled >= minutes - 1]
-    traced_BTF = pipeline.gather(pipeline.windows(tracer(data), minutes), sampled)
+    traced_BTF = pipeline.windows(tracer(data), sampled, minutes)
     return window_leaks(data, ends, traced_BTF, sampled, minutes)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from models.datasets.dataset import PARTS
 from models.datasets.scaler import Scaler, fit_scaler
-from models.datasets.windows import window_view
+from models.datasets.windows import windows
 from models.judging.baselines import baseline_forecasts
 from validation.leakage.fit_checks import Pipeline, Trained, calibrate_small, train_small
 from validation.leakage.planted_datasets import renamed
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from models.datasets.dataset import Dataset
     from models.serving.calibration import Calibration
+    from models.serving.passport import CoverageCut
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +66,11 @@ def _scaled_by_all(data: Dataset, seed: int) -> Trained:
     return replace(train_small(data, seed), return_scale=(float(np.nanstd(data.return_N)),))
 
 
-def _calibrated_on_test(
-    trained: Trained, data: Dataset, product: str
-) -> tuple[Calibration, Mapping[str, Mapping[str, float]]]:
+def _calibrated_on_test(trained: Trained, data: Dataset, product: str) -> tuple[Calibration, Mapping[str, CoverageCut]]:
     return calibrate_small(trained, _on_test(data), product)
 
 
-def _cut_on_test(
-    trained: Trained, data: Dataset, product: str
-) -> tuple[Calibration, Mapping[str, Mapping[str, float]]]:
+def _cut_on_test(trained: Trained, data: Dataset, product: str) -> tuple[Calibration, Mapping[str, CoverageCut]]:
     calibration, _ = calibrate_small(trained, data, product)
     _, cuts = calibrate_small(trained, _on_test(data), product)
     return calibration, cuts
@@ -103,9 +100,9 @@ def _ends_by_clock(data: Dataset, part: str, minutes: int) -> NDArray[np.int64]:
     return np.asarray(ends[whole | (data.coin_N[begins] != data.coin_N[ends])])
 
 
-def _late_view(x_NF: NDArray[np.float32], minutes: int) -> NDArray[np.float32]:
+def _late_windows(x_NF: NDArray[np.float32], end_B: NDArray[np.int64], minutes: int) -> NDArray[np.float32]:
     """Windows that hold the minute after their end."""
-    return window_view(np.concatenate([x_NF[1:], x_NF[-1:]]), minutes)
+    return windows(np.concatenate([x_NF[1:], x_NF[-1:]]), end_B, minutes)
 
 
 FIT_PLANTS = (
@@ -121,6 +118,6 @@ FIT_PLANTS = (
     FitPlant("baselines on all rows", "baseline fitted on later parts", Pipeline(baselines=_baselines_on_all)),
     FitPlant("windows over holes", "window across a hole", Pipeline(ends=_ends_by_coin)),
     FitPlant("windows over two coins", "window mixes coins", Pipeline(ends=_ends_by_clock)),
-    FitPlant("windows one minute late", "window reads past its end", Pipeline(windows=_late_view)),
+    FitPlant("windows one minute late", "window reads past its end", Pipeline(windows=_late_windows)),
 )
 """Pipelines with one leaking function."""

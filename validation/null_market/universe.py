@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.gates import PROFILE_GATES
-from models.training.presets import train_spec
+from models.training.spec import train_spec
 from validation.null_market.shuffled_labels import BY_DAY, BY_MINUTE
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 from core.candles import MINUTE, Candle, Page, Span
 from core.errors import ListingUnknownError
 from market.ingest.backfill import backfill
-from market.providers import FailedWindow, WindowsFailedError
+from market.providers import FetchFailed, FetchFailedError
 from store.feature_store import FeatureStore
 
 NOW = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
@@ -24,21 +24,21 @@ class ShortSighted:
     name = "yfinance"
 
     def __init__(self):
-        self.asked = []
+        self.requested = []
 
     async def pages(self, product, windows):
         failed = []
         for window in windows:
-            self.asked.append(window)
+            self.requested.append(window)
             start = max(window.start, REACH)
             if start < window.end:
                 moments = [start + count * MINUTE for count in range((window.end - start) // MINUTE)]
                 candles = tuple(Candle(product, moment, NOISE, NOISE, NOISE, NOISE, Decimal(1)) for moment in moments)
                 yield Page(product, Span(start, window.end), candles, NOW, self.name)
             if window.start < REACH:
-                failed.append(FailedWindow(Span(window.start, min(window.end, REACH)), "out of reach"))
+                failed.append(FetchFailed(Span(window.start, min(window.end, REACH)), "out of reach"))
         if failed:
-            raise WindowsFailedError(product, failed, gave_up=False)
+            raise FetchFailedError(product, failed, gave_up=False)
 
     async def first_candle(self, product, span):
         raise ListingUnknownError("where its answers begin is no listing")
@@ -80,5 +80,5 @@ def test_minutes_out_of_reach_stay_missing_for_a_provider_that_has_them(run, sto
 def test_second_backfill_asks_only_for_what_failed_and_revises_nothing(run, store):
     run()
     provider, result = run()
-    assert {window.end <= REACH for window in provider.asked} == {True}
+    assert {window.end <= REACH for window in provider.requested} == {True}
     assert (result.stored, result.revised) == (0, 0)

@@ -19,16 +19,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypercorn.config import Config
 
+from core.candles import epoch_minute
 from core.settings import load_settings
-from desk.exchange import build_markets
-from market.exchange.app import BASE_PATH, Behaviour, build_app
-from market.exchange.auth import TokenChecker
-from market.exchange.clock import Present
+from market.exchange.app import BASE_PATH, build_app
 from market.exchange.state import Exchange
-from market.exchange.token_bucket import TokenBucket
-from market.providers.coinbase import CoinbaseProvider, RetryPolicy
+from market.providers import FetchFailedError, RetryPolicy
+from market.providers.coinbase import CoinbaseProvider
 
-PRESENT = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
 BASE_URL = "http://exchange.test/api/v3/brokerage"
 KEY_NAME = "organizations/0a1b/apiKeys/2c3d4e5f"
 AT_ONCE = RetryPolicy(attempts=4, wait_initial=0.0, wait_max=0.0, wait_jitter=0.0)
@@ -44,26 +41,6 @@ class Recorder(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request):
         self.requests.append(request)
         return await self._inner.handle_async_request(request)
-
-
-@pytest.fixture
-def present():
-    return PRESENT
-
-
-@pytest.fixture
-def make_exchange():
-    def make(present=None, behaviour=None, private_rate=0, public_rate=0, checker=None, **market_options):
-        return Exchange(
-            build_markets(market_options.pop("kind", "planted"), **market_options),
-            present or Present(PRESENT, stepped=True),
-            checker or TokenChecker({}),
-            TokenBucket(public_rate),
-            TokenBucket(private_rate),
-            behaviour=behaviour or Behaviour(),
-        )
-
-    return make
 
 
 @pytest.fixture
@@ -108,6 +85,25 @@ def collect(run):
     def go(provider, product, windows):
         async def work(opened):
             return [page async for page in opened.pages(product, windows)]
+
+        return run(provider, work)
+
+    return go
+
+
+@pytest.fixture
+def fetch(run):
+    """Return a function that gives the pages of some windows, and the windows that failed."""
+
+    def go(provider, windows, product="BTC-USD"):
+        async def work(opened):
+            pages, failed = [], ()
+            try:
+                async for page in opened.pages(product, windows):
+                    pages.append(page)  # noqa: PERF401  # a comprehension would lose them when the error comes
+            except FetchFailedError as error:
+                failed = error.failed
+            return pages, failed
 
         return run(provider, work)
 
@@ -237,7 +233,7 @@ class Yahoo:
     def __init__(self, candles, now):
         self.candles = {candle.open_time: candle for candle in candles}
         self.now = now
-        self.asked = []
+        self.requested = []
         self.broken = []
         """Spans whose requests fail, and with what: an exception, or an answer's content."""
         self.extra_rows = []
@@ -262,7 +258,7 @@ class Yahoo:
         if params["interval"] != "1m":
             return YahooAnswer(url, {"chart": {"result": [{"meta": meta}], "error": None}})
         start, end = (datetime.fromtimestamp(params[name], UTC) for name in ("period1", "period2"))
-        self.asked.append((start, end))
+        self.requested.append((start, end))
         for begins, ends, what in self.broken:
             if start < ends and begins < end:
                 if isinstance(what, Exception):
@@ -344,7 +340,7 @@ class Thin:
         return rows.over(lambda column: column[kept])
 
     def candles(self, span):
-        return self.rows(*(int(moment.timestamp()) // 60 for moment in (span.start, span.end))).candles()
+        return self.rows(epoch_minute(span.start), epoch_minute(span.end)).candles()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 from models.datasets.dataset import Dataset, load_dataset
 from models.datasets.scaler import fit_scaler
 from models.judging.dataset_leaks import close_leaks, input_leaks, label_leaks, split_leaks, stored_leaks
-from models.judging.leak_canaries import lit_canaries
+from models.judging.leak_canaries import failing_canaries
 from validation.leakage.planted_datasets import DATA_PLANTS, LABEL_PLANTS, one_coin, with_labels
 from validation.leakage.point_in_time import Rebuilt, planted_labels, rebuilt
 
@@ -92,5 +92,5 @@ def test_inputs_that_differ_by_a_bit_from_the_past_alone_are_named(data: Dataset
 )
 def test_canary_of_the_gate_is_lit_by_the_plant(data: Dataset, plant: int, canary: str) -> None:
     spoiled = DATA_PLANTS[plant].spoil(data)
-    assert canary in lit_canaries(spoiled, fit_scaler(spoiled))
-    assert lit_canaries(data, fit_scaler(data)) == {}
+    assert canary in failing_canaries(spoiled, fit_scaler(spoiled))
+    assert failing_canaries(data, fit_scaler(data)) == {}

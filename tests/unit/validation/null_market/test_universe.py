@@ -16,7 +16,8 @@ from models.datasets.dataset import load_dataset
 from models.datasets.scaler import fit_scaler
 from models.gates import GateResult
 from models.gates.judgement import Judgement, ProductVerdict
-from models.judging.leak_canaries import lit_canaries
+from models.judging.leak_canaries import failing_canaries
+from tests.small_dataset import write_dataset
 from validation.null_market.shuffled_labels import BY_DAY, BY_MINUTE, shuffled
 from validation.null_market.universe import (
     ALWAYS_ON,
@@ -36,13 +37,8 @@ SIZES = Sizes(20, 4, null_days=30, planted_days=120, features=("flow", "seed39")
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory, request):
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    spec = spec_from_file_location("models_fixture", Path(__file__).parents[2] / "conftest.py")
-    fixture = module_from_spec(spec)
-    spec.loader.exec_module(fixture)
     # so long that the calibration part, 7.5 %, has two days
-    return fixture.write_dataset(tmp_path_factory.mktemp("whole"), minutes=40_000)
+    return write_dataset(tmp_path_factory.mktemp("whole"), minutes=40_000)
 
 
 def parts(data, column):
@@ -65,14 +61,14 @@ def test_labels_shuffled_by_minute_are_the_same_ones_in_each_part_and_tell_nothi
     # direction and return of a label stay together
     labelled = mixed.direction_N >= 0
     assert ((mixed.return_N[labelled] > 0) == (mixed.direction_N[labelled] == 1)).all()
-    assert set(lit_canaries(mixed, fit_scaler(mixed))) == {"labels"}
+    assert set(failing_canaries(mixed, fit_scaler(mixed))) == {"labels"}
 
 
 def test_labels_shuffled_by_day_tell_nothing_and_light_no_canary(reference, tmp_path):
     whole, moved = load_dataset(reference), load_dataset(shuffled(reference, tmp_path, 1, BY_DAY))
     assert (moved.x_NF == whole.x_NF).all()
     assert edge(moved) == pytest.approx(0.5, abs=0.05)
-    assert lit_canaries(moved, fit_scaler(moved)) == {}
+    assert failing_canaries(moved, fit_scaler(moved)) == {}
     for product in whole.coins:
         for part in ("train", "early_stop", "calibration", "test"):
             lost = len(whole.rows(product, part)) - len(moved.rows(product, part))
