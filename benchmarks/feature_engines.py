@@ -81,7 +81,7 @@ def ours(folder: Path, products: list[str], threads: int) -> dict[str, list[Held
 
 def parts(folder: Path, products: list[str], threads: int) -> dict[str, list[Held]]:
     """Compute as `export_dataset` does, features and labels into Parquet parts, and keep nothing but the count of rows."""
-    from store.month_cache import Order, Parts
+    from store.month_cache import DatasetRequest, MonthCache
 
     file, memory_mb = FeatureStore(folder / "market.duckdb"), int(os.environ["FEATURE_MEMORY_MB"])
     counted: dict[str, list[Held]] = {}
@@ -89,11 +89,9 @@ def parts(folder: Path, products: list[str], threads: int) -> dict[str, list[Hel
         group = products[first : first + _TOGETHER]
         spans = [span for product in group if (span := file.span_stored(product)) is not None]
         span = Span(min(span.start for span in spans), max(span.end for span in spans))
-        order = Order(
-            tuple(group), span, SET, EVER.end, file.copy_candles, file.candle_fingerprints, threads, memory_mb
-        )
+        request = DatasetRequest(tuple(group), span, SET, EVER.end, threads, memory_mb)
         with TemporaryDirectory(dir=folder) as made:
-            facts = Parts(order, Path(made)).complete().values()
+            facts = MonthCache(request, file, Path(made)).complete().values()
         counted[group[0]] = [{"minute": np.zeros(sum(fact.rows for fact in facts), dtype=np.int8)}]
     return counted
 

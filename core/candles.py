@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MINUTE = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SESSIONS = ("tokyo", "london", "new_york")
-"""Eight UTC hours each, from midnight on; `sql/views/features_session.sql` says the same, which a test holds."""
+"""Eight UTC hours each, from midnight on; the view `features_session` (`sql/views/seed39.sql`) says the same, which a test holds."""
 HORIZON_MINUTES = 15
 
 

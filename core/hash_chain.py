@@ -1,6 +1,6 @@
 """Link records so that an edit of any of them shows: each link is a hash over its record and the link before.
 
-The registry's file (`models.registry.events`), its tables (`store.model_history`) and the checks in `sql/checks` compute
+The registry's file (`models.registry.events`), its tables (`store.registry_mirror`) and the checks in `sql/checks` compute
 the same links, the last in SQL; a test holds them against each other.
 """
 

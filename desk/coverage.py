@@ -18,7 +18,7 @@ from core.errors import UnknownProductError
 from core.settings import load_settings
 from store.reader import Reader
 
-_MOST_ROWS = 200
+_MAX_ROWS = 200
 _STATES = ("stored", "empty", "quarantined", "failed", "unasked")
 # a day's shade: how much of what the exchange has is stored
 _SHADES = ((0.999, "█"), (0.9, "▓"), (0.5, "▒"), (0.0, "░"))
@@ -143,7 +143,7 @@ def _runs(rows: list[dict[str, Any]]) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("product", "from", "to", "minutes", "state", "asked", "tries", "why", "source"):
         table.add_column(name, justify="right" if name in {"minutes", "tries"} else "left", overflow="fold")
-    for row in rows[:_MOST_ROWS]:
+    for row in rows[:_MAX_ROWS]:
         table.add_row(
             row["product"],
             _minute(row["start_time"]),
@@ -156,8 +156,8 @@ def _runs(rows: list[dict[str, Any]]) -> None:
             row["source"] or "",
         )
     console.print(table)
-    if len(rows) > _MOST_ROWS:
-        remarks.print(f"the first {_MOST_ROWS} of {len(rows)} runs; name a product, or use --format csv for all")
+    if len(rows) > _MAX_ROWS:
+        remarks.print(f"the first {_MAX_ROWS} of {len(rows)} runs; name a product, or use --format csv for all")
 
 
 def _day(moment: datetime | None) -> str:

@@ -11,8 +11,8 @@ from core.errors import DatasetError
 from core.settings import load_settings
 from reports.page.console import print_blocks, screen
 from reports.page.document import Cell, Table
+from store.datasets import rebuild as rebuild_dataset
 from store.feature_store import FeatureStore
-from store.rebuild import rebuild as rebuild_dataset
 
 console = Console()
 app = typer.Typer(help="Data sets: immutable files named by the hash of their content.", no_args_is_help=True)

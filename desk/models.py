@@ -26,7 +26,7 @@ from reports.models.model_card import read_card
 from reports.models.tables import calibration_blocks, facts_table, figures_table, gates_table, notes_beside_gates
 from reports.page.console import print_blocks, screen
 from store.feature_store import FeatureStore
-from store.registry_mirror import mirror_registry, restore_registry
+from store.registry_mirror import history_faults, mirror_registry, restore_registry
 
 app = typer.Typer(
     help="The model registry: what was trained, judged, promoted and rolled back, by whom and why.",
@@ -185,7 +185,7 @@ def _verify_registry(settings: Settings) -> None:
             faults.append(f"{slot}: {error}")
     _mirror(settings, registry)
     if settings.paths.market_db.exists():
-        faults += FeatureStore(settings.paths.market_db).model_history_faults()
+        faults += history_faults(FeatureStore(settings.paths.market_db))
     if faults:
         lines = "\n  ".join(faults)
         msg = f"the registry does not hold:\n  {lines}\nGo back to copies of these files, or promote again: desk models promote"

@@ -38,9 +38,9 @@ from models.walk_forward.fold_runs import (
 from models.walk_forward.walk_record import WalkForwardRecord
 from reports.page.console import print_blocks, screen
 from reports.page.document import Text
+from store.datasets import recorded
 from store.feature_sets import recorded_set
 from store.feature_store import FeatureStore
-from store.rebuild import recorded
 from store.splits import WALK_FORWARD_FOLDS, require_folds
 
 console = Console()

@@ -1,17 +1,16 @@
-"""What DuckDB and the machine say when a file fails, in words that name the repair."""
+"""Translate the failures of DuckDB and the machine into errors that name the repair."""
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
 import duckdb
 
 from core.errors import DiskFullError, NotADatabaseError, StoreBusyError, StoreError
+from core.files import is_disk_full
 
 # DuckDB has one class for most of these, so its words have to tell them apart
 _FULL = ("No space left", "File too large", "File size limit", "Disk quota", "not enough disk space")
-_FULL_CODES = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 _NEWER = ("version number",)
 _DAMAGED = (
     "not a valid DuckDB",
@@ -46,7 +45,7 @@ def writing_error(error: duckdb.Error | OSError, path: Path | str) -> StoreError
     """Return what the machine did to a write to ``path``; None where ``error`` is a mistake in a statement or a value."""
     text = _first_line(error)
     if isinstance(error, OSError):
-        return _full(path, text) if error.errno in _FULL_CODES else None
+        return _full(path, text) if is_disk_full(error) else None
     if any(words in text for words in _FULL):
         return _full(path, text)
     if "Corrupt" in text or "checksum" in text:
@@ -70,11 +69,11 @@ def unreadable_copy(error: duckdb.Error, copy: Path) -> NotADatabaseError:
     return NotADatabaseError(msg)
 
 
-def copy_of_another_version(copy: Path, found: int, known: int) -> StoreError:
+def copy_of_another_version(copy: Path, version: int, known: int) -> StoreError:
     """Return the refusal of a published copy that older or newer code made."""
-    if found > known:
-        return newer(copy, f"its schema is {found}, this code knows {known}")
-    msg = f"the read copy {copy} was published by an older version (schema {found} of {known}); make it again: desk publish"
+    if version > known:
+        return newer(copy, f"its schema is {version}, this code knows {known}")
+    msg = f"the read copy {copy} was published by an older version (schema {version} of {known}); make it again: desk publish"
     return StoreError(msg)
 
 
@@ -98,9 +97,9 @@ def newer(path: Path | str, text: str) -> NotADatabaseError:
     return NotADatabaseError(msg)
 
 
-def foreign(path: Path | str, found: str) -> NotADatabaseError:
+def foreign(path: Path | str, what: str) -> NotADatabaseError:
     """Return the refusal of a sound DuckDB file that is not the database it should be."""
-    msg = f"{path} holds {found}; it was left as it is. Move it away, or set DESK_HOME to another folder"
+    msg = f"{path} holds {what}; it was left as it is. Move it away, or set DESK_HOME to another folder"
     return NotADatabaseError(msg)
 
 

@@ -1,4 +1,4 @@
-"""Features of chosen days, computed from the published copy: what a page of distributions needs, in bounded time.
+"""Compute the features of chosen days from the published copy: what a page of distributions needs, in bounded time.
 
 The views compute a whole history at once. Here only the candles that decide the chosen days are copied into an in-memory
 store, so that the cost is that of those days, whatever lies between them. Suffixes of arrays: N rows, F features.
@@ -14,6 +14,7 @@ import numpy as np
 from core.errors import StoreError
 from store.feature_sets import LONGEST_FILL_MINUTES, block_query, blocks, feature_set
 from store.feature_store import FeatureStore
+from store.splits import MINUTES_OF_DAY
 from store.sql_files import load_sql
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from store.feature_sets import FeatureBlock
     from store.reader import Reader
-
-_DAY = 1_440
 
 
 def features_of_days(
@@ -43,28 +42,29 @@ def features_of_days(
     windows = _windows(sorted(set(days)), chosen.history_minutes)
     with FeatureStore.in_memory(memory_mb=memory_mb) as scratch:
         target = scratch._connection()  # the same floor: the store's own second reader
-        asked = {"products": list(products), "windows": windows}
-        copied = reader.connection.sql(load_sql("queries/docs_candles"), params=asked).to_arrow_table()
+        parameters = {"products": list(products), "windows": windows}
+        copied = reader.connection.sql(load_sql("queries/docs_candles"), params=parameters).to_arrow_table()
         target.register("copied", copied)
         target.execute("insert into candles_1m by name select * from copied")
         target.unregister("copied")
-        query = f"select * from ({block_query(chosen)}) where list_contains($days, minute // {_DAY})"  # noqa: S608  # our own text
-        first, last = (min(days) * _DAY, (max(days) + 1) * _DAY) if days else (0, 0)
-        found = target.execute(
+        query = f"select * from ({block_query(chosen)}) where list_contains($days, minute // {MINUTES_OF_DAY})"  # noqa: S608  # our own text
+        first, last = (min(days) * MINUTES_OF_DAY, (max(days) + 1) * MINUTES_OF_DAY) if days else (0, 0)
+        rows = target.execute(
             query, {"products": list(products), "days": sorted(set(days)), "first": first, "last": last}
         ).fetchnumpy()
-    return blocks(products, {column: np.asarray(values) for column, values in found.items()}, name)
+    return blocks(products, {column: np.asarray(values) for column, values in rows.items()}, name)
 
 
 def _windows(days: Sequence[int], history_minutes: int) -> list[list[int]]:
     """Return the minutes that decide ``days``: neighbouring days as one window, each with the history before it."""
-    found: list[list[int]] = []
+    windows: list[list[int]] = []
     for _, run in groupby(enumerate(days), key=lambda placed: placed[1] - placed[0]):
         members = [day for _, day in run]
         # the candle after a last minute without a trade is what shows that it is empty
-        opening, end = members[0] * _DAY - history_minutes, (members[-1] + 1) * _DAY + LONGEST_FILL_MINUTES + 1
-        if found and opening <= found[-1][1]:
-            found[-1][1] = end
+        opening = members[0] * MINUTES_OF_DAY - history_minutes
+        end = (members[-1] + 1) * MINUTES_OF_DAY + LONGEST_FILL_MINUTES + 1
+        if windows and opening <= windows[-1][1]:
+            windows[-1][1] = end
         else:
-            found.append([opening, end])
-    return found
+            windows.append([opening, end])
+    return windows

@@ -1,8 +1,8 @@
-"""Feature sets: the ordered column lists that view, training, ONNX manifest and runtime agree on.
+"""Name the feature sets: the ordered column lists that view, training, ONNX manifest and runtime agree on.
 
-A set is a view under `sql/views`, its list in `FEATURE_SETS`, and the hash of all SQL that makes it: adding one is adding SQL
-and a list. A model names the set it was trained on, and whoever serves it compares the hash. Suffixes of arrays: N rows,
-F features.
+A set is a view under `sql/views`, whose columns are the list, and the hash of list and SQL: adding one is adding SQL and a
+line in `FEATURE_SETS`. A model names the set it was trained on, and whoever serves it compares the hash. Suffixes of
+arrays: N rows, F features.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.errors import ConfigError
-from store.sql_files import SQL_ROOT, Header, parse_header, statement
+from store.sql_files import Header, all_columns, parse_header, read_folder, statement, statements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,21 +47,29 @@ class FeatureSet:
         return f"{self.name}@{self.sha256[:12]}"
 
     @cached_property
+    def _own(self) -> dict[str, str]:
+        return read_folder(self.folder) if self.folder else {}
+
+    @cached_property
+    def _texts(self) -> dict[str, str]:
+        return statements("views") | self._own
+
+    @cached_property
     def views(self) -> tuple[str, ...]:
         """Every view it is built of, each after those it reads, so its own last."""
         graph: dict[str, list[str]] = {}
         waiting = [self.view]
         while waiting:
             name = waiting.pop()
-            if name not in graph and self._path(name).exists():
-                graph[name] = [read for read in self._header(name).reads if self._path(read).exists()]
+            if name not in graph and name in self._texts:
+                graph[name] = [read for read in self._header(name).reads if read in self._texts]
                 waiting += graph[name]
         return tuple(TopologicalSorter(graph).static_order())
 
     @property
     def own_sql(self) -> tuple[str, ...]:
         """Return the SQL of its views that lie outside `sql/views`, in the order to run it."""
-        return tuple(self._text(name) for name in self.views if self._path(name).parent == self.folder)
+        return tuple(self._own[name] for name in self.views if name in self._own)
 
     @cached_property
     def warm_up_minutes(self) -> int:
@@ -78,109 +86,41 @@ class FeatureSet:
         """Hash of the SQL of all its views, comments and line breaks left out, and of the column list."""
         digest = hashlib.sha256("\n".join(self.columns).encode())
         for name in sorted(self.views):
-            digest.update(f"\0{name}\0{statement(self._text(name))}".encode())
+            digest.update(f"\0{name}\0{statement(self._texts[name])}".encode())
         return digest.hexdigest()
 
-    def _path(self, name: str) -> Path:
-        own = self.folder and self.folder / f"{name}.sql"
-        return own if own and own.exists() else SQL_ROOT / "views" / f"{name}.sql"
-
-    def _text(self, name: str) -> str:
-        return self._path(name).read_text(encoding="utf-8")
-
     def _header(self, name: str) -> Header:
-        return parse_header(self._text(name))
+        return parse_header(self._texts[name])
+
+
+# what a set's view has besides inputs: keys, the candle, and words
+_NO_INPUTS = frozenset(
+    [
+        "product",
+        "open_time",
+        "minute",
+        "is_filled",
+        "segment_start",
+        "minute_of_segment",
+        "open",
+        "high",
+        "low",
+        "close",
+        "volume",
+        "session",
+        "volatility_regime",
+    ]
+)
+
+
+def inputs_of(view: str) -> tuple[str, ...]:
+    """Return the model inputs among the columns of a view under `sql/views`, in its order."""
+    return tuple(column for column in all_columns("views", view) if column not in _NO_INPUTS)
 
 
 FEATURE_SETS: Mapping[str, FeatureSet] = {
-    "seed39": FeatureSet(
-        "seed39",
-        1,
-        "seed39_rows",
-        (
-            "session_tokyo",
-            "session_london",
-            "session_new_york",
-            "day_of_week",
-            "is_weekend",
-            "spread",
-            "spread_pct",
-            "atr",
-            "spread_atr_ratio",
-            "volume_ma",
-            "volume_ratio",
-            "volume_trend",
-            "sma_7",
-            "price_sma_7_ratio",
-            "sma_14",
-            "price_sma_14_ratio",
-            "sma_21",
-            "price_sma_21_ratio",
-            "sma_50",
-            "price_sma_50_ratio",
-            "rsi",
-            "macd",
-            "macd_signal",
-            "macd_diff",
-            "bb_high",
-            "bb_low",
-            "bb_width",
-            "bb_position",
-            "volatility_low",
-            "volatility_medium",
-            "volatility_high",
-        ),
-    ),
-    "flow": FeatureSet(
-        "flow",
-        1,
-        "flow",
-        (
-            "return_1",
-            "return_2",
-            "return_5",
-            "return_15",
-            "return_30",
-            "return_60",
-            "return_120",
-            "return_240",
-            "return_1440",
-            "volatility_5_60",
-            "volatility_15_60",
-            "volatility_60_240",
-            "volatility_60_1440",
-            "volatility_240_1440",
-            "volume_1_60",
-            "volume_5_60",
-            "volume_15_60",
-            "volume_60_1440",
-            "signed_5",
-            "signed_15",
-            "signed_60",
-            "has_market",
-            "market_return_1",
-            "market_return_5",
-            "market_return_15",
-            "market_return_60",
-            "market_volume_1_60",
-            "market_volume_5_60",
-            "market_volume_15_60",
-            "market_signed_5",
-            "market_signed_15",
-            "market_signed_60",
-            "day_sin",
-            "day_cos",
-            "half_day_sin",
-            "half_day_cos",
-            "hour_sin",
-            "hour_cos",
-            "half_hour_sin",
-            "half_hour_cos",
-            "week_sin",
-            "week_cos",
-        ),
-        crosses_products=True,
-    ),
+    "seed39": FeatureSet("seed39", 1, "seed39_rows", inputs_of("seed39_rows")),
+    "flow": FeatureSet("flow", 1, "flow", inputs_of("flow"), crosses_products=True),
 }
 
 
@@ -258,11 +198,11 @@ def blocks(products: Sequence[str], rows: Mapping[str, NDArray[np.generic]], nam
     codes = np.asarray(rows["product"], dtype=object)
     x_NF = np.column_stack([rows[column] for column in feature_set(name).columns]).astype(np.float32, order="C")
     minute_N = np.asarray(rows["minute"], dtype=np.int64)
-    found: dict[str, FeatureBlock] = {}
+    by_product: dict[str, FeatureBlock] = {}
     for product in products:
         here = np.flatnonzero(codes == product)
         part = slice(here[0], here[-1] + 1) if len(here) else slice(0, 0)
-        found[product] = FeatureBlock(
+        by_product[product] = FeatureBlock(
             product=product,
             minute_N=minute_N[part],
             open_time_N=(minute_N[part] * 60).astype("datetime64[s]").astype("datetime64[us]"),
@@ -270,4 +210,4 @@ def blocks(products: Sequence[str], rows: Mapping[str, NDArray[np.generic]], nam
             is_filled_N=np.asarray(rows["is_filled"], dtype=np.bool_)[part],
             x_NF=x_NF[part],
         )
-    return found
+    return by_product

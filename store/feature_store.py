@@ -1,4 +1,4 @@
-"""The market database as one object: candles in, features and data sets out.
+"""Offer the market database as one object: candles in, features and data sets out.
 
 Reads are nouns, writes are verbs. On a file every call takes the write lock, opens the database, is short and closes it
 again, so any number of processes may share the file; `FeatureStore.in_memory` keeps one connection instead and belongs to
@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.candles import MINUTE, Span
+from core.candles import MINUTE, Span, epoch_minute
 from core.dataset_files import DatasetRef
 from core.errors import DatasetError, StoreError
-from core.failpoints import failpoint
-from store import file_import, ingest, model_history
+from store import file_import, ingest
 from store.connection import disk_errors
-from store.coverage import CoverageStore, Listing
+from store.coverage_store import CoverageStore, Listing
 from store.database import attached
 from store.feature_sets import LONGEST_FILL_MINUTES, block_query, blocks, feature_set
 from store.schema import apply_schema
-from store.sql_files import headers, load_sql
+from store.sql_files import load_sql, table_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from core.candles import Candle, Page
-    from store.datasets import Built
-    from store.feature_sets import FeatureBlock, FeatureSet
+    from store.feature_sets import FeatureBlock
     from store.file_import import ImportCount
     from store.ingest import WriteCount
 
@@ -74,56 +72,9 @@ class FeatureStore(CoverageStore):
         with self._writing() as connection:
             return ingest.record_pages(connection, pages)
 
-    def record_model_history(
-        self, events: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str, object]] = ()
-    ) -> int:
-        """Append registry events and model metrics in one transaction; return how many events were new.
-
-        Args:
-            events: The registry's whole history, oldest first (columns of `registry_events`); what is there already is left alone.
-            metrics: Figures (columns of `model_metrics`); a row that is there already is left alone.
-
-        Raises:
-            StoreError: the table holds events that ``events`` lacks; nothing is appended.
-        """
-        with self._writing() as connection:
-            fresh = model_history.append_events(connection, events)
-            failpoint("registry.after_events")
-            if metrics:
-                model_history.append_metrics(connection, metrics)
-            return fresh
-
-    def record_registry_events(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append the registry's history, whole and oldest first; an event that is there already is left alone."""
-        self.record_model_history(rows)
-
-    def record_metrics(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Append model metrics (columns of `model_metrics`); a row that is there already is left alone."""
-        with self._writing() as connection:
-            model_history.append_metrics(connection, rows)
-
-    def registry_events(self) -> list[dict[str, Any]]:
-        """Return the registry's stored events, oldest first.
-
-        Raises:
-            StoreError: the table was edited.
-        """
-        with self._reading() as connection:
-            return model_history.linked_events(connection)
-
-    def model_history_faults(self) -> list[str]:
-        """Return what the checks of the two append-only tables find, one line for each that finds anything."""
-        with self._reading() as connection:
-            return model_history.faults(connection)
-
-    def record_execution_costs(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Append dated execution costs (columns of `execution_costs`)."""
-        self._append("execution_costs", rows)
-
-    def _append(self, table: str, rows: Sequence[Mapping[str, object]]) -> None:
-        if not rows:
-            return
-        columns = list(headers("tables")[table].columns)
+    def append(self, table: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Append rows (columns of ``table``); one that is there already is left alone, a column that is left out is null."""
+        columns = list(table_columns(table))
         with self._writing() as connection:
             ingest.insert_rows(connection, table, columns, [[row.get(name) for name in columns] for row in rows])
 
@@ -162,7 +113,7 @@ class FeatureStore(CoverageStore):
         Raises:
             DatasetError: none was exported yet, or its file is gone.
         """
-        rows = self._rows("queries/latest_dataset")
+        rows = self.recorded_datasets()
         if not rows:
             msg = "no data set was exported yet; run: make features"
             raise DatasetError(msg)
@@ -170,13 +121,9 @@ class FeatureStore(CoverageStore):
         if not path.exists():
             msg = f"the data set {path} is gone; build it again: make features"
             raise DatasetError(msg)
-        return DatasetRef(rows[0]["digest"], str(path), str(path.with_suffix(".json")))
+        return DatasetRef.at(rows[0]["digest"], path)
 
     # --- features
-
-    def feature_block(self, product: str, start: datetime, end: datetime, name: str) -> FeatureBlock:
-        """Return one product's features over ``[start, end)``; see `feature_blocks`."""
-        return self.feature_blocks([product], start, end, name)[product]
 
     def feature_blocks(
         self,
@@ -214,15 +161,15 @@ class FeatureStore(CoverageStore):
 
     def copy_candles(self, target: duckdb.DuckDBPyConnection, product: str, span: Span, cut: datetime) -> None:
         """Copy a product's candles, as they were known at ``cut``, into another in-memory database with the same schema."""
-        asked = {"product": product, "since": span.start, "until": span.end, "cut": cut}
+        parameters = {"product": product, "since": span.start, "until": span.end, "cut": cut}
         query = load_sql("queries/candles_as_of")
         if self._memory is not None:
-            target.register("copied", self._memory.sql(query, params=asked).to_arrow_table())
+            target.register("copied", self._memory.sql(query, params=parameters).to_arrow_table())
             target.execute("insert into candles_1m by name select * from copied")
             target.unregister("copied")
             return
         with attached(target, self._present_file()):
-            target.execute(f"insert into memory.candles_1m by name {query}", asked)
+            target.execute(f"insert into memory.candles_1m by name {query}", parameters)
 
     def candle_fingerprints(self, product: str, span: Span, cut: datetime) -> dict[int, str]:
         """Return a fingerprint of every day (since 1970) of a product's candles in ``span``, as known at ``cut``."""
@@ -251,46 +198,28 @@ class FeatureStore(CoverageStore):
         Raises:
             DatasetError: no minute of the span has features, or memory is too small.
         """
-        cut = known_at_cut or self._last_known(products, span)
-        chosen = _feature_set(feature_set)
-        built = self.build_dataset(products, span, folder, chosen, cut, threads=threads, memory_mb=memory_mb)
-        with self._writing() as connection:
-            connection.execute(
-                load_sql("queries/record_dataset"),
-                {
-                    "digest": built.reference.digest,
-                    "feature_set": chosen.name,
-                    "feature_hash": chosen.sha256,
-                    "products": ",".join(sorted(products)),
-                    "start_time": span.start,
-                    "end_time": span.end,
-                    "known_at_cut": cut,
-                    "row_count": built.rows,
-                    "created_at": datetime.now(UTC),
-                    "path": f"{folder.name}/{Path(built.reference.path).name}",
-                },
-            )
-        return built.reference
-
-    def build_dataset(
-        self,
-        products: Sequence[str],
-        span: Span,
-        folder: Path,
-        features: FeatureSet,
-        cut: datetime,
-        *,
-        threads: int = 2,
-        memory_mb: int | None = None,
-    ) -> Built:
-        """Write a data set's file and manifest without noting it; see `export_dataset`."""
         from store import datasets, month_cache  # noqa: PLC0415  # Arrow is not for the runtime, which imports this module
 
-        order = month_cache.Order(
-            tuple(products), span, features, cut, self.copy_candles, self.candle_fingerprints, threads, memory_mb
-        )
+        cut = known_at_cut or self._last_known(products, span)
+        chosen = _feature_set(feature_set)
+        request = month_cache.DatasetRequest(tuple(products), span, chosen, cut, threads, memory_mb)
         with disk_errors(folder):
-            return datasets.build(order, folder)
+            built = datasets.build(request, self, folder)
+        row = {
+            "digest": built.reference.digest,
+            "feature_set": chosen.name,
+            "feature_hash": chosen.sha256,
+            "products": ",".join(sorted(products)),
+            "start_time": span.start,
+            "end_time": span.end,
+            "known_at_cut": cut,
+            "row_count": built.rows,
+            "created_at": datetime.now(UTC),
+            "path": f"{folder.name}/{Path(built.reference.path).name}",
+        }
+        with self._writing() as connection:
+            connection.execute(load_sql("queries/record_dataset"), row)
+        return built.reference
 
     def recorded_datasets(self) -> list[dict[str, Any]]:
         """Return what every exported data set was made of (columns of `datasets`), the one exported last first."""
@@ -307,7 +236,7 @@ class FeatureStore(CoverageStore):
         cut = self._last_known([product], span)
         summary = self.ledger_summary(product, span)
         with disk_errors(folder):
-            return raw_export.export(product, span, cut, folder, self.copy_candles, summary)
+            return raw_export.export(product, span, cut, folder, self, summary)
 
     def _last_known(self, products: Sequence[str], span: Span) -> datetime:
         (row,) = self._rows("queries/last_known", products=list(products), since=span.start, until=span.end)
@@ -356,10 +285,6 @@ class FeatureStore(CoverageStore):
         rows = self._rows("queries/early_save_windows", product=product, since=span.start, until=span.end)
         return [Span(row["open_time"], row["open_time"] + MINUTE) for row in rows]
 
-    def datasets(self) -> list[dict[str, Any]]:
-        """Return digest and path (under the store's folder) of every data set exported."""
-        return self._rows("queries/dataset_files")
-
     def later_revisions(self, product: str, span: Span, cut: datetime) -> list[datetime]:
         """Return the minutes whose candle of ``cut`` was replaced afterwards, oldest first."""
         rows = self._rows("queries/later_revisions", product=product, since=span.start, until=span.end, cut=cut)
@@ -367,7 +292,7 @@ class FeatureStore(CoverageStore):
 
     def record_import(self, row: Mapping[str, object]) -> None:
         """Note a finished import (columns of `imports`)."""
-        self._append("imports", [row])
+        self.append("imports", [row])
 
 
 _feature_set = feature_set
@@ -376,9 +301,9 @@ _feature_set = feature_set
 def _blocks(
     connection: duckdb.DuckDBPyConnection, products: Sequence[str], start: datetime, end: datetime, name: str
 ) -> dict[str, FeatureBlock]:
-    bounds = {"first": int(start.timestamp()) // 60, "last": -int(-end.timestamp() // 60)}
+    bounds = {"first": epoch_minute(start), "last": epoch_minute(end + MINUTE - end.resolution)}
     chosen = feature_set(name)
     for own in chosen.own_sql:
         connection.execute(own)
-    found = connection.execute(block_query(chosen), {"products": list(products), **bounds}).fetchnumpy()
-    return blocks(products, {column: np.asarray(values) for column, values in found.items()}, name)
+    columns = connection.execute(block_query(chosen), {"products": list(products), **bounds}).fetchnumpy()
+    return blocks(products, {column: np.asarray(values) for column, values in columns.items()}, name)

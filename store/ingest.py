@@ -1,4 +1,4 @@
-"""Pages into tables: candles, revisions, quarantine and ledger, all inside the caller's transaction.
+"""Write pages into the tables: candles, revisions, quarantine and ledger, all inside the caller's transaction.
 
 Plain Python and numpy, no Arrow: the runtime imports this too.
 """
@@ -13,10 +13,9 @@ import numpy as np
 
 from core.candles import MINUTE, floor_minute
 from core.failpoints import failpoint
-from store.candle_rules import fault
+from store.candle_rules import fault, require_one_market
 from store.ledger import FAILED, QUARANTINED, Window, answered_window, recorded, settled, told_windows
-from store.market_guard import require_one_market
-from store.sql_files import load_sql
+from store.sql_files import load_sql, table_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,8 +67,8 @@ def record_pages(connection: duckdb.DuckDBPyConnection, pages: Sequence[Page]) -
     stored = revised = 0
     # nearly always one round: more only where one batch tells a minute several times
     for depth in range(max((len(versions) for versions in rows.good.values()), default=0)):
-        told = [versions[depth] for versions in rows.good.values() if len(versions) > depth]
-        counts = _apply(connection, told)
+        layer = [versions[depth] for versions in rows.good.values() if len(versions) > depth]
+        counts = _apply(connection, layer)
         stored += counts.get("new", 0)
         revised += counts.get("newer", 0) + counts.get("older", 0)
     failpoint("ingest.after_candles")
@@ -83,7 +82,7 @@ def record_pages(connection: duckdb.DuckDBPyConnection, pages: Sequence[Page]) -
 def sort_rows(pages: Sequence[Page]) -> Sorted:
     """Part good rows from bad ones; of a minute told several times keep each different telling, oldest first."""
     rows = Sorted({}, [], {})
-    for page in sorted(pages, key=lambda one: one.known_at):
+    for page in sorted(pages, key=lambda page: page.known_at):
         nonsense: dict[datetime, str] = {}
         for candle in page.candles:
             reason = fault(candle, page.window, page.known_at)
@@ -91,10 +90,10 @@ def sort_rows(pages: Sequence[Page]) -> Sorted:
                 rows.bad.append((candle, page, reason))
                 nonsense[floor_minute(candle.open_time)] = reason
                 continue
-            told = Version(page.known_at, candle, page.source)
+            version = Version(page.known_at, candle, page.source)
             versions = rows.good.setdefault((candle.product, candle.open_time), [])
-            if not versions or versions[-1][:2] != told[:2]:
-                versions.append(told)
+            if not versions or versions[-1][:2] != version[:2]:
+                versions.append(version)
         if nonsense:
             nonsense = {minute: why for minute, why in nonsense.items() if not _is_told(rows, page, minute)}
         for window in told_windows(page, nonsense):
@@ -113,24 +112,24 @@ def _empty_minutes(pages: Sequence[Page]) -> int:
     for page in pages:
         window = answered_window(page)
         if window is not None:
-            told = {floor_minute(candle.open_time) for candle in page.candles}
-            inside = sum(window.start <= minute < window.end for minute in told)
+            versions = {floor_minute(candle.open_time) for candle in page.candles}
+            inside = sum(window.start <= minute < window.end for minute in versions)
             empty += (window.end - window.start) // MINUTE - inside
     return empty
 
 
-def stage(connection: duckdb.DuckDBPyConnection, told: Sequence[Version]) -> None:
+def stage(connection: duckdb.DuckDBPyConnection, versions: Sequence[Version]) -> None:
     """Lay candles into the temporary table ``incoming``; numbers travel as text, so that no decimal is lost."""
     columns = {
-        "product": _texts(version.candle.product for version in told),
-        "open_us": _micros(version.candle.open_time for version in told),
-        "open": _texts(version.candle.open for version in told),
-        "high": _texts(version.candle.high for version in told),
-        "low": _texts(version.candle.low for version in told),
-        "close": _texts(version.candle.close for version in told),
-        "volume": _texts(version.candle.volume for version in told),
-        "source": _texts(version.source for version in told),
-        "known_us": _micros(version.known_at for version in told),
+        "product": _texts(version.candle.product for version in versions),
+        "open_us": _micros(version.candle.open_time for version in versions),
+        "open": _texts(version.candle.open for version in versions),
+        "high": _texts(version.candle.high for version in versions),
+        "low": _texts(version.candle.low for version in versions),
+        "close": _texts(version.candle.close for version in versions),
+        "volume": _texts(version.candle.volume for version in versions),
+        "source": _texts(version.source for version in versions),
+        "known_us": _micros(version.known_at for version in versions),
     }
     connection.register("incoming_arrays", columns)
     connection.execute(load_sql("queries/ingest_stage"))
@@ -146,8 +145,8 @@ def _micros(values: Iterable[datetime]) -> np.ndarray[tuple[int], np.dtype[np.in
     return np.array([int(value.timestamp()) * 1_000_000 + value.microsecond for value in values], dtype=np.int64)
 
 
-def _apply(connection: duckdb.DuckDBPyConnection, told: Sequence[Version]) -> dict[str, int]:
-    stage(connection, told)
+def _apply(connection: duckdb.DuckDBPyConnection, versions: Sequence[Version]) -> dict[str, int]:
+    stage(connection, versions)
     connection.execute(load_sql("queries/ingest_compare"))
     counts = dict(connection.execute(load_sql("queries/ingest_count")).fetchall())
     failpoint("ingest.after_compare")
@@ -169,10 +168,10 @@ def _apply(connection: duckdb.DuckDBPyConnection, told: Sequence[Version]) -> di
 
 def replace_candles(connection: duckdb.DuckDBPyConnection, candles: Sequence[Candle]) -> None:
     """Store candles without revisions or ledger, the newest word winning; for the runtime's in-memory store."""
-    told = {(candle.product, candle.open_time): Version(candle.open_time, candle, "runtime") for candle in candles}
-    if not told:
+    versions = {(candle.product, candle.open_time): Version(candle.open_time, candle, "runtime") for candle in candles}
+    if not versions:
         return
-    stage(connection, list(told.values()))
+    stage(connection, list(versions.values()))
     connection.execute(load_sql("queries/ingest_forget"))
     connection.execute(load_sql("queries/ingest_append"))
 
@@ -200,15 +199,33 @@ def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
 
 
 def insert_rows(
-    connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    key: Sequence[str] | None = None,
 ) -> None:
-    """Insert rows that are not there yet; a row there already, equal in every column, is left alone."""
+    """Insert rows into a table of ours, all in one statement, with the types its ``create table`` names.
+
+    Args:
+        connection: An open transaction.
+        table: Its name.
+        columns: The columns that ``rows`` hold, in their order.
+        rows: One sequence of values a row.
+        key: A row whose key is there already is left alone; without columns every row is new. When left out, a row
+            that is there already, equal in every column, is left alone.
+    """
     if not rows:
         return
-    lists = ", ".join(f"unnest(${place}) as {name}" for place, name in enumerate(columns, 1))
-    names = ", ".join(columns)
+    types, names = table_columns(table), ", ".join(columns)
+    lists = ", ".join(f"unnest(${position}::{types[name]}[]) as {name}" for position, name in enumerate(columns, 1))
+    unseen = f"except select {names} from {table}"  # noqa: S608  # our own names
+    if key is not None:
+        same = " and ".join(f"kept.{name} = fresh.{name}" for name in key)
+        unseen = f"where not exists (select 1 from {table} as kept where {same})" if key else ""  # noqa: S608  # as above
     connection.execute(
-        f"insert into {table} ({names}) select {names} from (select {lists}) except select {names} from {table}",  # noqa: S608  # our own names
+        f"insert into {table} ({names}) select {names} from (select {lists}) as fresh {unseen}",  # noqa: S608  # as above
         [list(values) for values in zip(*rows, strict=True)],
     )
 
@@ -225,7 +242,7 @@ def record_windows(connection: duckdb.DuckDBPyConnection, product: str, news: Se
     low, high = min(window.start for window in news), max(window.end for window in news)
     touched = [product, high, low]
     windows = ledger_windows(connection, product, low, high)
-    for window in sorted(news, key=lambda one: one.asked_at):
+    for window in sorted(news, key=lambda window: window.asked_at):
         windows = recorded(windows, window)
     windows = _settled(connection, product, windows)
     connection.execute("delete from ledger where product = $1 and start_time <= $2 and end_time >= $3", touched)
@@ -237,13 +254,12 @@ def record_windows(connection: duckdb.DuckDBPyConnection, product: str, news: Se
 
 def _settled(connection: duckdb.DuckDBPyConnection, product: str, windows: Sequence[Window]) -> list[Window]:
     """Return ``windows`` without quarantined minutes that another answer gave a candle to."""
-    found = list(windows)
     bad = [window for window in windows if window.state == QUARANTINED]
-    if bad:
-        bounds = {"product": product, "since": bad[0].start, "until": bad[-1].end}
-        rows = connection.execute(load_sql("queries/stored_minutes"), bounds).fetchall()
-        found = settled(windows, {utc(moment) for (moment,) in rows})
-    return found
+    if not bad:
+        return list(windows)
+    bounds = {"product": product, "since": bad[0].start, "until": bad[-1].end}
+    rows = connection.execute(load_sql("queries/stored_minutes"), bounds).fetchall()
+    return settled(windows, {utc(moment) for (moment,) in rows})
 
 
 def ledger_windows(connection: duckdb.DuckDBPyConnection, product: str, low: datetime, high: datetime) -> list[Window]:

@@ -1,4 +1,4 @@
-"""The ledger's arithmetic: which minutes were asked for, as windows that are cut and merged.
+"""Compute the ledger: which minutes were asked for, as windows that are cut and merged.
 
 Pure functions over intervals; `store.ingest` reads and writes the rows. A minute inside a window is, by the window's
 state: answered (stored, or proved empty if there is no candle), quarantined or failed; outside all of them it was never
@@ -93,8 +93,8 @@ def recorded(windows: Sequence[Window], news: Window) -> list[Window]:
     An answer removes the failures it covers; a failure never removes an answer. Of two answers about a minute the later
     one holds. A minute asked again an hour later or more counts one try more; the same answer told twice changes nothing.
     """
-    low = bisect_left(windows, news.start, key=lambda one: one.end)
-    high = bisect_right(windows, news.end, key=lambda one: one.start)
+    low = bisect_left(windows, news.start, key=lambda window: window.end)
+    high = bisect_right(windows, news.end, key=lambda window: window.start)
     return [*windows[:low], *merged(_combined(windows[low:high], news)), *windows[high:]]
 
 
@@ -152,21 +152,21 @@ def _is_new_try(part: Window, old: Window) -> bool:
 
 def settled(windows: Sequence[Window], stored: Collection[datetime]) -> list[Window]:
     """Return ``windows`` with the quarantined minutes that have a candle after all, among ``stored``, called answered."""
-    found: list[Window] = []
+    result: list[Window] = []
     for window in windows:
         good = [
             replace(window, start=minute, end=minute + MINUTE, state=ANSWERED, reason="")
             for minute in sorted(stored)
             if window.state == QUARANTINED and window.start <= minute < window.end
         ]
-        found += [*_without(window, good), *good]
-    return merged(found)
+        result += [*_without(window, good), *good]
+    return merged(result)
 
 
 def merged(windows: Iterable[Window]) -> list[Window]:
     """Join neighbours that say the same, so that a long history is a few rows."""
     result: list[Window] = []
-    for window in sorted(windows, key=lambda one: one.start):
+    for window in sorted(windows, key=lambda window: window.start):
         last = result[-1] if result else None
         if last and last.end == window.start and _says(last) == _says(window):
             result[-1] = replace(last, end=window.end, asked_at=max(last.asked_at, window.asked_at))
@@ -185,7 +185,7 @@ def not_covered(span: Span, windows: Sequence[Window]) -> list[Span]:
     """Return the parts of ``span`` that none of ``windows`` covers, oldest first."""
     holes: list[Span] = []
     reached = span.start
-    for window in sorted(windows, key=lambda one: one.start):
+    for window in sorted(windows, key=lambda window: window.start):
         if window.start > reached:
             holes.append(Span(reached, min(window.start, span.end)))
         reached = max(reached, window.end)

@@ -1,4 +1,4 @@
-"""Feature parts: a product's features and labels over one calendar month, each a file named by what it is made of.
+"""Compute and cache a product's features and labels month by month, each in a file named by what it is made of.
 
 A data set is its parts, one after the other. The name of a part's file holds a hash of everything its rows depend on: the SQL
 and the columns, the product and the month, and a fingerprint of every day of candles within reach, as they were known at the
@@ -10,36 +10,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.candles import HORIZON_MINUTES, MINUTE, Span
+from core.candles import HORIZON_MINUTES, MINUTE, Span, epoch_minute
 from core.errors import DatasetError
+from core.files import whole_file
 from store.database import connect
 from store.feature_sets import LONGEST_FILL_MINUTES
 from store.schema import objects
+from store.splits import MINUTES_OF_DAY
 from store.sql_files import load_sql, statement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from store.feature_sets import FeatureSet
-
-    Snapshot = Callable[[duckdb.DuckDBPyConnection, str, Span, datetime], None]
-    """Copies one product's candles, as known at a moment, into an in-memory store."""
-    Fingerprints = Callable[[str, Span, datetime], Mapping[int, str]]
-    """Tells, per day since 1970, what one product's candles of a span were at a moment."""
 
 FOLDER = "parts"
 _FORMAT = 1
@@ -50,27 +46,35 @@ _BYTES_A_MINUTE = 600
 """What a minute of a chunk takes at most, measured; with little memory chunks are shorter. No value depends on it."""
 _REACH_MINUTES = HORIZON_MINUTES + LONGEST_FILL_MINUTES + 1
 """Candles after a part that decide its rows: the last label, and whether that label's minute was without a trade."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class CandleSource(Protocol):
+    """Where a data set's candles come from: `store.feature_store.FeatureStore`."""
+
+    def copy_candles(self, target: duckdb.DuckDBPyConnection, product: str, span: Span, cut: datetime) -> None:
+        """Copy one product's candles, as known at ``cut``, into an in-memory store."""
+
+    def candle_fingerprints(self, product: str, span: Span, cut: datetime) -> Mapping[int, str]:
+        """Return, per day since 1970, what one product's candles of ``span`` were at ``cut``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What a data set is made of; two equal orders on one store give one file."""
+class DatasetRequest:
+    """What a data set is made of; two equal requests of one store give one file."""
 
     products: tuple[str, ...]
     span: Span
     features: FeatureSet
     cut: datetime
-    snapshot: Snapshot
-    fingerprints: Fingerprints
+    """Only candle versions learned until then exist for it."""
     threads: int = 2
     memory_mb: int | None = None
-    """What the computation may use, all threads together; None leaves it to DuckDB."""
+    """What the computation may use, all threads together; None leaves it to DuckDB. Neither changes a byte."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One product over one calendar month, or the piece of it that the order's span covers."""
+    """One product over one calendar month, or the piece of it that the request's span covers."""
 
     product: str
     span: Span
@@ -78,7 +82,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class PartSummary:
     """What a part's file says of itself."""
 
     rows: int
@@ -120,19 +124,20 @@ def writer_options(columns: pa.Schema) -> dict[str, Any]:
     }
 
 
-class Parts:
-    """The parts of one order, by product; what is not there yet is computed by `complete`."""
+class MonthCache:
+    """The parts of one request, by product; what is not there yet is computed by `complete`."""
 
-    def __init__(self, order: Order, folder: Path) -> None:
+    def __init__(self, request: DatasetRequest, source: CandleSource, folder: Path) -> None:
         """Name every part; ``folder`` is that of the data sets."""
-        self._order = order
+        self._request = request
+        self._source = source
         self._loading = threading.Lock()
-        root = folder / FOLDER / order.features.name
-        wide = Span(order.span.start - order.features.history_minutes * MINUTE, order.span.end)
-        days = {product: order.fingerprints(product, wide, order.cut) for product in sorted(order.products)}
+        root = folder / FOLDER / request.features.name
+        wide = Span(request.span.start - request.features.history_minutes * MINUTE, request.span.end)
+        days = {product: source.candle_fingerprints(product, wide, request.cut) for product in sorted(request.products)}
         self.parts = {product: list(self._named(product, root, days)) for product in days}
 
-    def complete(self) -> dict[Path, Facts]:
+    def complete(self) -> dict[Path, PartSummary]:
         """Compute the parts that are missing or damaged; return what every part says of itself."""
         facts = {part.path: _facts(part) for parts in self.parts.values() for part in parts}
         chunks = [chunk for parts in self.parts.values() for chunk in _chunks(parts, facts, self._chunk_minutes())]
@@ -160,11 +165,13 @@ class Parts:
                         other.unlink(missing_ok=True)
 
     def _named(self, product: str, root: Path, days: Mapping[str, Mapping[int, str]]) -> Iterator[Part]:
-        features = self._order.features
+        features = self._request.features
         needed = days if features.crosses_products else {product: days[product]}
-        for span in _months(self._order.span):
+        for span in _months(self._request.span):
             reach = self._reach(span)
-            within = range(_day(reach.start), _day(reach.end - MINUTE) + 1)
+            within = range(
+                epoch_minute(reach.start) // MINUTES_OF_DAY, epoch_minute(reach.end - MINUTE) // MINUTES_OF_DAY + 1
+            )
             made_of = {
                 "format": [_FORMAT, duckdb.__version__],
                 "sql": [features.sha256, statement(load_sql("labels/labels_15m"))],
@@ -176,26 +183,26 @@ class Parts:
             yield Part(product, span, root / product / name)
 
     def _chunk_minutes(self) -> int:
-        if self._order.memory_mb is None:
+        if self._request.memory_mb is None:
             return _CHUNK_MINUTES
-        coins = len(self.parts) if self._order.features.crosses_products else 1
-        each = self._order.memory_mb * 1_000_000 // (self._order.threads * coins)
+        coins = len(self.parts) if self._request.features.crosses_products else 1
+        each = self._request.memory_mb * 1_000_000 // (self._request.threads * coins)
         return min(_CHUNK_MINUTES, each // _BYTES_A_MINUTE)
 
     def _reach(self, span: Span) -> Span:
         """Return the candles that decide the rows of ``span``."""
-        early = span.start - self._order.features.history_minutes * MINUTE
-        return Span(early, min(span.end + _REACH_MINUTES * MINUTE, self._order.span.end))
+        early = span.start - self._request.features.history_minutes * MINUTE
+        return Span(early, min(span.end + _REACH_MINUTES * MINUTE, self._request.span.end))
 
-    def _computed(self, chunks: Sequence[list[Part]]) -> Iterator[dict[Path, Facts]]:
-        count = max(1, min(self._order.threads, len(chunks)))
-        memory_mb = self._order.memory_mb and max(1, self._order.memory_mb // count)
+    def _computed(self, chunks: Sequence[list[Part]]) -> Iterator[dict[Path, PartSummary]]:
+        count = max(1, min(self._request.threads, len(chunks)))
+        memory_mb = self._request.memory_mb and max(1, self._request.memory_mb // count)
         idle: SimpleQueue[Scratch] = SimpleQueue()
-        scratches = [Scratch(self._order.features, memory_mb) for _ in range(count)]
+        scratches = [Scratch(self._request.features, memory_mb) for _ in range(count)]
         for scratch in scratches:
             idle.put(scratch)
 
-        def compute(chunk: list[Part]) -> dict[Path, Facts]:
+        def compute(chunk: list[Part]) -> dict[Path, PartSummary]:
             scratch = idle.get()
             try:
                 return self._compute(chunk, scratch)
@@ -210,22 +217,22 @@ class Parts:
             for scratch in scratches:
                 scratch.connection.close()
 
-    def _compute(self, chunk: list[Part], scratch: Scratch) -> dict[Path, Facts]:
+    def _compute(self, chunk: list[Part], scratch: Scratch) -> dict[Path, PartSummary]:
         span = Span(chunk[0].span.start, chunk[-1].span.end)
         product, reach = chunk[0].product, self._reach(span)
         scratch.empty()
-        for other in self.parts if self._order.features.crosses_products else (product,):
+        for other in self.parts if self._request.features.crosses_products else (product,):
             # one at a time: on a file this takes the write lock and attaches it
             with self._loading:
-                self._order.snapshot(scratch.connection, other, reach, self._order.cut)
-        table = scratch.rows(product, span).cast(schema(self._order.features))
+                self._source.copy_candles(scratch.connection, other, reach, self._request.cut)
+        table = scratch.rows(product, span).cast(schema(self._request.features))
         minute_N = table["minute"].to_numpy()
-        made: dict[Path, Facts] = {}
+        made: dict[Path, PartSummary] = {}
         for part in chunk:
-            low, high = minute_N.searchsorted([minute(part.span.start), minute(part.span.end)])
+            low, high = minute_N.searchsorted([epoch_minute(part.span.start), epoch_minute(part.span.end)])
             inside_N = minute_N[low:high]
             first, last = (int(inside_N[0]), int(inside_N[-1])) if len(inside_N) else (None, None)
-            facts = Facts(len(inside_N), first, last, scratch.sources(product, part.span))
+            facts = PartSummary(len(inside_N), first, last, scratch.sources(product, part.span))
             _write(part.path, table.slice(low, high - low), facts)
             made[part.path] = facts
         return made
@@ -264,7 +271,7 @@ class Scratch:
         return self._asked("dataset_rows", product, span)
 
     def _asked(self, query: str, product: str, span: Span) -> pa.Table:
-        parameters = {"product": product, "first": minute(span.start), "last": minute(span.end)}
+        parameters = {"product": product, "first": epoch_minute(span.start), "last": epoch_minute(span.end)}
         try:
             return _sorted(self.connection.sql(load_sql(f"queries/{query}"), params=parameters).to_arrow_table())
         except duckdb.OutOfMemoryException as error:
@@ -306,7 +313,7 @@ def _months(span: Span) -> Iterator[Span]:
         start = end
 
 
-def _chunks(parts: Sequence[Part], facts: Mapping[Path, Facts | None], most: int) -> Iterator[list[Part]]:
+def _chunks(parts: Sequence[Part], facts: Mapping[Path, PartSummary | None], most: int) -> Iterator[list[Part]]:
     """Group neighbouring parts without a file, up to ``most`` minutes a group, but at least one part."""
     chunk: list[Part] = []
     for part in parts:
@@ -321,23 +328,18 @@ def _chunks(parts: Sequence[Part], facts: Mapping[Path, Facts | None], most: int
         yield chunk
 
 
-def _write(path: Path, table: pa.Table, facts: Facts) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    said = json.dumps({"first_minute": facts.first_minute, "last_minute": facts.last_minute, "sources": facts.sources})
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        pq.write_table(table.replace_schema_metadata({"part": said}), draft, **writer_options(table.schema))
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+def _write(path: Path, table: pa.Table, facts: PartSummary) -> None:
+    notes = json.dumps({"first_minute": facts.first_minute, "last_minute": facts.last_minute, "sources": facts.sources})
+    with whole_file(path) as draft:
+        pq.write_table(table.replace_schema_metadata({"part": notes}), draft, **writer_options(table.schema))
 
 
-def _facts(part: Part) -> Facts | None:
+def _facts(part: Part) -> PartSummary | None:
     """Return what the part's file says of itself, None when there is no sound one."""
     try:
         footer = pq.read_metadata(part.path)
-        said = json.loads(footer.metadata[b"part"])
-        return Facts(footer.num_rows, said["first_minute"], said["last_minute"], tuple(said["sources"]))
+        notes = json.loads(footer.metadata[b"part"])
+        return PartSummary(footer.num_rows, notes["first_minute"], notes["last_minute"], tuple(notes["sources"]))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
 
@@ -345,12 +347,3 @@ def _facts(part: Part) -> Facts | None:
 def _read(part: Part) -> pa.Table:
     with pq.ParquetFile(part.path, page_checksum_verification=True) as file:
         return file.read(use_threads=False).replace_schema_metadata(None)
-
-
-def minute(moment: datetime) -> int:
-    """Return the whole minutes since 1970."""
-    return int(moment.timestamp()) // 60
-
-
-def _day(moment: datetime) -> int:
-    return (moment - _EPOCH).days

@@ -1,4 +1,4 @@
-"""No code of this process may touch a database file while DuckDB has it open here.
+"""Refuse every touch of a database file by this process while DuckDB has it open here.
 
 DuckDB guards its file with a POSIX lock, and such a lock has a trap: when a process that holds it opens and closes the
 same file in any other way (to hash it, copy it, upload it), the kernel drops the lock. Another process can then write
@@ -71,8 +71,8 @@ def _refuse(event: str, arguments: Sequence[object]) -> None:
     places = _TOUCHING.get(event)
     if places is None:
         return
-    for place in places:
-        touched = arguments[place]
+    for position in places:
+        touched = arguments[position]
         if isinstance(touched, str | bytes | os.PathLike):
             _require_untouched(os.fsdecode(touched))
 
@@ -98,10 +98,10 @@ def _is_named_so(touched: str, path: str) -> bool:
 
 def _identity(path: Path | str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)  # noqa: PTH116  # the hook sees every open of the process, so it has to be quick
+        status = os.stat(path)  # noqa: PTH116  # the hook sees every open of the process, so it has to be quick
     except (OSError, ValueError):
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _is_open(identity: tuple[int, int]) -> bool:
@@ -114,7 +114,7 @@ def _is_open(identity: tuple[int, int]) -> bool:
 
 def _descriptor(number: int) -> tuple[int, int] | None:
     try:
-        found = os.fstat(number)
+        status = os.fstat(number)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino

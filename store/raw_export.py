@@ -1,4 +1,4 @@
-"""Raw exports: a product's candles as one immutable Parquet file with a manifest beside it, and back again.
+"""Export a product's candles as one immutable Parquet file with a manifest beside it, and read them back.
 
 A name never changes its content: where the same span was exported before and has other candles now (late answers,
 revisions), the new file's name also says until when it knows.
@@ -6,7 +6,6 @@ revisions), the new file's name also says until when it knows.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -21,6 +20,8 @@ import pyarrow.parquet as pq
 from core.candles import MINUTE, Candle, Page, Span
 from core.errors import CandleFileError, DatasetError, StoreError
 from core.failpoints import failpoint
+from core.files import write_json
+from core.integrity import sha256_of
 from store.database import connect
 from store.schema import SCHEMA_VERSION, schema_hash
 from store.sql_files import load_sql
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from store.month_cache import Snapshot
+    from store.month_cache import CandleSource
 
 _ROWS_AT_ONCE = 16_384
 _PRICES = ("open", "high", "low", "close", "volume")
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class ExportManifest:
     """What is written beside an export."""
 
     product: str
@@ -53,7 +54,7 @@ class Manifest:
 
 
 def export(
-    product: str, span: Span, cut: datetime, folder: Path, snapshot: Snapshot, ledger: Mapping[str, int] | None = None
+    product: str, span: Span, cut: datetime, folder: Path, store: CandleSource, ledger: Mapping[str, int] | None = None
 ) -> Path:
     """Write the candles of ``span`` as known at ``cut``; an equal file that is there already is kept as it is.
 
@@ -65,8 +66,8 @@ def export(
     stem = f"{product}_1m_{span.start:%Y-%m-%d}_{span.end:%Y-%m-%d}"
     draft = folder / f".{stem}.{os.getpid()}.draft"
     try:
-        sources = _write(product, span, cut, draft, snapshot)
-        digest = file_digest(draft)
+        sources = _write(product, span, cut, draft, store)
+        digest = sha256_of(draft)
         path = _free_path(folder, stem, cut, digest)
         failpoint("export.before_rename")
         draft.replace(path)
@@ -74,7 +75,7 @@ def export(
         draft.unlink(missing_ok=True)
     failpoint("export.before_manifest")
     rows = sources.total()
-    manifest = Manifest(product, span, cut, rows, span.minutes - rows, digest, dict(sources), dict(ledger or {}))
+    manifest = ExportManifest(product, span, cut, rows, span.minutes - rows, digest, dict(sources), dict(ledger or {}))
     _write_manifest(path.with_suffix(".json"), manifest)
     return path
 
@@ -82,10 +83,10 @@ def export(
 def _free_path(folder: Path, stem: str, cut: datetime, digest: str) -> Path:
     for name in (stem, f"{stem}_known_{cut:%Y-%m-%dT%H%M%S}"):
         path = folder / f"{name}.parquet"
-        if not path.exists() or file_digest(path) == digest:
+        if not path.exists() or sha256_of(path) == digest:
             return path
         kept = path.with_suffix(".json")
-        if not kept.exists() or read_manifest(kept).sha256 != file_digest(path):
+        if not kept.exists() or read_manifest(kept).sha256 != sha256_of(path):
             break
     msg = (
         f"{path} is there with another content, which no manifest tells of; move it away and run the same command again"
@@ -93,12 +94,12 @@ def _free_path(folder: Path, stem: str, cut: datetime, digest: str) -> Path:
     raise StoreError(msg)
 
 
-def _write(product: str, span: Span, cut: datetime, draft: Path, snapshot: Snapshot) -> Counter[str]:
+def _write(product: str, span: Span, cut: datetime, draft: Path, store: CandleSource) -> Counter[str]:
     """Write the file and return how many rows each source told."""
     connection = connect(":memory:")
     try:
         connection.execute(load_sql("tables/candles_1m"))
-        snapshot(connection, product, span, cut)
+        store.copy_candles(connection, product, span, cut)
         table = connection.sql(load_sql("queries/raw_rows")).to_arrow_table()
     finally:
         connection.close()
@@ -107,16 +108,12 @@ def _write(product: str, span: Span, cut: datetime, draft: Path, snapshot: Snaps
         raise DatasetError(msg)
     pq.write_table(table, draft, compression="zstd", compression_level=9, version="2.6", row_group_size=131_072)
     counted = table["source"].value_counts().to_pylist()
-    return Counter({entry["values"]: entry["counts"] for entry in sorted(counted, key=lambda one: str(one["values"]))})
+    return Counter(
+        {entry["values"]: entry["counts"] for entry in sorted(counted, key=lambda entry: str(entry["values"]))}
+    )
 
 
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _write_manifest(path: Path, manifest: Manifest) -> None:
+def _write_manifest(path: Path, manifest: ExportManifest) -> None:
     if path.exists() and read_manifest(path).sha256 == manifest.sha256:
         return  # it tells of this very content, as it was told then
     content = {
@@ -133,28 +130,26 @@ def _write_manifest(path: Path, manifest: Manifest) -> None:
         "sql_sha256": schema_hash(),
         "candledesk": version("candledesk"),
     }
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    draft.replace(path)
+    write_json(path, content)
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> ExportManifest:
     """Read the manifest at ``path``.
 
     Raises:
         CandleFileError: it is missing, or not what an export writes.
     """
     try:
-        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return Manifest(
-            str(told["product"]),
-            Span(_moment(told["start"]), _moment(told["end"])),
-            _moment(told["known_at_cut"]),
-            int(told["rows"]),
-            int(told["missing"]),
-            str(told["sha256"]),
-            dict(told.get("sources", {})),
-            dict(told.get("ledger", {})),
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return ExportManifest(
+            str(content["product"]),
+            Span(_moment(content["start"]), _moment(content["end"])),
+            _moment(content["known_at_cut"]),
+            int(content["rows"]),
+            int(content["missing"]),
+            str(content["sha256"]),
+            dict(content.get("sources", {})),
+            dict(content.get("ledger", {})),
         )
     except FileNotFoundError as error:
         msg = f"{path} is missing; export again: .venv/bin/python flows/backfill.py -p export=true"
@@ -175,7 +170,7 @@ def exported_pages(path: Path) -> Iterator[list[Page]]:
         CandleFileError: the file is not what the manifest beside it says.
     """
     manifest = read_manifest(path.with_suffix(".json"))
-    if not path.exists() or file_digest(path) != manifest.sha256:
+    if not path.exists() or sha256_of(path) != manifest.sha256:
         msg = f"{path} is not the file its manifest tells of; restore a copy of it, nothing was changed"
         raise CandleFileError(msg)
     with pq.ParquetFile(path) as file:
@@ -185,17 +180,17 @@ def exported_pages(path: Path) -> Iterator[list[Page]]:
 
 def _pages(product: str, batch: pa.RecordBatch) -> Iterator[Page]:
     run: list[Candle] = []
-    told: tuple[datetime, str] | None = None
+    content: tuple[datetime, str] | None = None
     for row in batch.to_pylist():
         candle = Candle(product, row["open_time"].astimezone(UTC), *(row[name] for name in _PRICES))
         now = (row["known_at"].astimezone(UTC), row["source"])
-        if run and (now != told or candle.open_time - run[-1].open_time > MINUTE):
-            yield _page(run, *told)  # type: ignore[misc]  # a run has a teller
+        if run and (now != content or candle.open_time - run[-1].open_time > MINUTE):
+            yield _page(run, *content)  # type: ignore[misc]  # a run has a teller
             run = []
         run.append(candle)
-        told = now
-    if run and told is not None:
-        yield _page(run, *told)
+        content = now
+    if run and content is not None:
+        yield _page(run, *content)
 
 
 def _page(run: list[Candle], known_at: datetime, source: str) -> Page:

@@ -1,4 +1,4 @@
-"""Read-only access to the published copies, for reports, the command line and anyone else."""
+"""Read the published copies, for reports, the command line and anyone else."""
 
 from __future__ import annotations
 

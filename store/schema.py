@@ -1,4 +1,4 @@
-"""Build a database from the files under `sql/`, in the order of their `reads`, and bring an older one up to date.
+"""Build a database from the statements under `sql/`, in the order of their `reads`, and bring an older one up to date.
 
 ``sql/tables`` says what a table is now; ``sql/migrations/NNNN_name.sql`` how tables of version NNNN - 1 become those of
 version NNNN. Views, labels and macros hold nothing, so they are simply made anew.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from core.errors import StoreError
 from store.database import build_file
 from store.error_translation import foreign, newer
-from store.sql_files import SQL_ROOT, Header, headers, load_sql, parse_header
+from store.sql_files import Header, all_columns, headers, load_sql, statements
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,14 +57,14 @@ class Applied:
 @cache
 def objects(database: str) -> dict[str, tuple[str, Header]]:
     """Return every object of ``market`` or ``signals`` as name -> (folder, header), parents first."""
-    found = {
+    known = {
         name: (folder, header)
         for folder in _FOLDERS
         for name, header in headers(folder).items()
         if header.database in {database, "both"}
     }
-    graph = {name: [read for read in header.reads if read in found] for name, (_, header) in found.items()}
-    return {name: found[name] for name in TopologicalSorter(graph).static_order()}
+    graph = {name: [read for read in header.reads if read in known] for name, (_, header) in known.items()}
+    return {name: known[name] for name in TopologicalSorter(graph).static_order()}
 
 
 @cache
@@ -79,11 +79,11 @@ def migrations(database: str) -> tuple[Migration, ...]:
 
 @cache
 def schema_hash() -> str:
-    """Return the sha256 over every file that makes an object."""
+    """Return the sha256 over every statement that makes an object."""
     digest = hashlib.sha256()
     for folder in _FOLDERS:
-        for path in sorted((SQL_ROOT / folder).glob("*.sql")):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        for name, text in sorted(statements(folder).items()):
+            digest.update(f"{name}\0{text}".encode())
     return digest.hexdigest()
 
 
@@ -150,10 +150,10 @@ def applied(connection: duckdb.DuckDBPyConnection) -> Applied | None:
 
 def attached_version(connection: duckdb.DuckDBPyConnection, database: str) -> int | None:
     """Return the schema version of an attached database, None if it has none."""
-    found = connection.execute(
+    rows = connection.execute(
         "select 1 from duckdb_tables() where database_name = $1 and table_name = 'schema_version'", [database]
     ).fetchall()
-    if not found:
+    if not rows:
         return None
     version = connection.execute(f"select max(version) from {database}.schema_version").fetchall()[0][0]  # noqa: S608  # market or signals
     return None if version is None else int(version)
@@ -216,8 +216,8 @@ def _drop_derived(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    found = connection.execute("select table_name from duckdb_tables() where not internal and not temporary")
-    return {row[0] for row in found.fetchall()}
+    rows = connection.execute("select table_name from duckdb_tables() where not internal and not temporary")
+    return {row[0] for row in rows.fetchall()}
 
 
 def _file(connection: duckdb.DuckDBPyConnection) -> str:
@@ -232,14 +232,6 @@ def _comment(connection: duckdb.DuckDBPyConnection, folder: str, header: Header)
         return
     for column, text in all_columns(folder, header.name).items():
         connection.execute(f"comment on column {header.name}.{column} is {_literal(text)}")
-
-
-@cache
-def all_columns(folder: str, name: str) -> dict[str, str]:
-    """Return every column of an object with its text: first those it carries from another view, then its own."""
-    header = parse_header(load_sql(f"{folder}/{name}"))
-    carried = all_columns(folder, header.carries) if header.carries else {}
-    return carried | header.columns
 
 
 def _literal(text: str) -> str:

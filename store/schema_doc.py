@@ -1,9 +1,9 @@
-"""`docs/schema.md`, generated from the headers of the SQL files: every table, view and macro with its columns."""
+"""Generate `docs/schema.md` from the headers of the SQL files: every table, view and macro with its columns."""
 
 from __future__ import annotations
 
-from store.schema import all_columns, objects
-from store.sql_files import Header, headers
+from store.schema import objects
+from store.sql_files import Header, all_columns, headers
 
 _FOLDERS = {"tables": "Table", "views": "View", "labels": "View that looks forward", "macros": "Macro"}
 _FACTS = ("grain", "reads", "known", "causal", "warm-up", "parameters")
@@ -37,7 +37,7 @@ def _place(folder: str, name: str) -> tuple[int, str]:
 def _section(name: str, folder: str, header: Header) -> str:
     facts = "; ".join(f"{key}: {header.facts[key]}" for key in _FACTS if key in header.facts)
     lines = [f"### {_FOLDERS[folder]} `{name}`\n", f"{_sentence(header.sentence)}\n", f"*{facts}*\n"]
-    if header.carries:
+    if header.carries and header.columns:
         lines.append(f"Every column of `{header.carries}`, and:\n")
     columns = header.columns or ({} if folder == "macros" else all_columns(folder, name))
     if columns:

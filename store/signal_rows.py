@@ -1,4 +1,4 @@
-"""The rows of the signals database: what the runtime decided, owes and earned; one class per table.
+"""Define the rows of the signals database: what the runtime decided, owes and earned; one class per table.
 
 Field names and their order are the table's columns (`sql/tables/`), so a row is stored as it stands.
 All moments are aware UTC. Prices and the paper account's money are Decimals.

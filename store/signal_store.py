@@ -1,4 +1,4 @@
-"""The signals database: decisions, signals, outcomes, messages owed and the paper account.
+"""Read and write the signals database: decisions, signals, outcomes, messages owed and the paper account.
 
 One short transaction per write, under the same kernel lock and publisher as the market database. What a tick
 decided, owes and earned is committed together or not at all; keys that are there already are left alone, so offering
@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from store.connection import StoreSession, rows_of
+from store.ingest import insert_rows
 from store.signal_rows import (
     DecisionRow,
     DeliveryRow,
@@ -24,10 +25,9 @@ from store.signal_rows import (
     SignalRow,
     TickRows,
 )
-from store.sql_files import load_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
 
@@ -45,6 +45,16 @@ Row = (
     | RiskEventRow
     | DriftRow
 )
+
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    "decisions": ("product", "open_time"),
+    "signals": ("signal_id",),
+    "outcomes": ("signal_id",),
+    "outbox": ("message_key",),
+    "equity": ("marked_at",),
+    "feature_drift": ("day", "product", "feature"),
+}
+"""What may be offered twice and is stored once; of the other tables every row is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +211,7 @@ def _numbered(connection: duckdb.DuckDBPyConnection, messages: Sequence[OutboxRo
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> None:
-    if not rows:
-        return
-    names = [field.name for field in fields(rows[0])]
-    columns = {name: [getattr(row, name) for row in rows] for name in names}
-    connection.execute(load_sql(f"queries/insert_{table}"), columns)
+    if rows:
+        names = [field.name for field in fields(rows[0])]
+        values = [[getattr(row, name) for name in names] for row in rows]
+        insert_rows(connection, table, names, values, key=_KEYS.get(table, ()))

@@ -1,18 +1,17 @@
-"""Where a data set's parts begin and end: by time alone, the same instants for every product."""
+"""Cut a data set into its parts, and time into walk-forward folds: the same instants for every product."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import pairwise
 
-from core.candles import HORIZON_MINUTES
+from core.candles import HORIZON_MINUTES, minute_start
 from core.errors import DatasetError
 
 TRAIN_SHARE, EARLY_STOP_SHARE, CALIBRATION_SHARE = 0.70, 0.075, 0.075
 WALK_FORWARD_FOLDS = 5
 MINUTES_OF_DAY = 1440
-LEAST_INNER_MINUTES = 480
+MIN_INNER_MINUTES = 480
 """Of a fold's early-stop and calibration part: a purge, the longest input window and some hundred labels."""
 
 
@@ -84,26 +83,26 @@ def require_folds(first: int, end: int, folds: int, *, rolling_minutes: int | No
     if folds < 1:
         msg = f"{folds} folds cannot be walked forward; take one at least, such as --folds {WALK_FORWARD_FOLDS}"
         raise DatasetError(msg)
-    found = walk_forward(first, end, folds, rolling_minutes=rolling_minutes)
-    if min(fold.test_end - fold.test_start for fold in found) < MINUTES_OF_DAY:
+    cuts = walk_forward(first, end, folds, rolling_minutes=rolling_minutes)
+    if min(fold.test_end - fold.test_start for fold in cuts) < MINUTES_OF_DAY:
         room = (end - first - (end - first) // 2) // MINUTES_OF_DAY
         repair = f"take --folds {room} at most" if room else "backfill a longer span: make backfill, then make features"
         msg = f"{folds} folds do not fit {_days(first, end)}: the later half gives each less than a day to be judged on; {repair}"
         raise DatasetError(msg)
-    if min(min(fold.calibration - fold.early_stop, fold.test_start - fold.calibration) for fold in found) < (
-        LEAST_INNER_MINUTES
+    if min(min(fold.calibration - fold.early_stop, fold.test_start - fold.calibration) for fold in cuts) < (
+        MIN_INNER_MINUTES
     ):
         fitted = (TRAIN_SHARE + EARLY_STOP_SHARE + CALIBRATION_SHARE) / min(EARLY_STOP_SHARE, CALIBRATION_SHARE)
-        needed = -(-int(fitted * LEAST_INNER_MINUTES) // MINUTES_OF_DAY) + 1
-        length = found[0].test_start - found[0].train_start
+        needed = -(-int(fitted * MIN_INNER_MINUTES) // MINUTES_OF_DAY) + 1
+        length = cuts[0].test_start - cuts[0].train_start
         repair = (
             f"take --rolling {needed} at least" if rolling_minutes else "backfill: make backfill, then make features"
         )
         msg = f"the first fold would be fitted on {length / MINUTES_OF_DAY:.1f} days; early stopping and calibration need {needed}: {repair}"
         raise DatasetError(msg)
-    return found
+    return cuts
 
 
 def _days(first: int, end: int) -> str:
-    begin, until = (datetime.fromtimestamp(60 * minute, UTC) for minute in (first, end))
+    begin, until = minute_start(first), minute_start(end)
     return f"{(end - first) / MINUTES_OF_DAY:.1f} days ({begin:%Y-%m-%d} .. {until:%Y-%m-%d})"

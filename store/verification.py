@@ -1,4 +1,4 @@
-"""Is an export still what it was, and does the store still hold what the export says it held?
+"""Prove the store against its exports, its ledger, its checks and its data sets.
 
 Every answer is a `Proof`: what was claimed, whether it holds, what was found, and the command that repairs it.
 """
@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.errors import CandleFileError
+from core.integrity import sha256_of
 from store.database import connect
 from store.ingest import utc
-from store.raw_export import file_digest, read_manifest
+from store.raw_export import read_manifest
 from store.sql_files import load_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from core.errors import CandleFileError
-    from store.month_cache import Snapshot
-    from store.raw_export import Manifest
+    from core.settings import Paths
+    from store.feature_store import FeatureStore
+    from store.month_cache import CandleSource
+    from store.raw_export import ExportManifest
 
 _EXPORT_AGAIN = ".venv/bin/python flows/backfill.py -p export=true"
 _SHOWN = 3
@@ -44,19 +47,73 @@ class Proof:
     """File, product or check it is about."""
     claim: str
     holds: bool
-    found: str = ""
+    evidence: str = ""
     repair: str = ""
     """The command that repairs it; empty where nothing has to be."""
 
 
-def prove_export(
-    manifest_path: Path, snapshot: Snapshot, ledger: Mapping[str, int], revised: Sequence[datetime]
+_CHECK_REPAIRS = {
+    "candles_unasked": "make backfill",
+    "ledger_adds_up": "make backfill",
+}
+_ANY_CHECK = ".venv/bin/desk sql -f sql/checks/{name}.sql shows the rows; then restore a copy of the database, or move it away and run: make backfill"
+
+
+def proofs(store: FeatureStore, paths: Paths) -> Iterator[Proof]:
+    """Yield every proof, exports first; nothing is changed.
+
+    Raises:
+        StoreError: there is no database, or it cannot be read.
+    """
+    yield from _exports(store, paths.raw)
+    yield from _ledgers(store)
+    yield from _checks(store)
+    for row in store.recorded_datasets():
+        yield from prove_dataset(row["digest"], paths.home / row["path"])
+
+
+def _exports(store: FeatureStore, folder: Path) -> Iterator[Proof]:
+    manifests = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+    for path in manifests:
+        try:
+            manifest = read_manifest(path)
+        except CandleFileError as error:
+            yield _unreadable(path, error)
+            continue
+        ledger = store.ledger_summary(manifest.product, manifest.span)
+        revised = store.later_revisions(manifest.product, manifest.span, manifest.cut)
+        yield from _prove_export(path, store, ledger, revised)
+    content = {path.stem for path in manifests}
+    for path in sorted(folder.glob("*.parquet")):
+        if path.stem not in content and not path.name.startswith("."):
+            again = f"rm {path}; {_EXPORT_AGAIN}"
+            yield Proof(path.name, "a manifest tells of it", holds=False, evidence="it has none", repair=again)
+
+
+def _ledgers(store: FeatureStore) -> Iterator[Proof]:
+    for row in store.coverage():
+        product = str(row["product"])
+        span = store.span_asked(product)
+        if span is not None:
+            yield _prove_states(product, store.ledger_summary(product, span))
+
+
+def _checks(store: FeatureStore) -> Iterator[Proof]:
+    for check in store.quality():
+        name, bad = str(check["check"]), int(check["bad_rows"])
+        evidence = f"{bad} bad rows: {check['sentence']}" if bad else "0 bad rows"
+        repair = _CHECK_REPAIRS.get(name, _ANY_CHECK.format(name=name)) if bad else ""
+        yield Proof(f"sql/checks/{name}", "the check finds nothing", holds=not bad, evidence=evidence, repair=repair)
+
+
+def _prove_export(
+    manifest_path: Path, store: CandleSource, ledger: Mapping[str, int], revised: Sequence[datetime]
 ) -> list[Proof]:
     """Hold one export against its manifest and against the store.
 
     Args:
         manifest_path: The JSON beside the export.
-        snapshot: Copies a product's candles as of a moment into an in-memory store.
+        store: The store's candles.
         ledger: The states of the span's minutes now.
         revised: Minutes of the span with a later version, learned after the cut: listed, no fault.
     """
@@ -67,71 +124,71 @@ def prove_export(
         return proofs
     table = pq.read_table(path)
     proofs.append(_prove_rows(path, manifest, table))
-    proofs.append(_prove_store(path, manifest, table, snapshot))
+    proofs.append(_prove_store(path, manifest, table, store))
     if manifest.ledger:
         proofs.append(_prove_ledger(path, manifest, ledger))
     if revised:
-        found = f"{len(revised)} candles have a later version: {_times(revised)}"
-        proofs.append(Proof(path.name, "later revisions are known", holds=True, found=found))
+        evidence = f"{len(revised)} candles have a later version: {_times(revised)}"
+        proofs.append(Proof(path.name, "later revisions are known", holds=True, evidence=evidence))
     return proofs
 
 
-def _prove_hash(path: Path, manifest: Manifest) -> Proof:
+def _prove_hash(path: Path, manifest: ExportManifest) -> Proof:
     claim = "the file is the one its manifest tells of"
     if not path.exists():
         repair = f"rm {path.with_suffix('.json')}; {_EXPORT_AGAIN}"
-        return Proof(path.name, claim, holds=False, found="the file is missing", repair=repair)
-    digest = file_digest(path)
+        return Proof(path.name, claim, holds=False, evidence="the file is missing", repair=repair)
+    digest = sha256_of(path)
     holds = digest == manifest.sha256
-    found = digest[:16] if holds else f"sha256 is {digest[:16]}, the manifest says {manifest.sha256[:16]}"
+    evidence = digest[:16] if holds else f"sha256 is {digest[:16]}, the manifest says {manifest.sha256[:16]}"
     repair = "" if holds else f"rm {path} {path.with_suffix('.json')}; {_EXPORT_AGAIN}"
-    return Proof(path.name, claim, holds=holds, found=found, repair=repair)
+    return Proof(path.name, claim, holds=holds, evidence=evidence, repair=repair)
 
 
-def _prove_rows(path: Path, manifest: Manifest, table: pa.Table) -> Proof:
+def _prove_rows(path: Path, manifest: ExportManifest, table: pa.Table) -> Proof:
     rows = table.num_rows
-    told = dict(sorted(Counter(table["source"].to_pylist()).items()))
+    content = dict(sorted(Counter(table["source"].to_pylist()).items()))
     holds = (rows, manifest.span.minutes - rows) == (manifest.rows, manifest.missing) and (
-        not manifest.sources or told == manifest.sources
+        not manifest.sources or content == manifest.sources
     )
-    found = f"{rows} rows, {manifest.span.minutes - rows} minutes missing"
+    evidence = f"{rows} rows, {manifest.span.minutes - rows} minutes missing"
     if not holds:
-        found += f"; the manifest says {manifest.rows} and {manifest.missing}, sources {manifest.sources}"
+        evidence += f"; the manifest says {manifest.rows} and {manifest.missing}, sources {manifest.sources}"
     repair = "" if holds else f"rm {path} {path.with_suffix('.json')}; {_EXPORT_AGAIN}"
-    return Proof(path.name, "rows, gaps and sources are counted right", holds=holds, found=found, repair=repair)
+    return Proof(path.name, "rows, gaps and sources are counted right", holds=holds, evidence=evidence, repair=repair)
 
 
-def _prove_store(path: Path, manifest: Manifest, table: pa.Table, snapshot: Snapshot) -> Proof:
+def _prove_store(path: Path, manifest: ExportManifest, table: pa.Table, store: CandleSource) -> Proof:
     connection = connect(":memory:")
     try:
         connection.execute(load_sql("tables/candles_1m"))
-        snapshot(connection, manifest.product, manifest.span, manifest.cut)
+        store.copy_candles(connection, manifest.product, manifest.span, manifest.cut)
         connection.register("exported", table)
         rows = connection.execute(load_sql("queries/proof_rows")).fetchall()
     finally:
         connection.close()
     claim = f"the store, as known at {manifest.cut:%Y-%m-%d %H:%M:%S}, holds each of its rows"
     if not rows:
-        return Proof(path.name, claim, holds=True, found=f"{table.num_rows} rows equal")
+        return Proof(path.name, claim, holds=True, evidence=f"{table.num_rows} rows equal")
     by_verdict: dict[str, list[datetime]] = {}
     for moment, verdict in rows:
         by_verdict.setdefault(verdict, []).append(utc(moment))
-    found = "; ".join(f"{len(times)} {_VERDICTS[verdict]}: {_times(times)}" for verdict, times in by_verdict.items())
+    evidence = "; ".join(f"{len(times)} {_VERDICTS[verdict]}: {_times(times)}" for verdict, times in by_verdict.items())
     repair = (
         f".venv/bin/desk import --restore {path}"
         if "lost" in by_verdict
         else f"rm {path} {path.with_suffix('.json')}; {_EXPORT_AGAIN}"
     )
-    return Proof(path.name, claim, holds=False, found=found, repair=repair)
+    return Proof(path.name, claim, holds=False, evidence=evidence, repair=repair)
 
 
-def _prove_ledger(path: Path, manifest: Manifest, ledger: Mapping[str, int]) -> Proof:
+def _prove_ledger(path: Path, manifest: ExportManifest, ledger: Mapping[str, int]) -> Proof:
     """An answer is never taken back, so fewer minutes may be open now than at the export, never more."""
     then, now = _unanswered(manifest.ledger), _unanswered(ledger)
     holds = now <= then
-    found = f"{now} minutes unanswered, {then} at the export"
+    evidence = f"{now} minutes unanswered, {then} at the export"
     repair = "" if holds else "make backfill"
-    return Proof(path.name, "no answer in the ledger was lost", holds=holds, found=found, repair=repair)
+    return Proof(path.name, "no answer in the ledger was lost", holds=holds, evidence=evidence, repair=repair)
 
 
 def _unanswered(states: Mapping[str, int]) -> int:
@@ -143,7 +200,7 @@ def _times(moments: Sequence[datetime]) -> str:
     return shown if len(moments) <= _SHOWN else f"{shown} and {len(moments) - _SHOWN} more"
 
 
-def prove_ledger(product: str, states: Mapping[str, int]) -> Proof:
+def _prove_states(product: str, states: Mapping[str, int]) -> Proof:
     """Hold the states of a product's minutes, first to last window, against each other: they add up, none twice."""
     names = ("stored", "proved_empty", "quarantined", "failed", "not_asked")
     total = sum(states[name] for name in names)
@@ -155,10 +212,10 @@ def prove_ledger(product: str, states: Mapping[str, int]) -> Proof:
     if total != states["minutes"] or min(states[name] for name in names) < 0:
         faults.append(f"the states add up to {total} of {states['minutes']} minutes")
     counts = ", ".join(f"{states[name]} {name.replace('_', ' ')}" for name in names)
-    found = "; ".join((*faults, counts))
+    evidence = "; ".join((*faults, counts))
     # a window that is gone is asked for again, and told candles that are the same change nothing
     repair = "make backfill" if faults else ""
-    return Proof(product, "the ledger's states add up", holds=not faults, found=found, repair=repair)
+    return Proof(product, "the ledger's states add up", holds=not faults, evidence=evidence, repair=repair)
 
 
 def prove_dataset(digest: str, path: Path) -> list[Proof]:
@@ -167,24 +224,26 @@ def prove_dataset(digest: str, path: Path) -> list[Proof]:
     manifest = path.with_suffix(".json")
     again = f"desk dataset rebuild {digest[:16]}"
     if not path.exists():
-        return [Proof(path.name, claim, holds=False, found="the file is missing", repair=again)]
-    found = file_digest(path)
-    if found != digest or not found.startswith(path.stem):
-        return [Proof(path.name, claim, holds=False, found=f"sha256 is {found[:16]}", repair=again)]
+        return [Proof(path.name, claim, holds=False, evidence="the file is missing", repair=again)]
+    evidence = sha256_of(path)
+    if evidence != digest or not evidence.startswith(path.stem):
+        return [Proof(path.name, claim, holds=False, evidence=f"sha256 is {evidence[:16]}", repair=again)]
     try:
-        told: Any = json.loads(manifest.read_text(encoding="utf-8"))
-        holds = told["digest"] == digest
+        content: Any = json.loads(manifest.read_text(encoding="utf-8"))
+        holds = content["digest"] == digest
     except (OSError, ValueError, KeyError, TypeError):
         holds = False
     if not holds:
         return [
-            Proof(path.name, "its manifest tells of it", holds=False, found=f"{manifest.name} does not", repair=again)
+            Proof(
+                path.name, "its manifest tells of it", holds=False, evidence=f"{manifest.name} does not", repair=again
+            )
         ]
-    return [Proof(path.name, claim, holds=True, found=found[:16])]
+    return [Proof(path.name, claim, holds=True, evidence=evidence[:16])]
 
 
-def unreadable(path: Path, error: CandleFileError) -> Proof:
+def _unreadable(path: Path, error: CandleFileError) -> Proof:
     """Return the proof of a manifest that cannot be read."""
     return Proof(
-        path.name, "the manifest can be read", holds=False, found=str(error), repair=f"rm {path}; {_EXPORT_AGAIN}"
+        path.name, "the manifest can be read", holds=False, evidence=str(error), repair=f"rm {path}; {_EXPORT_AGAIN}"
     )

@@ -15,6 +15,7 @@ import pytest
 from core.candles import MINUTE, Candle, Page, Span
 from core.settings import Settings, load_settings
 from store.feature_store import FeatureStore
+from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,12 +54,15 @@ def fresh_market(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], F
     """Make an empty market database: fresh_market(path). The schema is built once and copied, which takes a tenth of the time."""
     template = tmp_path_factory.mktemp("template") / "market.duckdb"
     FeatureStore(template).migrate()
+    return lambda path: FeatureStore(Path(shutil.copy(template, path)))
 
-    def make(path: Path) -> FeatureStore:
-        shutil.copy(template, path)
-        return FeatureStore(path)
 
-    return make
+@pytest.fixture(scope="session")
+def fresh_signals(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], SignalStore]:
+    """Make an empty signals database: fresh_signals(path), as `fresh_market` does."""
+    template = tmp_path_factory.mktemp("template") / "signals.duckdb"
+    SignalStore(template).migrate()
+    return lambda path: SignalStore(Path(shutil.copy(template, path)))
 
 
 def _walk(product: str, minutes: int, *, start: datetime, seed: int = 0, missing: float = 0.0) -> list[Candle]:

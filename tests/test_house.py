@@ -85,14 +85,7 @@ def test_deployments_stand_in_the_order_of_the_pipeline() -> None:
 def test_flow_file_imports_only_tasks_and_the_ground_floor(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    allowed = (
-        "prefect",
-        "tasks",
-        "core",
-        "__future__",
-        "datetime",
-        "typing",
-    )
+    allowed = ("prefect", "tasks", "core", "__future__", "datetime", "typing")
     assert all(module.startswith(allowed) for module in modules), modules
     assert path.stem not in sys.stdlib_module_names
 

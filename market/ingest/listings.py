@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from core.candles import Span
 from core.errors import ListingUnknownError, UnknownProductError
-from store.coverage import NOT_OFFERED, OFFERED
+from store.coverage_store import NOT_OFFERED, OFFERED
 
 if TYPE_CHECKING:
     from market.providers import Provider
-    from store.coverage import Listing
+    from store.coverage_store import Listing
     from store.feature_store import FeatureStore
 
 ASK_AGAIN_AFTER = timedelta(days=1)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from core.settings import Settings
     from market.ingest.backfill import OnProgress
     from market.providers import Provider
-    from store.coverage import DoubtfulWindow
+    from store.coverage_store import DoubtfulWindow
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Name the rows that reports of an observation read, one class a query.
 
-The fields are columns of `sql/queries/report_<name>.sql`, whose header gives units and meaning.
+The fields are columns of the statements `report_<name>` in `sql/queries/observation_report.sql`, whose headers give units and meaning.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ def test_dense_grid_has_every_minute_once_and_no_input_is_undefined(
         return
     with FeatureStore.in_memory() as store:
         store.upsert_candles(candles)
-        found = store.feature_block("BTC-USD", T0, T0 + timedelta(days=1), "seed39")
+        found = store.feature_blocks(["BTC-USD"], T0, T0 + timedelta(days=1), "seed39")["BTC-USD"]
         dense = store._connection().execute("select minute from candles_dense order by minute").fetchall()
     assert len({row[0] for row in dense}) == len(dense)
     assert np.isfinite(found.x_NF).all()

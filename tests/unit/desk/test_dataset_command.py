@@ -121,4 +121,4 @@ def test_prove_dataset_names_a_manifest_of_another(settings, dataset):
     path = settings.paths.datasets / f"{dataset.digest[:16]}.parquet"
     path.with_suffix(".json").write_text(json.dumps({"digest": "feed"}))
     (proof,) = prove_dataset(dataset.digest, path)
-    assert not proof.holds and proof.found == f"{path.stem}.json does not"
+    assert not proof.holds and proof.evidence == f"{path.stem}.json does not"

@@ -78,7 +78,7 @@ def test_spoiled_file_is_refused_by_every_way_in_and_left_as_it_is(tmp_path: Pat
     path.write_bytes(spoiled)
     store = FeatureStore(path)
     ways: list[Callable[[], object]] = [store.migrate, store.coverage, lambda: store.publish(copy)]
-    ways.append(lambda: store.record_execution_costs([{"product": "*"}]))
+    ways.append(lambda: store.append("execution_costs", [{"product": "*"}]))
     for way in ways:
         with pytest.raises(NotADatabaseError, match=repair) as caught:
             way()

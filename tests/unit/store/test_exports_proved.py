@@ -12,12 +12,12 @@ import pytest
 
 from core.candles import MINUTE, Candle, Page, Span
 from core.errors import CandleFileError
+from core.integrity import sha256_of
 from core.settings import load_settings
 from market.ingest.import_file import restore_file
 from store.database import write_transaction
 from store.feature_store import FeatureStore
-from store.raw_export import file_digest
-from store.verify import proofs
+from store.verification import proofs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ def change(settings: Settings, statement: str) -> None:
 def test_manifest_tells_content_cut_sources_ledger_and_code(store: FeatureStore, export: Path) -> None:
     told = json.loads(export.with_suffix(".json").read_text(encoding="utf-8"))
     stored = store.coverage()[0]["stored_minutes"]
-    assert (told["rows"], told["missing"], told["sha256"]) == (stored, 600 - stored, file_digest(export))
+    assert (told["rows"], told["missing"], told["sha256"]) == (stored, 600 - stored, sha256_of(export))
     assert (told["start"], told["end"]) == (SPAN.start.isoformat(), SPAN.end.isoformat())
     assert told["known_at_cut"] == (SPAN.end + timedelta(days=1)).isoformat()
     assert told["sources"] == {"synthetic": stored}
@@ -91,7 +91,7 @@ def test_verify_one_byte_of_an_export_is_caught(
     export.write_bytes(content)
     (fault,) = faults(store, settings)
     assert fault.subject == export.name
-    assert "the manifest says" in fault.found
+    assert "the manifest says" in fault.evidence
     assert "export=true" in fault.repair
 
 
@@ -101,7 +101,7 @@ def test_verify_deleted_candle_is_named_and_restored_from_the_export(
     moment = store.span_stored("BTC-USD").start  # type: ignore[union-attr]
     change(settings, f"delete from candles_1m where open_time = '{moment.isoformat()}'")
     fault = next(one for one in faults(store, settings) if one.subject == export.name)
-    assert f"1 no longer stored: {moment:%Y-%m-%d %H:%M}" in fault.found
+    assert f"1 no longer stored: {moment:%Y-%m-%d %H:%M}" in fault.evidence
     assert fault.repair == f".venv/bin/desk import --restore {export}"
     assert restore_file(store, export) == 1
     assert faults(store, settings) == []
@@ -113,7 +113,7 @@ def test_verify_altered_candle_is_named(store: FeatureStore, export: Path, setti
         "update candles_1m set close = close - 0.00000001 where open_time = (select max(open_time) from candles_1m)",
     )
     fault = next(one for one in faults(store, settings) if one.subject == export.name)
-    assert fault.found.startswith("1 stored differently: ")
+    assert fault.evidence.startswith("1 stored differently: ")
 
 
 def test_verify_candle_smuggled_in_is_named(store: FeatureStore, export: Path, settings: Settings) -> None:
@@ -123,15 +123,15 @@ def test_verify_candle_smuggled_in_is_named(store: FeatureStore, export: Path, s
         f"insert into candles_1m select * replace (timestamptz '{hole.isoformat()}' as open_time) from candles_1m limit 1",
     )
     fault = next(one for one in faults(store, settings) if one.subject == export.name)
-    assert fault.found == f"1 stored and not in the export: {hole:%Y-%m-%d %H:%M}"
+    assert fault.evidence == f"1 stored and not in the export: {hole:%Y-%m-%d %H:%M}"
 
 
 def test_verify_removed_ledger_row_is_named(store: FeatureStore, export: Path, settings: Settings) -> None:
     change(settings, "delete from ledger")
     found = {proof.subject: proof for proof in faults(store, settings)}
-    assert "lie in no answered window" in found["BTC-USD"].found
+    assert "lie in no answered window" in found["BTC-USD"].evidence
     assert found["sql/checks/candles_unasked"].repair == "make backfill"
-    assert found[export.name].found == "600 minutes unanswered, 0 at the export"
+    assert found[export.name].evidence == "600 minutes unanswered, 0 at the export"
 
 
 def test_verify_removed_ledger_row_over_an_empty_minute_is_named(
@@ -146,7 +146,7 @@ def test_verify_removed_ledger_row_over_an_empty_minute_is_named(
         insert into ledger by name select * replace (timestamptz '{hole.end.isoformat()}' as start_time) from cut;""",
     )
     fault = next(one for one in faults(store, settings) if one.subject == export.name)
-    assert fault.found == f"{hole.minutes} minutes unanswered, 0 at the export"
+    assert fault.evidence == f"{hole.minutes} minutes unanswered, 0 at the export"
 
 
 def test_verify_later_revision_is_listed_and_no_fault(store: FeatureStore, export: Path, settings: Settings) -> None:
@@ -156,7 +156,7 @@ def test_verify_later_revision_is_listed_and_no_fault(store: FeatureStore, expor
     found = list(proofs(store, settings.paths))
     assert [proof for proof in found if not proof.holds] == []
     listed = next(proof for proof in found if proof.claim == "later revisions are known")
-    assert listed.found == "1 candles have a later version: 2024-03-01 00:01"
+    assert listed.evidence == "1 candles have a later version: 2024-03-01 00:01"
 
 
 def test_export_with_other_content_gets_a_name_of_its_own(
@@ -177,10 +177,10 @@ def test_verify_missing_export_and_missing_manifest_are_named(
 ) -> None:
     content = export.read_bytes()
     export.unlink()
-    assert [fault.found for fault in faults(store, settings)] == ["the file is missing"]
+    assert [fault.evidence for fault in faults(store, settings)] == ["the file is missing"]
     export.with_suffix(".json").unlink()
     export.write_bytes(content)
-    assert [(fault.subject, fault.found) for fault in faults(store, settings)] == [(export.name, "it has none")]
+    assert [(fault.subject, fault.evidence) for fault in faults(store, settings)] == [(export.name, "it has none")]
     # the export run again writes the manifest that is missing
     store.export_raw("BTC-USD", SPAN, settings.paths.raw)
     assert faults(store, settings) == []
@@ -190,7 +190,7 @@ def test_verify_missing_export_and_missing_manifest_are_named(
 def test_verify_broken_manifest_is_named(store: FeatureStore, export: Path, settings: Settings, text: str) -> None:
     export.with_suffix(".json").write_text(text, encoding="utf-8")
     (fault,) = faults(store, settings)
-    assert "is no manifest of an export" in fault.found
+    assert "is no manifest of an export" in fault.evidence
 
 
 def test_verify_manifest_with_other_counts_is_named(store: FeatureStore, export: Path, settings: Settings) -> None:
@@ -198,7 +198,7 @@ def test_verify_manifest_with_other_counts_is_named(store: FeatureStore, export:
     told = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(told | {"rows": told["rows"] - 1}), encoding="utf-8")
     (fault,) = faults(store, settings)
-    assert fault.found.endswith(
+    assert fault.evidence.endswith(
         f"the manifest says {told['rows'] - 1} and {told['missing']}, sources {told['sources']}"
     )
 
@@ -216,4 +216,4 @@ def test_restore_into_an_empty_store_gives_the_same_export(store: FeatureStore, 
         other.migrate()
         restore_file(other, export)
         again = other.export_raw("BTC-USD", SPAN, tmp_path / "raw")
-    assert file_digest(again) == file_digest(export)
+    assert sha256_of(again) == sha256_of(export)

@@ -20,9 +20,9 @@ from core.errors import ConfigError, ModelMismatchError
 from core.settings import load_settings
 from models.registry import Registry
 from runtime.loaded_models import load_models
-from store.feature_sets import FEATURE_SETS, SQL_ROOT, FeatureSet, feature_set, recorded_set
+from store.feature_sets import FEATURE_SETS, FeatureSet, feature_set, recorded_set
 from store.feature_store import FeatureStore
-from store.sql_files import parse_header
+from store.sql_files import headers
 from tests.judged_models import write_model
 
 if TYPE_CHECKING:
@@ -74,13 +74,22 @@ def third(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureSet:
     return made
 
 
-@pytest.fixture
-def store(tmp_path: Path, walk: Callable[..., list[Candle]], as_pages: Callable[..., list[Page]]) -> FeatureStore:
-    made = FeatureStore(tmp_path / "market.duckdb")
-    made.migrate()
+@pytest.fixture(scope="module")
+def filled(
+    tmp_path_factory: pytest.TempPathFactory,
+    fresh_market: Callable[[Path], FeatureStore],
+    walk: Callable[..., list[Candle]],
+    as_pages: Callable[..., list[Page]],
+) -> Path:
+    made = fresh_market(tmp_path_factory.mktemp("filled") / "market.duckdb")
     for coin in ("BTC-USD", "ETH-USD"):
         made.record_pages(as_pages(walk(coin, 400, start=T0), SPAN))
-    return made
+    return made._file()
+
+
+@pytest.fixture
+def store(tmp_path: Path, filled: Path) -> FeatureStore:
+    return FeatureStore(Path(shutil.copy(filled, tmp_path / "market.duckdb")))
 
 
 def test_third_set_has_its_warm_up_history_and_hash_from_its_file(third: FeatureSet) -> None:
@@ -93,10 +102,10 @@ def test_third_set_has_its_warm_up_history_and_hash_from_its_file(third: Feature
 def test_third_set_gives_blocks_in_memory_and_from_a_file(
     third: FeatureSet, store: FeatureStore, walk: Callable[..., list[Candle]]
 ) -> None:
-    of_file = store.feature_block("ETH-USD", SPAN.start, SPAN.end, "third")
+    of_file = store.feature_blocks(["ETH-USD"], SPAN.start, SPAN.end, "third")["ETH-USD"]
     with FeatureStore.in_memory() as memory:
         memory.upsert_candles(walk("ETH-USD", 400, start=T0))
-        of_memory = memory.feature_block("ETH-USD", SPAN.start, SPAN.end, "third")
+        of_memory = memory.feature_blocks(["ETH-USD"], SPAN.start, SPAN.end, "third")["ETH-USD"]
     closes = of_file.close_N
     assert of_file.x_NF.shape == (398, len(third.columns))
     np.testing.assert_allclose(of_file.x_NF[2:, 0], closes[2:] / closes[:-2], rtol=1e-6)
@@ -215,10 +224,7 @@ def test_data_set_of_another_set_than_the_setting_is_an_error_that_says_what_to_
 @pytest.mark.parametrize("name", ["seed39", "flow"])
 def test_set_says_it_crosses_products_where_its_header_does(name: str) -> None:
     chosen = FEATURE_SETS[name]
-    told = [
-        "coins" in parse_header((SQL_ROOT / "views" / f"{view}.sql").read_text(encoding="utf-8")).facts
-        for view in chosen.views
-    ]
+    told = ["coins" in headers("views")[view].facts for view in chosen.views]
     assert any(told) is chosen.crosses_products
 
 
@@ -227,7 +233,7 @@ def test_crossing_set_of_a_file_reads_every_stored_coin_or_the_market_that_is_na
 ) -> None:
     columns = feature_set("flow").columns
     market = [position for position, column in enumerate(columns) if column.startswith("market_")]
-    among_all = store.feature_block("BTC-USD", SPAN.start, SPAN.end, "flow")
+    among_all = store.feature_blocks(["BTC-USD"], SPAN.start, SPAN.end, "flow")["BTC-USD"]
     alone = store.feature_blocks(["BTC-USD"], SPAN.start, SPAN.end, "flow", market=["BTC-USD"])["BTC-USD"]
     assert among_all.x_NF[:, market].any(axis=0).all()
     assert not alone.x_NF[:, market].any()

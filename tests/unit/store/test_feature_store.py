@@ -14,6 +14,7 @@ import pytest
 from core.candles import MINUTE, Candle, Page, Span
 from core.errors import DatasetError, StoreError
 from store.feature_store import TRIMS_PER_REBUILD, FeatureStore
+from store.registry_mirror import record_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,7 +203,7 @@ def test_execution_costs_most_specific_and_newest_wins(store: FeatureStore) -> N
     )
     for product, session, day, spread in (("*", "*", 0, 12), ("BTC-USD", "*", 0, 8), ("BTC-USD", "*", 2, 7)):
         row = base | {"product": product, "session": session, "valid_from": T0 + timedelta(days=day)}
-        store.record_execution_costs([row | {"spread_bps": float(spread), "source": "book"}])
+        store.append("execution_costs", [row | {"spread_bps": float(spread), "source": "book"}])
     later = T0 + timedelta(days=1)
     assert store.execution_costs("BTC-USD", "tokyo", later)["spread_bps"] == 8
     assert store.execution_costs("BTC-USD", "tokyo", T0 + timedelta(days=3))["spread_bps"] == 7
@@ -222,8 +223,7 @@ def test_registry_and_metrics_rows_are_appended_once(store: FeatureStore) -> Non
     }
     metric = {"model_id": "m", "product": "BTC-USD", "slice": "all", "metric": "auc", "value": 0.5, "row_count": 9}
     for _ in range(2):
-        store.record_registry_events([event])
-        store.record_metrics([metric])
+        record_history(store, [event], [metric])
     with store._reading() as connection:
         assert connection.execute("select count(*) from registry_events").fetchall() == [(1,)]
         assert connection.execute("select value, low_95 from model_metrics").fetchall() == [(0.5, None)]
@@ -239,7 +239,7 @@ def test_reading_a_file_that_is_not_there_makes_none(tmp_path: Path) -> None:
     path = tmp_path / "market.duckdb"
     for read in (
         FeatureStore(path).coverage,
-        lambda: FeatureStore(path).feature_block("BTC-USD", T0, SPAN.end, "seed39"),
+        lambda: FeatureStore(path).feature_blocks(["BTC-USD"], T0, SPAN.end, "seed39")["BTC-USD"],
     ):
         with pytest.raises(StoreError, match="make backfill"):
             read()

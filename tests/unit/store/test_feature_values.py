@@ -40,7 +40,7 @@ def flat(minutes: int, *, start: datetime = T0, price: str = "27123.45") -> list
 def block(candles: list[Candle], product: str = "BTC-USD") -> FeatureBlock:
     with FeatureStore.in_memory() as store:
         store.upsert_candles(candles)
-        return store.feature_block(product, candles[0].open_time, candles[-1].open_time + MINUTE, "seed39")
+        return store.feature_blocks([product], candles[0].open_time, candles[-1].open_time + MINUTE, "seed39")[product]
 
 
 def column(found: FeatureBlock, name: str) -> np.ndarray:
@@ -289,7 +289,7 @@ def test_hole_of_more_than_an_hour_starts_over() -> None:
 def test_tail_after_the_last_candle_is_not_filled() -> None:
     with FeatureStore.in_memory() as store:
         store.upsert_candles(flat(300))
-        found = store.feature_block("BTC-USD", T0, T0 + timedelta(days=1), "seed39")
+        found = store.feature_blocks(["BTC-USD"], T0, T0 + timedelta(days=1), "seed39")["BTC-USD"]
     assert found.minute_N[-1] == int(T0.timestamp()) // 60 + 299
 
 
@@ -315,7 +315,7 @@ def test_feature_blocks_of_a_file_equal_those_in_memory(
     store.migrate()
     store.record_pages(as_pages(candles, Span(T0, T0 + 2_000 * MINUTE)))
     start, end = T0 + 1_500 * MINUTE, T0 + 1_600 * MINUTE
-    of_file = store.feature_block("BTC-USD", start, end, "seed39")
+    of_file = store.feature_blocks(["BTC-USD"], start, end, "seed39")["BTC-USD"]
     whole = block(candles)
     here = (whole.minute_N >= of_file.minute_N[0]) & (whole.minute_N <= of_file.minute_N[-1])
     assert len(of_file) == 100

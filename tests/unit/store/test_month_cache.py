@@ -15,7 +15,7 @@ import pytest
 from core.candles import MINUTE, Candle, Page, Span
 from store.feature_sets import FEATURE_SETS
 from store.feature_store import FeatureStore
-from store.month_cache import Order, Parts, Scratch
+from store.month_cache import DatasetRequest, MonthCache, Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def parts(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[Span]:
-    """The spans that were computed, in the order they came."""
+    """The spans that were computed, in the request they came."""
     spans: list[Span] = []
     rows = Scratch.rows
 
@@ -152,16 +152,16 @@ def test_export_dataset_keeps_only_the_newest_part_of_a_month(store: FeatureStor
 
 def test_parts_are_named_by_the_sql_and_the_span_and_the_candles(store: FeatureStore, tmp_path: Path) -> None:
     seed39 = FEATURE_SETS["seed39"]
-    order = Order(("BTC-USD",), Span(START, END), seed39, END + DAY * 9, store.copy_candles, store.candle_fingerprints)
+    request = DatasetRequest(("BTC-USD",), Span(START, END), seed39, END + DAY * 9)
     fewer = replace(seed39, columns=seed39.columns[:-1])
-    orders = {
-        "same": order,
-        "columns": replace(order, features=fewer),
-        "span": replace(order, span=Span(START + MINUTE, END)),
-        "cut": replace(order, cut=START),
+    requests = {
+        "same": request,
+        "columns": replace(request, features=fewer),
+        "span": replace(request, span=Span(START + MINUTE, END)),
+        "cut": replace(request, cut=START),
     }
-    first = {name: Parts(one, tmp_path).parts["BTC-USD"][0].path.name for name, one in orders.items()}
-    assert first["same"] == Parts(order, tmp_path).parts["BTC-USD"][0].path.name
+    first = {name: MonthCache(each, store, tmp_path).parts["BTC-USD"][0].path.name for name, each in requests.items()}
+    assert first["same"] == MonthCache(request, store, tmp_path).parts["BTC-USD"][0].path.name
     assert len(set(first.values())) == len(first)
 
 
@@ -169,11 +169,9 @@ def test_parts_of_a_set_that_crosses_products_depend_on_the_others(
     store: FeatureStore, tmp_path: Path, walk: Callable[..., list[Candle]], as_pages: Callable[..., list[Page]]
 ) -> None:
     crossing = replace(FEATURE_SETS["seed39"], crosses_products=True)
-    order = Order(
-        ("BTC-USD", "ETH-USD"), Span(START, END), crossing, END + DAY * 9, store.copy_candles, store.candle_fingerprints
-    )
-    before = [part.path.name for part in Parts(order, tmp_path).parts["BTC-USD"]]
+    request = DatasetRequest(("BTC-USD", "ETH-USD"), Span(START, END), crossing, END + DAY * 9)
+    before = [part.path.name for part in MonthCache(request, store, tmp_path).parts["BTC-USD"]]
     store.record_pages(as_pages(walk("ETH-USD", 1440, start=FEBRUARY_ENDS + DAY), Span(FEBRUARY_ENDS + DAY, END)))
-    after = [part.path.name for part in Parts(order, tmp_path).parts["BTC-USD"]]
+    after = [part.path.name for part in MonthCache(request, store, tmp_path).parts["BTC-USD"]]
     assert before[0] == after[0]
     assert before[1] != after[1]

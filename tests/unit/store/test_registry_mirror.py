@@ -12,6 +12,7 @@ import pytest
 from core.errors import StoreError
 from core.hash_chain import event_link, is_link, link
 from store.feature_store import FeatureStore
+from store.registry_mirror import history_faults, record_history, stored_events
 from store.sql_files import load_sql
 
 if TYPE_CHECKING:
@@ -60,11 +61,11 @@ def edit(store: FeatureStore, statement: str) -> None:
 
 def test_history_is_appended_in_order_and_once(store):
     rows = history(6)
-    assert store.record_model_history(rows[:3], metrics("m-0")) == 3
-    assert store.record_model_history(rows, metrics("m-1")) == 3
-    assert store.record_model_history(rows, metrics("m-1")) == 0
-    assert store.registry_events() == rows
-    assert store.model_history_faults() == []
+    assert record_history(store, rows[:3], metrics("m-0")) == 3
+    assert record_history(store, rows, metrics("m-1")) == 3
+    assert record_history(store, rows, metrics("m-1")) == 0
+    assert stored_events(store) == rows
+    assert history_faults(store) == []
     with store._reading() as connection:
         links = connection.execute(load_sql("queries/registry_chain_links")).fetchall()
         assert connection.execute("select count(*) from model_metrics_chain").fetchall() == [(8,)]
@@ -91,12 +92,12 @@ EVENT_EDITS = {
 
 @pytest.mark.parametrize("what", EVENT_EDITS)
 def test_edit_of_the_registrys_table_is_found_and_nothing_is_restored_from_it(store, what):
-    store.record_model_history(history(6))
+    record_history(store, history(6))
     edit(store, EVENT_EDITS[what])
-    (fault,) = store.model_history_faults()
+    (fault,) = history_faults(store)
     assert "registry_events_edited" in fault
     with pytest.raises(StoreError, match="was edited"):
-        store.registry_events()
+        stored_events(store)
 
 
 @pytest.mark.parametrize(
@@ -113,11 +114,11 @@ def test_edit_of_the_registrys_table_is_found_and_nothing_is_restored_from_it(st
     ],
 )
 def test_edit_of_a_stored_figure_is_found(store, statement):
-    store.record_metrics(metrics("m-0"))
-    store.record_metrics(metrics("m-1"))
-    assert store.model_history_faults() == []
+    record_history(store, [], metrics("m-0"))
+    record_history(store, [], metrics("m-1"))
+    assert history_faults(store) == []
     edit(store, statement)
-    (fault,) = store.model_history_faults()
+    (fault,) = history_faults(store)
     assert "model_metrics_edited" in fault
 
 
@@ -129,18 +130,18 @@ def test_rows_of_an_older_database_are_linked_by_the_next_writer(store):
                 f"insert into registry_events values ({', '.join('?' * 7)})", [row[name] for name in FIELDS]
             )
     edit(store, "insert into model_metrics values ('m-0', 'BTC-USD', 'all', 'auc', 0.5, null, null, 3)")
-    assert store.model_history_faults() == [], "nothing is linked yet, so nothing can be wrong"
-    assert store.record_model_history(rows, metrics("m-1")) == 1
-    assert store.model_history_faults() == []
-    assert store.registry_events() == rows
+    assert history_faults(store) == [], "nothing is linked yet, so nothing can be wrong"
+    assert record_history(store, rows, metrics("m-1")) == 1
+    assert history_faults(store) == []
+    assert stored_events(store) == rows
     edit(store, "update model_metrics set value = 0.9 where model_id = 'm-0'")
-    assert len(store.model_history_faults()) == 1
+    assert len(history_faults(store)) == 1
 
 
 @pytest.mark.parametrize("told", ["shorter", "another order", "another event", "other beginning"])
 def test_history_that_lacks_what_the_table_has_is_refused_and_changes_nothing(store, told):
     rows = history(5)
-    store.record_model_history(rows)
+    record_history(store, rows)
     other = {
         "shorter": rows[:4],
         "another order": [rows[1], rows[0], *rows[2:]],
@@ -148,15 +149,15 @@ def test_history_that_lacks_what_the_table_has_is_refused_and_changes_nothing(st
         "other beginning": history(7, old=3)[2:],
     }[told]
     with pytest.raises(StoreError, match="desk models restore"):
-        store.record_model_history(other)
-    assert store.registry_events() == rows
+        record_history(store, other)
+    assert stored_events(store) == rows
 
 
 def test_event_that_does_not_follow_is_refused(store):
     rows = history(5)
     with pytest.raises(StoreError, match=r"event 4 of the registry does not follow"):
-        store.record_model_history([*rows[:3], rows[4]])
-    assert store.registry_events() == []
+        record_history(store, [*rows[:3], rows[4]])
+    assert stored_events(store) == []
 
 
 def test_no_statement_of_ours_updates_or_deletes_the_history():
@@ -167,7 +168,7 @@ def test_no_statement_of_ours_updates_or_deletes_the_history():
     )
     files = [path for room in ("sql", "store", "desk", "models", "tasks", "flows") for path in (ROOT / room).rglob("*")]
     texts = [path for path in files if path.suffix in {".py", ".sql"}]
-    assert len(texts) > 300
+    assert len(texts) > 100, "the files were not found"
     assert [str(path) for path in texts if pattern.search(path.read_text(encoding="utf-8"))] == []
     assert pattern.search("DELETE FROM registry_events") and pattern.search("update model_metrics set value = 1")
 

@@ -31,10 +31,8 @@ AT = datetime(2025, 1, 15, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> SignalStore:
-    made = SignalStore(tmp_path / "var" / "signals.duckdb")
-    made.migrate()
-    return made
+def store(tmp_path: Path, fresh_signals: Callable[[Path], SignalStore]) -> SignalStore:
+    return fresh_signals(tmp_path / "signals.duckdb")
 
 
 def decision(number: int = 0, product: str = "BTC-USD", **changes: object) -> DecisionRow:

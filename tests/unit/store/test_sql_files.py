@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from core.candles import minute_start, session_of
 from store.database import connect
 from store.feature_sets import FEATURE_SETS
-from store.schema import all_columns, apply_schema, objects
-from store.sql_files import SQL_ROOT, headers, load_sql, parse_header, statement
+from store.feature_store import FeatureStore
+from store.schema import apply_schema, objects
+from store.sql_files import SQL_ROOT, all_columns, headers, load_sql, read_folder, statement, statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import duckdb
 
@@ -21,7 +24,7 @@ OBJECTS = [
     (database, folder, name) for database in ("market", "signals") for name, (folder, _) in objects(database).items()
 ]
 FOLDERS = ("tables", "views", "labels", "macros", "checks", "queries", "adhoc", "migrations", "leaks")
-FILES = sorted(path.relative_to(SQL_ROOT).with_suffix("").as_posix() for path in SQL_ROOT.rglob("*.sql"))
+FILES = sorted(f"{folder}/{name}" for folder in FOLDERS for name in statements(folder))
 
 
 @pytest.fixture(scope="module", params=["market", "signals"])
@@ -37,21 +40,48 @@ def references(text: str) -> set[str]:
     words = re.sub(r"'[^']*'", "''", statement(text))
     named = set(re.findall(r"(?:with|,) (\w+) as \(", words))
     found = set(re.findall(r"(?:\bfrom|\bjoin|\binto|\bupdate) (\w+)(?!\w|\()", words))
+    found |= {name for name in headers("macros") if re.search(rf"\b(?:from|join) {name}\(", words)}
     return found - named - {"where", "set", "select"}
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_file_is_named_as_its_header_and_lies_in_a_known_folder(name: str) -> None:
-    folder, _, stem = name.partition("/")
-    header = parse_header(load_sql(name))
-    assert folder in FOLDERS
-    assert header.name == stem
-    assert header.sentence.endswith((".", "?"))
+def test_statement_opens_with_a_sentence(name: str) -> None:
+    folder, _, own = name.partition("/")
+    assert headers(folder)[own].sentence.endswith((".", "?"))
+
+
+def test_every_file_lies_in_a_known_folder_and_those_for_people_hold_one_statement_of_their_name() -> None:
+    assert {path.parent.name for path in SQL_ROOT.rglob("*.sql")} == set(FOLDERS)
+    for folder in ("adhoc", "checks", "leaks", "migrations", "tables", "macros"):
+        assert {path.stem for path in (SQL_ROOT / folder).glob("*.sql")} == set(statements(folder))
+
+
+def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.sql").write_text("-- a: one.\nselect 1;\n\n-- b: another.\nselect 2;\n")
+    assert list(read_folder(tmp_path)) == ["a", "b"]
+    (tmp_path / "b.sql").write_text("-- b: again.\nselect 3;\n")
+    with pytest.raises(ValueError, match=r"b stands twice.*b\.sql"):
+        read_folder(tmp_path)
+
+
+def test_sessions_of_sql_are_those_of_python() -> None:
+    with FeatureStore.in_memory() as store:
+        connection = store._connection()
+        connection.execute(
+            "insert into candles_1m select 'BTC-USD', timestamptz '2024-03-01 00:00+00' + to_minutes(n), 1, 1, 1, 1, 1, "
+            "'synthetic', timestamptz '2024-03-02 00:00+00' + to_minutes(n) from range(1440) as t(n)"
+        )
+        rows = connection.execute("select minute, session from features_session").fetchall()
+    assert len(rows) == 1440
+    assert {(minute, session) for minute, session in rows} == {
+        (minute, session_of(minute_start(minute))) for minute, _ in rows
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.startswith(("tables", "views", "labels", "macros"))])
 def test_object_header_states_the_contract(name: str) -> None:
-    header = parse_header(load_sql(name))
+    folder, _, own = name.partition("/")
+    header = headers(folder)[own]
     wanted = {"grain", "reads", "known"} | ({"causal", "warm-up"} if name.startswith(("views", "labels")) else set())
     assert wanted <= set(header.facts)
 
@@ -60,7 +90,8 @@ def test_object_header_states_the_contract(name: str) -> None:
     "name", [name for name in FILES if name.startswith(("views", "labels", "macros", "checks", "adhoc", "leaks"))]
 )
 def test_reads_are_the_real_references(name: str) -> None:
-    header = parse_header(load_sql(name))
+    folder, _, own = name.partition("/")
+    header = headers(folder)[own]
     assert references(load_sql(name)) - {"duckdb_tables", "duckdb_views", "duckdb_functions"} == set(header.reads)
 
 
@@ -75,6 +106,7 @@ def test_header_columns_are_those_of_the_object(built: tuple[str, duckdb.DuckDBP
 def test_macro_columns_are_those_of_its_header(built: tuple[str, duckdb.DuckDBPyConnection]) -> None:
     calls = {
         "candles": "candles('BTC-USD')",
+        "candle_bars": "candle_bars(30)",
         "features_at": "features_at('BTC-USD', now())",
         "flow_at": "flow_at('BTC')",
         "gaps_of": "gaps_of('BTC')",
@@ -103,7 +135,9 @@ def test_everything_a_person_can_see_has_a_comment(built: tuple[str, duckdb.Duck
 def test_no_view_but_a_label_looks_forward() -> None:
     # candles_dense, gaps and dq_spikes look at the next candle to see where a hole ends, which their headers say
     forward = {
-        name for name in FILES if name.startswith("views/features") and re.search(r"\blead\(|following", load_sql(name))
+        name
+        for name in FILES
+        if name.startswith(("views/features", "views/seed39")) and re.search(r"\blead\(|following", load_sql(name))
     }
     assert forward == set()
 

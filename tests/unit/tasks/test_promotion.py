@@ -17,6 +17,7 @@ from models.registry import Registry
 from models.serving.passport import Passport
 from models.training.spec import CandidateRef
 from store.feature_store import FeatureStore
+from store.registry_mirror import history_faults
 from tasks import promote
 from tasks.promote import candidates_of, promote_models
 from tests.judged_models import judgement_of, write_candidate, write_model
@@ -119,7 +120,7 @@ def test_only_accepted_slots_that_were_asked_for_are_switched(settings, judgemen
     registry = Registry(settings.paths.registry)
     assert sorted(registry.current()) == expected
     assert {event.why for event in registry.events()} <= {"passed every gate of seed"}
-    assert FeatureStore(settings.paths.market_db).model_history_faults() == []
+    assert history_faults(FeatureStore(settings.paths.market_db)) == []
     lines = shown.text.splitlines()[2:]
     outcomes = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[2] for line in lines}
     assert [slot for slot, word in outcomes.items() if word == "promoted"] == expected

@@ -1,0 +1,271 @@
+-- runtime_resume_moment: the last moment the runtime is known to have lived through.
+--
+-- database    signals
+-- grain       one row
+-- reads       decisions, sessions, session_ends
+-- parameters  nothing
+--
+-- moment   the latest of the close of the last minute decided, the last start and the last end; null before the first start
+select
+    greatest(
+        (select max(open_time) + interval 1 minute from decisions),
+        (select max(started_at) from sessions),
+        (select max(ended_at) from session_ends)
+    ) as moment;
+
+-- runtime_counts: how many sessions there were, how many minutes are decided, and the last number in the outbox.
+--
+-- database    signals
+-- grain       one row
+-- reads       sessions, decisions, outbox
+-- parameters  nothing
+--
+-- sessions        starts of the runtime so far
+-- minutes         different minutes with a decision of any product
+-- last_sequence   largest sequence in the outbox, 0 when empty
+select
+    (select count(*) from sessions) as sessions,
+    (select count(distinct open_time) from decisions) as minutes,
+    (select coalesce(max(sequence), 0) from outbox) as last_sequence;
+
+-- runtime_last_minutes: the last minute decided for each product, and its tier.
+--
+-- database    signals
+-- grain       one row per product
+-- reads       decisions
+-- parameters  nothing
+--
+-- product     exchange product id
+-- open_time   UTC start of the last minute decided
+-- tier        last tier known, null if there never was one
+select
+    product,
+    max(open_time) as open_time,
+    arg_max(tier, open_time) filter (where tier is not null) as tier
+from decisions
+group by product;
+
+-- runtime_last_equity: the paper account as it was last marked.
+--
+-- database    signals
+-- grain       at most one row
+-- reads       equity
+-- parameters  nothing
+--
+-- marked_at               close of the minute, UTC
+-- balance_usd             closed profit and loss only, quote currency
+-- day_start_balance_usd   balance at the last midnight of the reset zone
+select
+    marked_at,
+    balance_usd,
+    day_start_balance_usd
+from equity
+order by marked_at desc
+limit 1;
+
+-- runtime_recent_signals: signals made since a moment, for the rate limiter and the digest.
+--
+-- database    signals
+-- grain       one row per signal
+-- reads       signals
+-- parameters  $since
+--
+-- made_at      when, by the runtime's clock
+-- tier         high, medium or low
+-- product      exchange product id
+-- direction    long or short
+-- confidence   max(p, 1 - p)
+select
+    made_at,
+    tier,
+    product,
+    direction,
+    confidence
+from signals
+where made_at >= $since
+order by made_at, product;
+
+-- runtime_recent_losses: when signals lost money since a moment, for the rate limiter.
+--
+-- database    signals
+-- grain       one row per losing signal
+-- reads       outcomes
+-- parameters  $since
+--
+-- closed_at   when it ended, by the runtime's clock
+select closed_at
+from outcomes
+where closed_at >= $since and net_bps < 0
+order by closed_at;
+
+-- runtime_open_signals: signals whose outcome is not known yet, that is the open paper positions.
+--
+-- database    signals
+-- grain       one row per signal
+-- reads       signals, outcomes, decisions
+-- parameters  nothing
+--
+-- signal_id         the signal
+-- product           exchange product id
+-- open_time         UTC start of the minute decided on
+-- direction         long or short
+-- reference_price   close of that minute, quote currency
+-- entry_price       with costs against us, quote currency
+-- target_price      take-profit, quote currency
+-- stop_price        stop-loss, quote currency
+-- size_usd          position size, quote currency
+-- spread_bps        full spread assumed, basis points
+-- slippage_bps      slippage per side assumed, basis points
+select
+    made.signal_id,
+    made.product,
+    made.open_time,
+    made.direction,
+    decided.close as reference_price,
+    made.entry_price,
+    made.target_price,
+    made.stop_price,
+    made.size_usd,
+    made.spread_bps,
+    made.slippage_bps
+from signals as made
+inner join decisions as decided
+    on made.product = decided.product and made.open_time = decided.open_time
+where
+    not exists (
+        select 1
+        from outcomes as ended
+        where ended.signal_id = made.signal_id
+    )
+order by made.open_time, made.product;
+
+-- runtime_risk_events: what the guardrails and the kill switch said, oldest first, for a restart.
+--
+-- database    signals
+-- grain       one row per event
+-- reads       risk_events
+-- parameters  nothing
+--
+-- happened_at   when, by the runtime's clock
+-- kind          as in risk_events
+select
+    happened_at,
+    kind
+from risk_events
+order by happened_at;
+
+-- runtime_crashed_sessions: earlier sessions that never said how they ended, and are not reported yet.
+--
+-- database    signals
+-- grain       one row per session
+-- reads       sessions, session_ends, risk_events
+-- parameters  nothing
+--
+-- session_id   the session
+-- started_at   when it started, by the runtime's clock
+select
+    started.session_id,
+    started.started_at
+from sessions as started
+where
+    not exists (
+        select 1
+        from session_ends as ended
+        where ended.session_id = started.session_id
+    )
+    and not exists (
+        select 1
+        from risk_events as told
+        where told.kind = 'crash' and told.session_id = started.session_id
+    )
+order by started.started_at;
+
+-- runtime_told: until when people were told of signals, for the digest and the alarm of a day without any.
+--
+-- database    signals
+-- grain       one row
+-- reads       signals, outbox, sessions
+-- parameters  nothing
+--
+-- quiet_since      the latest of the last signal, the last alarm of a day without any and the first start; null before the first start
+-- digested_until   when the last digest was owed, null before the first
+select
+    greatest(
+        (select max(made_at) from signals),
+        (
+            select max(created_at)
+            from outbox
+            where kind = 'no_signals'
+        ),
+        (select min(started_at) from sessions)
+    ) as quiet_since,
+    (
+        select max(created_at)
+        from outbox
+        where kind = 'digest'
+    ) as digested_until;
+
+-- runtime_known_messages: which of some messages were committed before.
+--
+-- database    signals
+-- grain       one row per message found
+-- reads       outbox
+-- parameters  $keys
+--
+-- message_key   de-duplication key
+select message_key
+from outbox
+where list_contains($keys::varchar[], message_key);
+
+-- runtime_pending_messages: messages owed since a moment that no try has delivered yet, in order.
+--
+-- database    signals
+-- grain       one row per message
+-- reads       outbox, deliveries
+-- parameters  $since
+--
+-- message_key   de-duplication key
+-- created_at    when it was owed, by the runtime's clock
+-- sequence      order of sending
+-- kind          as in outbox
+-- product       exchange product id, empty when it concerns all
+-- severity      info, success, warning or failure
+-- title         first line
+-- body          text
+-- signal_id     the signal it tells of, empty when none
+select
+    owed.message_key,
+    owed.created_at,
+    owed.sequence,
+    owed.kind,
+    owed.product,
+    owed.severity,
+    owed.title,
+    owed.body,
+    owed.signal_id
+from outbox as owed
+where
+    owed.created_at >= $since
+    and not exists (
+        select 1
+        from deliveries as tried
+        where tried.message_key = owed.message_key and tried.is_ok
+    )
+order by owed.sequence;
+
+-- execution_costs_at: the execution costs that hold for a product and session at a moment.
+--
+-- reads        execution_costs
+-- parameters   product, session, at
+-- result       one row of execution_costs: the product's own before those for any, the session's before those for any, the newest first
+select *
+from execution_costs
+where
+    product in ($product, '*')
+    and session in ($session, '*')
+    and valid_from <= $at
+order by
+    product = $product desc,
+    session = $session desc,
+    valid_from desc
+limit 1;
