@@ -17,7 +17,7 @@ from models.datasets.scaler import Scaler
 from models.datasets.windows import gather, part_ends, window_view
 from models.gates import GateProfile, judge_gates, refusals_by_profile
 from models.gates.feasibility import feasibility
-from models.judging.leak_canaries import lit_canaries
+from models.judging.leak_canaries import failing_canaries
 from models.judging.measure import Row, coverage_cuts, measure, reliability_points
 from models.serving.calibration import Calibration
 from models.statistics import metrics
@@ -66,7 +66,7 @@ def appraise(data: Dataset, scorer: Scorer, passport: Mapping[str, Any]) -> dict
         passport: Its ``architecture``, ``window_minutes``, ``scaler``, ``parity`` and ``judged`` (profile, costs,
             trials, stride) are read; nothing under ``verdicts`` is.
     """
-    canaries = lit_canaries(data, Scaler.from_json(passport["scaler"]))
+    canaries = failing_canaries(data, Scaler.from_json(passport["scaler"]))
     return {product: _appraise_product(data, scorer, passport, product, canaries) for product in data.coins}
 
 

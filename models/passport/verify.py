@@ -22,7 +22,7 @@ from models.datasets.dataset import Dataset, load_dataset
 from models.datasets.scaler import Scaler, fit_scaler
 from models.datasets.windows import gather, part_ends, window_view
 from models.judging.appraise import appraise, score_rows
-from models.judging.leak_canaries import lit_canaries
+from models.judging.leak_canaries import failing_canaries
 from models.judging.measure import intervals
 from models.passport.claims import bytes_faults, key_faults, manifest_faults
 from models.passport.differences import TOLERANCE, differences, leaves
@@ -198,7 +198,7 @@ def _figures(folder: Path, data: Dataset, scorer: Scorer, passport: dict[str, An
 
 
 def _old_figures(data: Dataset, scorer: Scorer, passport: dict[str, Any], findings: _Findings) -> None:
-    lit = lit_canaries(data, Scaler.from_json(passport["scaler"]))
+    lit = failing_canaries(data, Scaler.from_json(passport["scaler"]))
     findings.compare("canaries", passport.get("canaries", {}), lit)
     judged, minutes = passport["judged"], int(passport["window_minutes"])
     for product in data.coins:

@@ -15,8 +15,8 @@ from models.gates.checks import BASELINES
 from models.judging.baselines import baseline_forecasts
 from models.statistics.bootstrap import DayBootstrap, Interval
 from models.statistics.metrics import base_rate, calibration_error, equal_mass_bins, hits, log_losses
+from validation.leakage.dataset_checks import renamed
 from validation.leakage.fit_checks import calibrate_small, train_small
-from validation.leakage.planted_datasets import renamed
 
 GOOD = Evidence(
     test_rows=12_000,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from models.datasets.dataset import load_dataset
 from models.datasets.scaler import fit_scaler
 from models.gates import GateResult
 from models.gates.judgement import Judgement, ProductVerdict
-from models.judging.leak_canaries import lit_canaries
+from models.judging.leak_canaries import failing_canaries
 from validation.null_market.shuffled_labels import BY_DAY, BY_MINUTE, shuffled
 from validation.null_market.universe import (
     ALWAYS_ON,
@@ -65,14 +65,14 @@ def test_labels_shuffled_by_minute_are_the_same_ones_in_each_part_and_tell_nothi
     # direction and return of a label stay together
     labelled = mixed.direction_N >= 0
     assert ((mixed.return_N[labelled] > 0) == (mixed.direction_N[labelled] == 1)).all()
-    assert set(lit_canaries(mixed, fit_scaler(mixed))) == {"labels"}
+    assert set(failing_canaries(mixed, fit_scaler(mixed))) == {"labels"}
 
 
 def test_labels_shuffled_by_day_tell_nothing_and_light_no_canary(reference, tmp_path):
     whole, moved = load_dataset(reference), load_dataset(shuffled(reference, tmp_path, 1, BY_DAY))
     assert (moved.x_NF == whole.x_NF).all()
     assert edge(moved) == pytest.approx(0.5, abs=0.05)
-    assert lit_canaries(moved, fit_scaler(moved)) == {}
+    assert failing_canaries(moved, fit_scaler(moved)) == {}
     for product in whole.coins:
         for part in ("train", "early_stop", "calibration", "test"):
             lost = len(whole.rows(product, part)) - len(moved.rows(product, part))
@@ -148,11 +148,11 @@ def test_outcome_counts_what_each_profile_and_the_gates_that_always_hold_would_d
     assert found.passes("calibrated", without=AUDITS)
     assert not found.passes("seed", without=AUDITS)
     assert found.figures["brier_skill low"] == 0.4
-    assert outcome_from_json(json.loads(json.dumps(found.as_json()))) == found
+    assert outcome_from_json(json.loads(json.dumps(asdict(found)))) == found
 
 
 def test_outcome_of_a_failed_training_passes_nothing():
     found = failed(Universe(0, "null", "", "flow", 30, 1, 1), "the loss is no longer a number")
     assert not found.promoted
     assert not found.passes("seed", without=AUDITS)
-    assert outcome_from_json(json.loads(json.dumps(found.as_json()))) == found
+    assert outcome_from_json(json.loads(json.dumps(asdict(found)))) == found
