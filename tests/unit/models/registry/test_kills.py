@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -27,6 +26,7 @@ from store.database import connect
 from store.feature_store import FeatureStore
 from store.registry_mirror import mirror_registry, restore_registry
 from store.sql_files import load_sql
+from tests.campaign.harness import forks
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
@@ -36,9 +36,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[4]
 SLOT = "lstm:BTC-USD"
 FILES = ("model.onnx", "passport.json", "curves.json", "baseline.json")
-SERVER = multiprocessing.get_context("forkserver")
-# every child is a process of its own, but need not import everything anew
-SERVER.set_forkserver_preload(["store.registry_mirror", "core.settings", "pytest"])
+SERVER = forks("store.registry_mirror", "core.settings", "pytest")
 
 
 def act(home: str, what: str, folder: str, armed: str) -> None:
