@@ -51,7 +51,7 @@ class Site:
         (self.folder / name).mkdir()
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "DESK_"))}
         return kept | {
-            "PYTHONPATH": f"{blocked}{os.pathsep}{ROOT}",
+            "PYTHONPATH": os.pathsep.join([str(blocked), os.environ.get("PYTHONPATH", str(ROOT))]),
             "DESK_HOME": str(self.folder / name / "home"),
             "PWD": str(self.folder / name),
         }
