@@ -28,7 +28,7 @@ demo: setup ## from nothing to a verdict; MARKET=planted|null|recorded DATA=fold
 	@$(BIN)/desk demo --market $(MARKET) $(if $(DATA),--data $(DATA))
 
 test: setup ## every test
-	@$(BIN)/python -m pytest -n 2 -m 'not by_file' && $(BIN)/python -m pytest -n 2 --dist loadfile -m by_file
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## ruff, mypy strict, import rules, SQL style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/sqlfluff lint --disable-progress-bar sql

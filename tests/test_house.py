@@ -171,7 +171,6 @@ def test_runtime_and_its_command_load_no_training_library() -> None:
     assert "--mode" in done.stdout
 
 
-@pytest.mark.by_file
 def test_each_deployment_is_named_as_its_flow_function_and_file() -> None:
     stems = []
     for deployment in PREFECT_YAML["deployments"]:

@@ -40,8 +40,7 @@ def main() -> int:
     if shutil.which("faketime") is None:
         print("faketime is not installed, so no test ran at another date: apt-get install faketime", file=sys.stderr)
         return 2
-    # two workers as in `make test`, whole files to a worker: one pass for the tests that lean on what their file sets up too
-    arguments = options.pytest or ["-q", "-n", "2", "--dist", "loadfile"]
+    arguments = options.pytest or ["-q", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     print(f"pytest at {options.date}, {options.zone}: {' '.join(arguments)}", flush=True)
     return subprocess.run(command(options.date, arguments), cwd=ROOT, env=environ(options.zone), check=False).returncode
 

@@ -14,7 +14,7 @@ from store.feature_store import FeatureStore
 from store.reader import Reader
 from tests.campaign.harness import kill_group, until
 
-pytestmark = [pytest.mark.by_file, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 DAYS = 8
 PAGES = DAYS * 1440 // 300 + 1

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = Path(sys.executable).parent
 DEPLOYMENTS = ["backfill", "build-features", "daily-report", "observe", "promote", "restart", "train-all", "train-one"]
 
-pytestmark = [pytest.mark.by_file, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def ask(port, path):

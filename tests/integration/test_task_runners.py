@@ -29,7 +29,7 @@ COINS = ("BTC-USD", "ETH-USD")
 PRESENT = datetime(2024, 3, 4, tzinfo=UTC)
 SPAN = Span(PRESENT - timedelta(days=8), PRESENT)
 
-pytestmark = [pytest.mark.by_file, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True)

@@ -11,32 +11,19 @@ from hypothesis import strategies as some
 
 from models.gates import PROFILES, Evidence, gate_profile, judge_gates
 from models.statistics.bootstrap import Interval
+from tests.evidence import GOOD as ACCEPTED
 
-GOOD = Evidence(
+GOOD = replace(
+    ACCEPTED,
     test_rows=150_000,
     test_days=110,
-    classes=2,
-    probability_spread=0.2,
     accuracy=Interval(0.75, 0.74, 0.76),
-    base_rate=0.51,
     brier_skill=Interval(0.30, 0.28, 0.32),
     log_loss=Interval(0.50, 0.49, 0.51),
-    baseline_log_losses={
-        "base_rate": 0.693,
-        "last_move_sign": 0.69,
-        "logistic_regression": 0.55,
-        "gradient_boosting": 0.56,
-    },
     calibration_error=Interval(0.010, 0.005, 0.015),
     selective={0.1: Interval(0.95, 0.93, 0.97)},
-    break_even=0.60,
-    shuffled_auc=(0.49, 0.50, 0.51, 0.50, 0.505),
-    future_accuracy=0.95,
-    parity=2e-7,
-    canaries={},
-    sources=("local:planted",),
-    cost_bps=18.0,
 )
+"""So many days that a figure's interval is narrow whatever else is drawn."""
 BAD = some.sampled_from([None, math.nan, math.inf, -math.inf])
 INTERVALS = ("accuracy", "brier_skill", "log_loss", "calibration_error")
 NUMBERS = ("test_rows", "test_days", "classes", "probability_spread", "base_rate", "future_accuracy", "parity")
