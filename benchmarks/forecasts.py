@@ -33,14 +33,14 @@ from scipy.special import expit
 
 from benchmarks.parity import load
 from benchmarks.surroundings import console, show, shown
-from core.candles import DatasetRef, Span
+from core.candles import Span
 from core.files import read_json, write_json
 from core.integrity import sha256_of
 from core.settings import load_settings
 from models.datasets.dataset import Dataset, load_dataset
 from models.datasets.folds import FoldBorders, minutes_of, write_view
 from models.datasets.scaler import Scaler
-from models.datasets.windows import gather, part_ends, window_view
+from models.datasets.windows import part_ends, windows
 from models.judging.appraise import slot_of
 from models.judging.baselines import baseline_forecasts
 from models.judging.judge import calibrate
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.progress import TaskID
 
+    from core.dataset_files import DatasetRef
     from core.settings import Settings
     from models.training.spec import CandidateRef, TrainSpec
 
@@ -166,9 +167,8 @@ def said(scorer: Scorer, data: Dataset, product: str, every: int) -> Forecasts:
     """Return what a served graph says of the coin's judged minutes, calibrated and raw."""
     manifest = scorer.manifest
     ends = part_ends(data, "test", manifest.window_minutes, stride=every, product=product)
-    view = window_view(data.x_NF, manifest.window_minutes)
     parts = [
-        scorer.score_with_logits(gather(view, ends[start : start + _BATCH]), product)
+        scorer.score_with_logits(windows(data.x_NF, ends[start : start + _BATCH], manifest.window_minutes), product)
         for start in range(0, len(ends), _BATCH)
     ]
     kind = slot_of(manifest.architecture, product).partition(":")[0]

@@ -31,10 +31,11 @@ from benchmarks import seed_recipe, training_choices
 from benchmarks.parity import candle_table, load
 from benchmarks.seed_recipe import Mark
 from benchmarks.surroundings import console, folder, show
-from core.candles import DatasetRef, Span
+from core.candles import Span
+from core.dataset_files import DatasetRef
 from core.settings import Settings
 from models.datasets.dataset import load_dataset
-from models.datasets.windows import gather, part_ends, window_view
+from models.datasets.windows import part_ends, windows
 from models.networks.build import build_network, window_minutes
 from models.training.candidate import spec_as_json, spec_from_json
 from models.training.fit import early_stop_ends, fit, forward
@@ -123,12 +124,14 @@ def _unseen(data: Dataset, weights: dict[str, torch.Tensor], members: int) -> fl
     network.load_state_dict(weights)
     network.eval()
     minutes = window_minutes("lstm")
-    view, ends = window_view(data.x_NF, minutes), part_ends(data, "calibration", minutes, stride=_UNSEEN_STRIDE)
+    ends = part_ends(data, "calibration", minutes, stride=_UNSEEN_STRIDE)
     total = 0.0
     with torch.inference_mode():
         for start in range(0, len(ends), 256):
             rows = ends[start : start + 256]
-            logit_B, _ = forward(network, torch.from_numpy(gather(view, rows)), torch.from_numpy(data.coin_N[rows]))
+            logit_B, _ = forward(
+                network, torch.from_numpy(windows(data.x_NF, rows, minutes)), torch.from_numpy(data.coin_N[rows])
+            )
             y_B = torch.from_numpy(data.direction_N[rows].astype(np.float32))
             total += torch.nn.functional.binary_cross_entropy_with_logits(logit_B, y_B, reduction="sum").item()
     return total / len(ends)

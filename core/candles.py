@@ -1,4 +1,4 @@
-"""The words every room shares: spans of minutes, candles, model and data set references."""
+"""The words every room shares: minutes, spans of minutes, candles."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SESSIONS = ("tokyo", "london", "new_york")
 """Eight UTC hours each, from midnight on; `sql/views/features_session.sql` says the same, which a test holds."""
 HORIZON_MINUTES = 15
-FROM_TRADES = ":trades"
-"""Ends the source of a candle that was built from live trades and not told by the exchange itself."""
 
 
 def floor_minute(moment: datetime) -> datetime:
@@ -128,12 +126,3 @@ class Page:
     candles: Sequence[Candle]
     known_at: datetime
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetRef:
-    """Where an immutable data set lies; ``digest`` is the sha256 of its Parquet file."""
-
-    digest: str
-    path: str
-    manifest_path: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ import psutil
 from core.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import IO
 
 _POLL_SECONDS = 0.25
@@ -36,6 +37,15 @@ _ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
     "MALLOC_TOP_PAD_": "67108864",
 }
+
+
+def bound_to_parent(command: Sequence[str]) -> list[str]:
+    """Return ``command`` so that the kernel sends it SIGTERM when the thread that starts it ends, also by kill -9.
+
+    Without util-linux's `setpriv` it comes back unchanged: there a killed parent leaves its children running.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", "--", *command] if setpriv else list(command)
 
 
 def run_child(
@@ -56,7 +66,7 @@ def run_child(
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as errors:
         child = subprocess.Popen(
-            [sys.executable, "-m", module],
+            bound_to_parent([sys.executable, "-m", module]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -151,6 +161,6 @@ def _cause(name: str, status: int, refusal: str | None, log: Path) -> str:
         killed = signal.Signals(-status).name
         hint = ", often the kernel for want of memory: lower TRAIN_WORKERS" if killed == "SIGKILL" else ""
         return f"{name}: its process was ended by {killed}{hint}; run the same command again, it goes on from the last check"
-    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    last = said[-1] if said else "it said nothing"
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    last = lines[-1] if lines else "its log is empty"
     return f"{name}: its process ended with status {status} ({last}); the whole text is in {log}"

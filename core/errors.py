@@ -23,7 +23,7 @@ command or setting repairs it. The command line prints it as one line and exits 
     │   └── GapError            minutes are missing where they are needed
     ├── CandleFileError         a file of candles cannot be read or understood
     ├── DatasetError            a data set is missing, damaged or cannot be built
-    ├── PlaceError              a shared folder (DATASETS_URI, CANDIDATES_URI) cannot be read or written
+    ├── RemoteFolderError       a shared folder (DATASETS_URI, CANDIDATES_URI) cannot be read or written
     ├── TrainingError           a training process failed
     ├── ModelError              a model cannot be used
     │   ├── NoPromotedModelError
@@ -120,7 +120,7 @@ class DatasetError(DeskError):
     """A data set is missing, damaged or cannot be built."""
 
 
-class PlaceError(DeskError):
+class RemoteFolderError(DeskError):
     """A folder that machines share by a URI cannot be read or written."""
 
 

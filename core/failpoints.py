@@ -35,7 +35,7 @@ PLACES = {
     "ingest.after_quarantine": "candles and quarantine are in, the ledger is not",
     "ingest.after_ledger_cut": "the ledger's old windows are gone, the new ones not yet there",
     "fetch.before_commit": "pages were answered and are not yet committed",
-    "fetch.after_commit": "pages are committed and the caller was not yet told",
+    "fetch.after_commit": "pages are committed and the caller does not know yet",
     "publish.before_checkpoint": "the lock is held for the read copy, the database not yet opened",
     "publish.before_copy": "the database is checkpointed and closed, the copy not begun",
     "publish.before_rename": "the copy is made and not yet in place",
@@ -51,9 +51,9 @@ PLACES = {
     "registry.after_switch": "the switch is made, the lock still held",
     "registry.before_table": "the switch is made, the tables do not know of it",
     "registry.after_events": "the events are in the tables' transaction, the metrics are not",
-    "registry.after_table": "the tables know, the caller was not yet told",
+    "registry.after_table": "the tables know, the caller does not know yet",
 }
-"""Every place there is, each with the state of things there."""
+"""Every failpoint, each with the state of things at that line."""
 
 ACTIONS = ("kill", "full", "sleep")
 
@@ -68,26 +68,26 @@ class _Trap:
     # a count and not a number: several threads may pass, and next() is one step
     passes: Iterator[int] = field(default_factory=lambda: count(1))
 
-    def spring(self, place: str) -> None:
+    def trigger(self, name: str) -> None:
         if next(self.passes) != self.at_pass:
             return
         if self.action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.action == "full":
-            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} (failpoint {place})")
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} (failpoint {name})")
         time.sleep(self.seconds)
 
 
-def failpoint(place: str) -> None:
-    """Do nothing, unless the environment names ``place``: then at the pass it names kill, fill or hold up.
+def failpoint(name: str) -> None:
+    """Do nothing, unless the environment names it: then at the pass it names kill, fill or hold up.
 
     Raises:
         OSError: ENOSPC, where the environment says ``full``.
         ConfigError: the environment names a place or an action that there is not.
     """
-    trap = _armed().get(place)
+    trap = _armed().get(name)
     if trap is not None:
-        trap.spring(place)
+        trap.trigger(name)
 
 
 def rearm() -> None:
@@ -103,16 +103,16 @@ def _armed() -> dict[str, _Trap]:
 def _parsed(entry: str) -> tuple[str, _Trap]:
     """Read ``place``, ``place=action`` or ``place:pass=action:seconds``."""
     left, _, right = entry.partition("=")
-    place, _, at_pass = left.partition(":")
+    name, _, at_pass = left.partition(":")
     action, _, seconds = right.partition(":")
-    if place not in PLACES:
-        msg = f"{VARIABLE} names the place {place!r}; there are {', '.join(PLACES)}"
+    if name not in PLACES:
+        msg = f"{VARIABLE} names the failpoint {name!r}; there are {', '.join(PLACES)}"
         raise ConfigError(msg)
     try:
         trap = _Trap(int(at_pass or 1), action or "kill", float(seconds or 0))
     except ValueError:
         trap = _Trap(0, "")
     if trap.action not in ACTIONS or trap.at_pass < 1 or trap.seconds < 0:
-        msg = f"{VARIABLE} says {entry!r}; write place:pass=action, the action one of kill, full and sleep:SECONDS"
+        msg = f"{VARIABLE} says {entry!r}; write name:pass=action, the action one of kill, full and sleep:SECONDS"
         raise ConfigError(msg)
-    return place, trap
+    return name, trap

@@ -25,14 +25,16 @@ def sha256_of(path: Path) -> str:
 
 def seal_of(content: Mapping[str, Any]) -> str:
     """Return the sha256 over everything in ``content`` but its seal, whatever the order of its keys."""
-    told = {key: value for key, value in content.items() if key != SEAL}
-    return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
+    unsealed = {key: value for key, value in content.items() if key != SEAL}
+    return hashlib.sha256(
+        json.dumps(unsealed, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    ).hexdigest()
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``content`` with its seal, as the last key."""
-    told = {key: value for key, value in content.items() if key != SEAL}
-    return told | {SEAL: seal_of(told)}
+    unsealed = {key: value for key, value in content.items() if key != SEAL}
+    return unsealed | {SEAL: seal_of(unsealed)}
 
 
 def broken_seal(content: Mapping[str, Any]) -> str | None:
@@ -40,8 +42,8 @@ def broken_seal(content: Mapping[str, Any]) -> str | None:
     if SEAL not in content:
         return None
     try:
-        found = seal_of(content)
+        computed = seal_of(content)
     except ValueError:
         return "it holds figures that are no numbers"
-    said = content[SEAL]
-    return None if said == found else f"its seal says {str(said)[:12]}, its content gives {found[:12]}"
+    stored = content[SEAL]
+    return None if stored == computed else f"its seal says {str(stored)[:12]}, its content gives {computed[:12]}"

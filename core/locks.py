@@ -42,8 +42,10 @@ def hold(file: Path, *, timeout_seconds: float | None = None) -> Iterator[int]:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             msg = f"process {holder} holds {file}; wait for it, or end it with: kill {holder}"
             raise LockHeldError(msg, holder)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        # who holds it is only told to those who wait: a full disk must not keep anyone from the lock
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield descriptor
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Folders outside this machine, named by a URI: whole files are read and written there, nothing else.
+"""Read and write whole files in a folder named by a URI, on this machine or another.
 
 ``file``, ``s3``, ``gs``, ``abfs`` and ``hdfs`` go through Arrow, which takes its credentials from the environment as their own
 tools do; ``http`` and ``https`` can only be read. No duckdb, no torch: workers on other machines come here.
@@ -6,7 +6,6 @@ tools do; ``http`` and ``https`` can only be read. No duckdb, no torch: workers 
 
 from __future__ import annotations
 
-import errno
 import http.client
 import shutil
 import urllib.error
@@ -19,7 +18,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from core.errors import DiskFullError, PlaceError
+from core.errors import DiskFullError, RemoteFolderError
+from core.files import is_disk_full
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,12 +29,11 @@ _SECONDS = 60.0
 """Longest silence of a web server."""
 _ARROW = ("file", "s3", "gs", "abfs", "abfss", "hdfs")
 _WEB = ("http", "https")
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FAILURES = (OSError, pa.ArrowException, http.client.HTTPException)
 
 
-class Place(Protocol):
-    """A folder somewhere."""
+class RemoteFolder(Protocol):
+    """A folder of whole files, wherever it lies."""
 
     def size(self, name: str) -> int | None:
         """Return the bytes of a file, None where there is none."""
@@ -64,16 +63,16 @@ def split(uri: str) -> tuple[str, str]:
     return urlunsplit(parts._replace(path=folder)), name
 
 
-def told(uri: str) -> str:
+def redacted(uri: str) -> str:
     """Return the URI as it may be printed: no query, which may hold a token."""
     return urlunsplit(urlsplit(uri)._replace(query="", fragment=""))
 
 
-def open_place(uri: str) -> Place:
+def open_folder(uri: str) -> RemoteFolder:
     """Return the folder that ``uri`` names.
 
     Raises:
-        PlaceError: the URI is of no kind that is known, holds a password, or cannot be used.
+        RemoteFolderError: the URI is of no kind that is known, holds a password, or cannot be used.
     """
     parts = urlsplit(uri)
     if "@" in parts.netloc:
@@ -81,12 +80,12 @@ def open_place(uri: str) -> Place:
             f"a {parts.scheme}:// URI holds credentials; tasks and logs show URIs, so leave them to the environment "
             "(for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
         )
-        raise PlaceError(msg)
+        raise RemoteFolderError(msg)
     if parts.scheme in _WEB:
         return _Web(uri)
     if parts.scheme not in _ARROW:
-        msg = f"{told(uri)!r} is no URI of a folder; write for example file:///srv/desk or s3://bucket/desk (known: {', '.join((*_ARROW, *_WEB))})"
-        raise PlaceError(msg)
+        msg = f"{redacted(uri)!r} is no URI of a folder; write for example file:///srv/desk or s3://bucket/desk (known: {', '.join((*_ARROW, *_WEB))})"
+        raise RemoteFolderError(msg)
     try:
         filesystem, root = fs.FileSystem.from_uri(uri)
     except _FAILURES as error:
@@ -159,19 +158,19 @@ class _Web:
 
     def write(self, name: str, source: Path) -> None:
         del source
-        msg = f"{told(within(self.uri, name))} cannot be written: a web server only gives files out; copy the file there by hand, or name a folder that can be written, such as s3://bucket/desk"
-        raise PlaceError(msg)
+        msg = f"{redacted(within(self.uri, name))} cannot be written: a web server only gives files out; copy the file there by hand, or name a folder that can be written, such as s3://bucket/desk"
+        raise RemoteFolderError(msg)
 
     def _open(self, name: str, method: str) -> http.client.HTTPResponse:
-        request = urllib.request.Request(within(self.uri, name), method=method)  # noqa: S310 - http and https only, see open_place
+        request = urllib.request.Request(within(self.uri, name), method=method)  # noqa: S310 - http and https only, see open_folder
         answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_SECONDS)  # noqa: S310 - the same
         return answer
 
 
-def _failed(uri: str, what: str, error: Exception) -> PlaceError | DiskFullError:
-    if isinstance(error, OSError) and error.errno in _FULL:
-        msg = f"no room for {told(uri)} ({error.strerror}); free some disk space and run the same again, nothing half-written is ever used"
+def _failed(uri: str, what: str, error: Exception) -> RemoteFolderError | DiskFullError:
+    if isinstance(error, OSError) and is_disk_full(error):
+        msg = f"no room for {redacted(uri)} ({error.strerror}); free some disk space and run the same again, nothing half-written is ever used"
         return DiskFullError(msg)
-    said = (str(error).splitlines() or [type(error).__name__])[0].replace(uri, told(uri))
-    msg = f"{told(uri)} cannot be {what} ({said}); check DATASETS_URI and CANDIDATES_URI, and that this machine may reach them"
-    return PlaceError(msg)
+    cause = (str(error).splitlines() or [type(error).__name__])[0].replace(uri, redacted(uri))
+    msg = f"{redacted(uri)} cannot be {what} ({cause}); check DATASETS_URI and CANDIDATES_URI, and that this machine may reach them"
+    return RemoteFolderError(msg)

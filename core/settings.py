@@ -1,16 +1,21 @@
 """Settings, read from the environment and `.env`; and where things lie under `DESK_HOME`.
 
-Every setting has a line in `.env.example`; a test holds the two against each other.
+Every setting has a line in `.env.example`; a test holds the two against each other. An empty setting means its default,
+and a name that resembles a setting without being one is an error: a mistyped guardrail would otherwise be off in silence.
 """
 
 from __future__ import annotations
 
+import difflib
+import os
+import re
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from dotenv.parser import Binding, parse_stream
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -18,14 +23,31 @@ from core.candles import require_product
 from core.errors import ConfigError, UnknownProductError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+REMOVED = {
+    "COINBASE_STREAM_URL": "the trade stream is gone, `desk follow` polls",
+    "LIVE_SOURCE": "there is one live feed, it polls",
+}
+"""Settings of earlier versions, with the reason; they stop nobody, `desk doctor` names them."""
+
+_FOREIGN = {"AWS", "COMPOSE", "DASK", "DOCKER", "GIT", "MKL", "OMP", "PIP", "POLARS", "PREFECT", "PYTHON", "RAY", "SSL"}
+"""First words of other programs' names, which are never taken for ours mistyped."""
+
+_URL_BORDER = re.compile(r"[\s,]+(?=[a-z0-9]{1,32}://)", re.IGNORECASE)
+"""Where Apprise itself parts one URL from the next: a comma inside a URL is part of it."""
 
 
 class Settings(BaseSettings):
     """All settings of Candledesk. Names in the environment are these in upper case."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_file=".env",
+        env_file_encoding="utf-8-sig",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     # where
@@ -35,7 +57,6 @@ class Settings(BaseSettings):
     # market
     provider: str = "coinbase"
     coinbase_base_url: str = "https://api.coinbase.com/api/v3/brokerage"
-    coinbase_stream_url: str = ""
     coinbase_jwt_host: str = "api.coinbase.com"
     coinbase_api_key: str = ""
     coinbase_api_secret: SecretStr = SecretStr("")
@@ -113,6 +134,11 @@ class Settings(BaseSettings):
     # alerts
     alert_urls: SecretStr = SecretStr("")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _blank_is_default(cls, values: dict[str, object]) -> dict[str, object]:
+        return {name: value for name, value in values.items() if not (isinstance(value, str) and not value.strip())}
+
     @field_validator("products", mode="before")
     @classmethod
     def _split_products(cls, value: object) -> object:
@@ -186,7 +212,8 @@ class Settings(BaseSettings):
     @property
     def alert_targets(self) -> tuple[str, ...]:
         """Apprise URLs; each holds a secret, so never print one."""
-        return tuple(url.strip() for url in self.alert_urls.get_secret_value().split(",") if url.strip())
+        text = self.alert_urls.get_secret_value().strip(" \t\n,")
+        return tuple(_URL_BORDER.split(text)) if text else ()
 
 
 class Paths:
@@ -234,8 +261,9 @@ def load_settings(**overrides: object) -> Settings:
     """Read settings from the environment and `.env`; ``overrides`` win.
 
     Raises:
-        ConfigError: one line that names each wrong setting, never its value.
+        ConfigError: one line that names each wrong setting, never its value; also for a name that is nearly a setting's.
     """
+    _refuse_mistyped()
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic converts and checks them
     except ValidationError as error:
@@ -245,3 +273,70 @@ def load_settings(**overrides: object) -> Settings:
         )
         msg = f"{faults}. Correct it in the environment or in .env; .env.example explains every setting"
         raise ConfigError(msg) from None
+
+
+def unknown_names() -> list[str]:
+    """Return the names in `.env` that are no settings, in its order; those of `REMOVED` among them."""
+    names = [binding.key for binding in _env_file_lines() if binding.key]
+    return [name for name in dict.fromkeys(names) if name.lower() not in Settings.model_fields]
+
+
+def _env_file_lines() -> list[Binding]:
+    """Return the lines of the settings file, empty where there is none.
+
+    Raises:
+        ConfigError: it cannot be read as text.
+    """
+    file = Settings.model_config.get("env_file")
+    if not isinstance(file, str | Path) or not Path(file).is_file():
+        return []
+    try:
+        with Path(file).open(encoding="utf-8-sig") as stream:
+            return list(parse_stream(stream))
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{file} cannot be read as UTF-8 text ({error}); write it anew: cp .env.example {file}"
+        raise ConfigError(msg) from None
+
+
+def _refuse_mistyped() -> None:
+    """Refuse names that resemble a setting, and lines of `.env` that set nothing.
+
+    Raises:
+        ConfigError: it names each of them and the nearest setting, never a value.
+    """
+    faults = [
+        f".env, line {line.original.line} is not NAME=value and would set nothing (a value of several lines needs quotes)"
+        for line in _env_file_lines()
+        if line.error or (line.key and line.value is None)
+    ]
+    faults += [f".env sets {name}, which is no setting; {near} is" for name, near in _mistyped(unknown_names(), 0.8)]
+    # many programs share the environment: there only what is nearly a whole name of two words or more
+    faults += [
+        f"the environment sets {name}, which is no setting; {near} is"
+        for name, near in _mistyped(os.environ, 0.86)
+        if "_" in near
+    ]
+    if faults:
+        msg = f"{'; '.join(faults)}. Correct or remove it; .env.example lists every setting"
+        raise ConfigError(msg)
+
+
+def _mistyped(names: Iterable[str], cutoff: float) -> list[tuple[str, str]]:
+    """Return each name that resembles a setting, with that setting."""
+    strange = (name for name in names if name.lower() not in Settings.model_fields and name.upper() not in REMOVED)
+    pairs = ((name, _nearest(name, cutoff)) for name in strange if name.upper().partition("_")[0] not in _FOREIGN)
+    return [(name, near) for name, near in pairs if near is not None]
+
+
+def _nearest(name: str, cutoff: float) -> str | None:
+    """Return the setting whose name is like ``name`` but for separators, the order of words, and a few letters."""
+    words = re.sub(r"^(?:CANDLE)?DESK_(?!HOME)", "", re.sub(r"\W", "_", name.upper())).split("_")
+    settings = [field.upper() for field in Settings.model_fields]
+    for sort in (list, sorted):
+        squashed = {"".join(sort(setting.split("_"))): setting for setting in settings}
+        near = difflib.get_close_matches("".join(sort(words)), squashed, 1, cutoff)
+        if near:
+            return squashed[near[0]]
+    # DAILY_LOSS for DAILY_LOSS_LIMIT_PCT: two of its words, from its start
+    begun = [setting for setting in settings if len(words) > 1 and setting.split("_")[: len(words)] == words]
+    return begun[0] if begun else None

@@ -26,6 +26,7 @@ _COMMANDS = {
     "walk-forward": ("desk.walk_forward:walk_forward", "Train and judge fold by fold through time"),
     "null-check": ("desk.null_check:null_check", "Is luck ever promoted, is an edge? Small known universes"),
     "dataset": ("desk.dataset:app", "list, rebuild HASH: data sets, and a past one built again"),
+    "migrate": ("desk.publish:migrate", "Bring tables, views and macros of the databases up to date"),
     "publish": ("desk.publish:publish", "Refresh the read copies"),
     "schema-doc": ("desk.publish:schema_doc", "Write docs/schema.md from the SQL headers"),
     "models": ("desk.models:app", "list, show, promote, rollback, verify, restore: the model registry"),

@@ -1,13 +1,16 @@
-"""Start child processes for a while, and end exactly those."""
+"""Run child processes for the length of a block and end exactly those; find free ports on loopback."""
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
+from core.child_process import bound_to_parent
 from core.errors import DeskError
 
 if TYPE_CHECKING:
@@ -15,32 +18,46 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+LOOPBACK = "127.0.0.1"
+"""The address every server of ours listens on: reachable from this machine alone."""
+
+
 def free_port() -> int:
     """Return a port on loopback that nothing listens on now."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 
 @contextmanager
-def child(command: Sequence[str], log: Path, environ: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``command`` with its output in ``log`` while the block runs; then end it."""
-    with log.open("wb") as sink:
-        process = subprocess.Popen(list(command), stdout=sink, stderr=subprocess.STDOUT, env=dict(environ))
+def child(
+    command: Sequence[str], log: Path | None, environ: Mapping[str, str], patience_seconds: float = 10.0
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``command`` while the block runs, its output in ``log`` or, without one, in a pipe; then end it and its children.
+
+    It has a process group of its own: Ctrl-C reaches this process alone, which ends the group in order.
+    """
+    with nullcontext(subprocess.PIPE) if log is None else log.open("wb") as sink:
+        process = subprocess.Popen(
+            bound_to_parent(command), stdout=sink, stderr=subprocess.STDOUT, env=dict(environ), start_new_session=True
+        )
         try:
             yield process
         finally:
-            stop(process)
+            _end(process, patience_seconds)
 
 
-def stop(process: subprocess.Popen[bytes], patience_seconds: float = 10.0) -> None:
-    """Ask ``process`` to end, then make it."""
-    process.terminate()
-    try:
+def _end(process: subprocess.Popen[bytes], patience_seconds: float) -> None:
+    """Ask the group of ``process`` to end, then make it."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
         process.wait(patience_seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def wait_for(
@@ -64,4 +81,4 @@ def listens(port: int) -> bool:
     """Whether something accepts connections on loopback ``port``."""
     with socket.socket() as probe:
         probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((LOOPBACK, port)) == 0

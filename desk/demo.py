@@ -1,19 +1,20 @@
-"""`desk demo`: all eight steps against a local exchange, from an empty folder to a verdict.
+"""Run all eight steps against a local exchange, from an empty folder to a verdict (`desk demo`).
 
-Nothing in it is a shortcut: the exchange speaks Coinbase's wire format and checks real JWTs, the
-candles go through the same client, store, SQL, training, gates, runtime and outbox as real ones. Only
-its clock is stepped, so that three days of minutes pass in a minute or two.
+Nothing in it is a shortcut: the exchange speaks Coinbase's wire format and checks real JWTs, the candles go through the
+same client, store, SQL, training, gates, runtime and outbox as real ones. Only the exchange's clock is stepped, so that
+three days of minutes pass in a minute or two.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-import subprocess
+import signal
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -27,7 +28,8 @@ from rich.console import Console
 
 from core.errors import ConfigError, DeskError
 from core.settings import Paths, Settings, load_settings
-from desk.child_servers import child, free_port, listens, wait_for
+from desk.child_servers import LOOPBACK, child, free_port, listens, wait_for
+from desk.demo_steps import StepBoard
 from market.exchange.recorded_market import file_name, recorded_markets
 from reports.observation.summary import read_summary
 from reports.observation.terminal import verdict_table
@@ -45,6 +47,11 @@ _TRAINING = {
     # the settings for real candles, on fewer windows than one would take for more than a demonstration
     "recorded": {"TRAIN_PRESET": "market", "EPOCHS": "3", "TRAIN_STRIDE": "10", "TRANSFORMER_STRIDE": "30"},
 }
+_MADE = re.compile(
+    r"demo\.json|exchange_public_key\.pem|raw|datasets|models|reports|logs|null-check|(runtime|follow)\.lock"
+    r"|kill_switch.*|rate_limit.*|(market|signals)(_read)?\.duckdb.*"
+)
+"""What commands leave in a demo's folder; anything else is somebody's own."""
 console = Console()
 
 
@@ -69,6 +76,11 @@ class Plan:
     present: datetime
     """The exchange's own time at the start."""
 
+    @property
+    def identity(self) -> str:
+        """What an interrupted demo must share with this one to be gone on with."""
+        return f"{self.market} {self.data} {self.days} {self.hours} {self.seed}"
+
 
 def demo(
     market: Annotated[
@@ -84,21 +96,21 @@ def demo(
     hours: Annotated[int, typer.Option(help="Hours of observation", min=1)] = 72,
     seed: Annotated[int, typer.Option(help="Seed of the simulated market")] = 7,
     home: Annotated[Path | None, typer.Option(help="Folder to work in; var/demo-<market> when left out")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print the log lines instead of the bars")] = False,
 ) -> None:
     """Carry an empty folder through all eight steps and end with the verdict; about five minutes on two cores."""
     present = _recorded_present(data, hours) if market is MarketKind.RECORDED else SIMULATED_PRESENT
     plan = Plan(home or Path("var") / f"demo-{market}", market.value, data, days, hours, seed, present)
     paths = Paths(plan.home.absolute())
+    # so that SIGTERM leaves the block below, which ends the servers, as Ctrl-C does
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     _prepare(plan, paths)
     started = time.monotonic()
     with ExitStack() as stack:
         environ = _start_servers(stack, plan, paths)
-        code = _run_flow(plan, environ)
-    if code != 0:
-        msg = f"the flow restart ended with status {code}; its last lines above say why. Run the same command again: it does only what is left"
-        raise DeskError(msg)
+        _run_flow(plan, paths, environ, verbose=verbose)
     _mark(paths, plan, finished=True)
-    _farewell(load_settings(desk_home=paths.home), time.monotonic() - started)
+    _farewell(load_settings(desk_home=paths.home), paths, time.monotonic() - started)
 
 
 def _recorded_present(data: Path | None, hours: int) -> datetime:
@@ -125,23 +137,27 @@ def _prepare(plan: Plan, paths: Paths) -> None:
     marker = paths.home / "demo.json"
     if marker.exists():
         seen = json.loads(marker.read_text(encoding="utf-8"))
-        if not seen["finished"] and seen["plan"] == _identity(plan):
+        if not seen["finished"] and seen["plan"] == plan.identity:
             console.print(f"going on with the interrupted demo in {paths.home}")
             return
+        _refuse_foreign(paths.home)
         shutil.rmtree(paths.home)
-    elif paths.home.exists() and any(paths.home.iterdir()):
-        msg = f"{paths.home} is not empty and no demo of ours; choose another folder: desk demo --home folder"
-        raise ConfigError(msg)
+    elif paths.home.exists():
+        _refuse_foreign(paths.home)
     paths.make()
     _mark(paths, plan, finished=False)
 
 
-def _identity(plan: Plan) -> str:
-    return f"{plan.market} {plan.data} {plan.days} {plan.hours} {plan.seed}"
+def _refuse_foreign(home: Path) -> None:
+    """Raise a `ConfigError` where ``home`` holds anything that no demo makes; it would be deleted with the old demo."""
+    foreign = sorted(path.name for path in home.iterdir() if not _MADE.fullmatch(path.name))
+    if foreign or (any(home.iterdir()) and not (home / "demo.json").exists()):
+        msg = f"{home} is not empty and no demo of ours ({', '.join(foreign[:3]) or 'it has no demo.json'}); choose another folder: desk demo --home folder"
+        raise ConfigError(msg)
 
 
 def _mark(paths: Paths, plan: Plan, *, finished: bool) -> None:
-    text = json.dumps({"plan": _identity(plan), "finished": finished})
+    text = json.dumps({"plan": plan.identity, "finished": finished})
     (paths.home / "demo.json").write_text(text, encoding="utf-8")
 
 
@@ -158,15 +174,8 @@ def _start_servers(stack: ExitStack, plan: Plan, paths: Paths) -> dict[str, str]
     process = stack.enter_context(child(exchange, log, os.environ))
     wait_for(process, lambda: listens(exchange_port), "the local exchange", log)
     receiver_log = paths.logs / "receiver.log"
-    receiver = [
-        sys.executable,
-        "-m",
-        "runtime.alerts.local_receiver",
-        "--port",
-        str(receiver_port),
-        "--file",
-        str(paths.logs / "received.jsonl"),
-    ]
+    receiver = [sys.executable, "-m", "runtime.alerts.local_receiver", "--port", str(receiver_port)]
+    receiver += ["--file", str(paths.logs / "received.jsonl")]
     process = stack.enter_context(child(receiver, receiver_log, os.environ))
     wait_for(process, lambda: listens(receiver_port), "the alert receiver", receiver_log)
     _introduce(plan, log)
@@ -208,7 +217,7 @@ def _environ(plan: Plan, paths: Paths, exchange_port: int, receiver_port: int, s
     return {
         "DESK_HOME": str(paths.home),
         "PROVIDER": "coinbase",
-        "COINBASE_BASE_URL": f"http://127.0.0.1:{exchange_port}/api/v3/brokerage",
+        "COINBASE_BASE_URL": f"http://{LOOPBACK}:{exchange_port}/api/v3/brokerage",
         "COINBASE_JWT_HOST": "api.coinbase.com",
         "COINBASE_API_KEY": KEY_NAME,
         "COINBASE_API_SECRET": secret,
@@ -216,38 +225,58 @@ def _environ(plan: Plan, paths: Paths, exchange_port: int, receiver_port: int, s
         "MODE": "dryrun",
         "TASK_RUNNER": "processes",
         **_TRAINING.get(plan.market, _TRAINING["planted"]),
-        "ALERT_URLS": f"json://127.0.0.1:{receiver_port}/",
+        "ALERT_URLS": f"json://{LOOPBACK}:{receiver_port}/",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "INFO",  # the bars are read from its lines
         "DO_NOT_TRACK": "1",
         "PYTHONUNBUFFERED": "1",
     }
 
 
-def _run_flow(plan: Plan, environ: dict[str, str]) -> int:
-    command = [
-        sys.executable,
-        str(PROJECT / "flows" / "restart.py"),
-        "-p",
-        f"days={plan.days}",
-        "-p",
-        f"hours={plan.hours}",
-    ]
-    command += [
-        "-p",
-        f"batch_minutes={BATCH_MINUTES}",
-        "-p",
-        f"end={plan.present.isoformat()}",
-    ]
-    return subprocess.run(command, env=environ, check=False).returncode
+def _run_flow(plan: Plan, paths: Paths, environ: dict[str, str], *, verbose: bool) -> None:
+    """Run the flow `restart`, show how far it is, and keep all that it prints in ``logs/demo.log``.
+
+    Raises:
+        DeskError: it failed; the text carries its last line.
+    """
+    command = [sys.executable, str(PROJECT / "flows" / "restart.py")]
+    for name, value in (("days", plan.days), ("hours", plan.hours), ("batch_minutes", BATCH_MINUTES)):
+        command += ["-p", f"{name}={value}"]
+    command += ["-p", f"end={plan.present.isoformat()}"]
+    products = len(load_settings().products)
+    # an LSTM of each product and the transformer; on recorded candles the boosting member too
+    board = StepBoard(console, products=products, trainings=products + (2 if plan.market == "recorded" else 1))
+    last = "it printed nothing"
+    with (
+        (paths.logs / "demo.log").open("a", encoding="utf-8") as log,
+        # it may have to wait for a training to stop before it can end Prefect's temporary server
+        child(command, None, environ, patience_seconds=30.0) as process,
+        nullcontext() if verbose else board,
+    ):
+        for raw in process.stdout or ():
+            line = raw.decode("utf-8", "replace").rstrip()
+            log.write(f"{line}\n")
+            log.flush()
+            last = line or last
+            if verbose:
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+            else:
+                board.feed(line)
+        code = process.wait()
+        if code != 0:
+            msg = f"the flow restart ended with status {code}: {last} (log: {log.name}). Run the same command again: it does only what is left"
+            raise DeskError(msg)
 
 
-def _farewell(settings: Settings, seconds: float) -> None:
+def _farewell(settings: Settings, paths: Paths, seconds: float) -> None:
     summary = read_summary(settings)
     console.print(verdict_table(summary))
-    console.print(f"took      {timedelta(seconds=round(seconds))}")
-    console.print(f"report    {summary.html}")
-    console.print("try       (in this folder)")
-    prefix = f"DESK_HOME={settings.desk_home} .venv/bin/desk sql"
-    for query in summary.queries:
-        console.print(f'  {prefix} "{query}"', soft_wrap=True, highlight=False)
+    lines = [
+        f"took      {timedelta(seconds=round(seconds))}",
+        f"report    {summary.html}",
+        f"log       {paths.logs / 'demo.log'}",
+        "try       (in this folder)",
+        *(f'  DESK_HOME={settings.desk_home} .venv/bin/desk sql "{query}"' for query in summary.queries),
+    ]
+    console.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from core.errors import StoreError
-from core.settings import load_settings
+from core.settings import REMOVED, load_settings, unknown_names
 from desk import services
 from market.providers.extras import EXTRAS, install_command, is_installed
 from store.reader import Reader
@@ -35,7 +35,7 @@ def doctor() -> None:
     """Examine the folder step by step and name the next command."""
     settings = load_settings()
     settings.paths.make()
-    findings = [_market(settings), *_store(settings), _registry(settings), _alerts(settings), _services()]
+    findings = [*_settings(), _market(settings), *_store(settings), _registry(settings), _alerts(settings), _services()]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("", "what", "found", "repair"):
         table.add_column(name, overflow="fold")
@@ -49,6 +49,17 @@ def doctor() -> None:
     console.print(table)
     wanting = [finding for finding in findings if finding.repair]
     console.print(f"next: [bold]{wanting[0].repair}[/bold]" if wanting else "nothing is missing: make run-dry")
+
+
+def _settings() -> list[Finding]:
+    """Name what `.env` sets and nothing reads; what is only nearly a setting has stopped the command before."""
+    unknown = unknown_names()
+    gone = [f"{name} is gone: {REMOVED[name.upper()]}" for name in unknown if name.upper() in REMOVED]
+    foreign = [name for name in unknown if name.upper() not in REMOVED]
+    found = [Finding("settings", "; ".join(gone), "take it out of .env")] if gone else []
+    if foreign:
+        found.append(Finding("settings", f".env also sets {', '.join(foreign)}: not Candledesk's, not read"))
+    return found
 
 
 def _market(settings: Settings) -> Finding:

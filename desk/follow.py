@@ -6,43 +6,29 @@ import asyncio
 import logging
 import signal
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from core.errors import ConfigError
 from core.settings import Settings, load_settings
-from market.ingest.follow import FollowOptions, Market, Watcher
+from market.ingest.follow import FollowOptions, Watcher
 from market.ingest.follow import follow as follow_market
-from market.ingest.live_clock import ExchangePace, Pace, SystemPace
-from market.providers import ExchangeClock, Provider, open_provider
-from market.providers.retries import RetryPolicy
-from market.providers.trade_stream import TradeStream
+from market.ingest.live_clock import CorrectedClock, LiveClock, SharedExchangeClock
+from market.providers import ExchangeClock, Provider, RetryPolicy, open_provider
+from store.schema import migrate_databases
 
 if TYPE_CHECKING:
     from market.ingest.follow import MinuteReport
-    from market.ingest.follow_stats import Tally
-    from market.ingest.trade_feed import Stream
+    from market.ingest.follow_stats import FollowStats
 
 LIVE_RETRY = RetryPolicy(attempts=3, wait_initial=0.5, wait_max=2.0, wait_jitter=0.5)
 """Short: whoever was not answered is asked again five seconds later, and the others should not wait for it."""
 
 
-class Source(StrEnum):
-    """Where a closed minute comes from first."""
-
-    rest = "rest"
-    trades = "trades"
-
-
 def follow(
     products: Annotated[str | None, typer.Option(help="Such as BTC,ETH; the setting PRODUCTS when left out")] = None,
-    source: Annotated[
-        Source, typer.Option(help="rest asks for each closed minute; trades builds it from the WebSocket, then asks")
-    ] = Source.rest,
     iterations: Annotated[int, typer.Option(help="Minutes to follow, -1 for ever", min=-1)] = -1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask and show, store no candle")] = False,
 ) -> None:
@@ -53,26 +39,23 @@ def follow(
     """
     settings = load_settings()
     chosen = settings.resolve_products(products)
+    migrate_databases(settings.paths)
     options = FollowOptions(iterations=iterations, is_dry=dry_run)
     screen = Screen(Console(highlight=False))
-    logging.getLogger("desk").addHandler(ToScreen(screen))
-    tally = asyncio.run(_followed(settings, chosen, source, options, screen))
-    screen.summary(tally)
+    logging.getLogger("market").addHandler(ToScreen(screen))
+    screen.summary(asyncio.run(_follow(settings, chosen, options, screen)))
 
 
-async def _followed(
-    settings: Settings, products: tuple[str, ...], source: Source, options: FollowOptions, screen: Screen
-) -> Tally:
+async def _follow(settings: Settings, products: tuple[str, ...], options: FollowOptions, screen: Screen) -> FollowStats:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _stopping, loop, stop, screen)
     provider = open_provider(settings, retry=LIVE_RETRY)
     try:
-        stream = _stream(settings, products) if source is Source.trades else None
-        market = Market(provider, _pace(settings, provider), stream)
         watcher = Watcher(screen.minute, screen.note)
-        return await follow_market(settings, products, market, stop=stop, watcher=watcher, options=options)
+        clock = _clock(settings, provider)
+        return await follow_market(settings, products, provider, clock, stop=stop, watcher=watcher, options=options)
     finally:
         await provider.aclose()
 
@@ -85,22 +68,10 @@ def _stopping(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, screen: Scre
         loop.remove_signal_handler(number)
 
 
-def _pace(settings: Settings, provider: Provider) -> Pace:
+def _clock(settings: Settings, provider: Provider) -> LiveClock:
     if settings.clock == "exchange":
-        return ExchangePace(ExchangeClock(settings.coinbase_base_url))
-    return SystemPace(provider.server_time)
-
-
-def _stream(settings: Settings, products: tuple[str, ...]) -> Stream:
-    """Return the stream of trades.
-
-    Raises:
-        ConfigError: the provider has none.
-    """
-    if settings.provider != "coinbase":
-        msg = f"PROVIDER={settings.provider} has no stream of trades; set PROVIDER=coinbase, or use --source rest"
-        raise ConfigError(msg)
-    return TradeStream(settings, products)
+        return SharedExchangeClock(ExchangeClock(settings.coinbase_base_url))
+    return CorrectedClock(provider.server_time)
 
 
 class ToScreen(logging.Handler):
@@ -109,7 +80,7 @@ class ToScreen(logging.Handler):
     def __init__(self, screen: Screen) -> None:
         """Show warnings and worse on ``screen``."""
         super().__init__(logging.WARNING)
-        self.addFilter(lambda record: record.name != "market.providers.retries")
+        self.addFilter(lambda record: record.name != "market.providers.fetch_windows")
         self._screen = screen
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -124,7 +95,7 @@ class Screen:
         """Print to ``console``."""
         self._console = console
 
-    def minute(self, report: MinuteReport, tally: Tally) -> None:
+    def minute(self, report: MinuteReport, stats: FollowStats) -> None:
         """Show what a tick did."""
         closes = "  ".join(
             f"{product} {'-' if close is None else f'{close.normalize():f}'}"
@@ -132,23 +103,17 @@ class Screen:
         )
         counts = f"stored {report.stored}" + (f", [yellow]revised {report.revised}[/]" if report.revised else "")
         delay = "" if report.delay_seconds is None else f", {report.delay_seconds:.2f} s after the close"
-        self._line(f"[bold]{report.open_time:%H:%M}[/]  {closes}  {counts}{delay}  [dim]({tally.spoken_delays})[/]")
+        self._line(f"[bold]{report.open_time:%H:%M}[/]  {closes}  {counts}{delay}  [dim]({stats.delay_summary})[/]")
 
     def note(self, text: str) -> None:
         """Show something that happens seldom."""
         self._line(escape(text))
 
-    def summary(self, tally: Tally) -> None:
+    def summary(self, stats: FollowStats) -> None:
         """Show the whole session."""
-        built = ""
-        if tally.built or tally.dropped:
-            built = (
-                f"; {tally.built} built from trades ({tally.confirmed} confirmed, {tally.differed} revised by the "
-                f"exchange so far), {tally.dropped} not built"
-            )
         self._line(
-            f"{tally.minutes} minutes followed, {tally.stored} candles stored, {tally.revised} revised, "
-            f"{tally.quarantined} quarantined, {tally.outages} outages{built}; {tally.spoken_delays}"
+            f"{stats.minutes} minutes followed, {stats.stored} candles stored, {stats.revised} revised, "
+            f"{stats.quarantined} quarantined, {stats.outages} outages; {stats.delay_summary}"
         )
 
     def _line(self, text: str) -> None:

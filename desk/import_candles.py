@@ -16,9 +16,10 @@ from rich.table import Table
 
 from core.candles import MINUTE, Span, floor_minute
 from core.settings import Settings, load_settings
-from market.ingest.backfill import OnProgress, open_store
+from market.ingest.backfill import OnProgress
 from market.ingest.import_file import ImportOrder, ImportResult, import_file, import_order, restore_file
 from store.feature_store import FeatureStore
+from store.schema import migrate_databases
 
 console = Console()
 remarks = Console(stderr=True)
@@ -77,7 +78,8 @@ def import_(
 @contextmanager
 def _target(settings: Settings, *, dry_run: bool) -> Iterator[FeatureStore]:
     if not dry_run:
-        with open_store(settings) as store:
+        migrate_databases(settings.paths)
+        with FeatureStore(settings.paths.market_db) as store:
             yield store
         return
     with tempfile.TemporaryDirectory(prefix="desk-import-") as folder:

@@ -1,4 +1,4 @@
-"""`desk probe coinbase`: what the exchange really does, held against what the local exchange assumes."""
+"""`desk probe coinbase`: learn what the exchange really does, compared with what the local exchange assumes."""
 
 from __future__ import annotations
 
@@ -6,27 +6,26 @@ import asyncio
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from core.candles import require_product
 from core.settings import load_settings
-from market.probe import access, candles
-from market.probe.client import Asker
-from market.probe.findings import Finding, Market, Question
+from market.probe import access_questions, candle_questions
+from market.probe.client import ProbeFinding, ProbeQuestion, ProbeSession
 from market.providers.coinbase import CoinbaseProvider
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from core.settings import Settings
+    from collections.abc import Callable, Sequence
 
 app = typer.Typer(help="Learn how an exchange behaves where its documentation is silent.", no_args_is_help=True)
 remarks = Console(stderr=True)
 _PIPE_WIDTH = 250
+_COLOURS = {"agrees": "green", "differs": "red", "open": "yellow"}
 
 
 @app.callback()
@@ -51,119 +50,79 @@ def coinbase(
     same; 1: it differs, and the table names the switch; 2: the exchange could not be asked.
     """
     settings = load_settings()
+    url = settings.coinbase_base_url
     questions = chosen(has_key=settings.has_key, provoke=provoke_429)
     if names:
-        _list(settings, questions)
+        rows = [(question.name, question.requests, "yes" if question.needs_key else "") for question in questions]
+        _print_table(("question", "requests", "signed"), rows)
+        signed = "" if settings.has_key else "; with a key there would be signed ones too"
+        remarks.print(f"[dim]nothing was asked of {url}{signed}[/dim]")
         return
-    require_product(product)
+    session = ProbeSession(CoinbaseProvider(settings), require_product(product), watch)
     with remarks.status("asking ...") as status:
-        findings, requests = asyncio.run(
-            ask(settings, product, questions, watch=watch, told=lambda name: status.update(f"asking: {name} ..."))
-        )
+        findings = asyncio.run(ask(session, questions, lambda name: status.update(f"asking: {name} ...")))
+    switches = " ".join(finding.setting for finding in findings if finding.setting.startswith("--"))
+    counts = {name: sum(finding.verdict == name for finding in findings) for name in _COLOURS}
     if as_json:
-        print(json.dumps(_report(settings, product, findings, requests), indent=2))
+        report = {
+            "base_url": url,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "product": product,
+            "signed": settings.has_key,
+            "requests": len(session.replies),
+            "agrees": not counts["differs"],
+            "local_exchange": switches,
+            "findings": [asdict(finding) for finding in findings],
+        }
+        print(json.dumps(report, indent=2))
     else:
-        _show(settings, findings, requests)
-    raise typer.Exit(int(any(finding.verdict == "differs" for finding in findings)))
+        _print_table(("question", "learned", "assumed", "", "same with"), [_row(finding) for finding in findings])
+        summary = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        remarks.print(f"{len(session.replies)} requests to {url}: {summary}")
+        if switches:
+            remarks.print(f"the local exchange behaves like it with: desk exchange {switches}", highlight=False)
+    raise typer.Exit(int(counts["differs"] > 0))
 
 
-def chosen(*, has_key: bool, provoke: bool) -> list[Question]:
+def chosen(*, has_key: bool, provoke: bool) -> list[ProbeQuestion]:
     """Return the questions to ask, those that change the exchange's mood last."""
-    questions = [question for question in (*access.QUESTIONS, *candles.QUESTIONS) if has_key or not question.needs_key]
-    return [*questions, candles.SETTLING, *([access.PROVOKED] if provoke else [])]
+    questions = (*access_questions.QUESTIONS, *candle_questions.QUESTIONS, candle_questions.SETTLING)
+    provoked = [access_questions.PROVOKED] if provoke else []
+    return [question for question in questions if has_key or not question.needs_key] + provoked
 
 
 async def ask(
-    settings: Settings,
-    product: str,
-    questions: Sequence[Question],
-    *,
-    watch: float = 0.0,
-    provider: CoinbaseProvider | None = None,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    told: Callable[[str], None] = lambda _: None,
-) -> tuple[list[Finding], int]:
-    """Ask ``questions`` one after the other; return the findings and the number of requests.
-
-    Args:
-        settings: Address, key, rates.
-        product: One that trades every minute.
-        questions: As of `chosen`.
-        watch: Seconds to watch closed minutes settle.
-        provider: One that is open already, for tests; closed in any case.
-        sleep: Waits between looks and tries, for tests.
-        told: Is told the name of each question.
+    session: ProbeSession, questions: Sequence[ProbeQuestion], on_question: Callable[[str], None] = lambda _: None
+) -> list[ProbeFinding]:
+    """Ask ``questions`` one after the other, then close the provider; ``on_question`` receives the name of each.
 
     Raises:
         ProviderError: the exchange cannot be asked, or the key not be read.
     """
-    opened = provider or CoinbaseProvider(settings)
-    asker = Asker(opened.connection, sleep)
-
-    async def present() -> float:
-        return (await opened.server_time()).timestamp()
-
     try:
-        market = Market(asker, product, int(await present()), present, watch_seconds=watch)
-        await market.look()
-        findings: list[Finding] = []
+        await session.begin()
+        findings: list[ProbeFinding] = []
         for question in questions:
-            told(question.name)
-            findings += await question.ask(market)
+            on_question(question.name)
+            findings += await question.ask(session)
     finally:
-        await opened.aclose()
-    findings.append(access.the_rate_headers(asker.replies))
-    limited = [reply for reply in asker.replies if reply.status == 429]
-    if limited and access.PROVOKED not in questions:
-        findings.append(access.the_429(limited[0], ", met on the way"))
-    return findings, len(asker.replies)
+        await session.provider.aclose()
+    findings.append(access_questions.rate_headers(session.replies))
+    limited = [reply for reply in session.replies if reply.status == 429]
+    if limited and access_questions.PROVOKED not in questions:
+        findings.append(access_questions.describe_429(limited[0], ", met on the way"))
+    return findings
 
 
-def _screen() -> Console:
-    """Return where tables go: a terminal has its width, a pipe must not cut a switch in two."""
+def _row(finding: ProbeFinding) -> tuple[str, ...]:
+    verdict = f"[{_COLOURS[finding.verdict]}]{finding.verdict}[/]"
+    return finding.question, escape(finding.learned), escape(finding.assumed), verdict, finding.setting
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; a terminal has its width, a pipe must not cut a switch in two."""
+    table = Table(*columns, header_style="bold", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
     console = Console()
-    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
-
-
-def _list(settings: Settings, questions: Sequence[Question]) -> None:
-    table = Table("question", "requests", "signed", header_style="bold", box=None, pad_edge=False)
-    for question in questions:
-        table.add_row(question.name, question.asks, "yes" if question.needs_key else "")
-    _screen().print(table)
-    signed = "" if settings.has_key else "; with a key there would be signed ones too"
-    remarks.print(f"[dim]nothing was asked of {settings.coinbase_base_url}{signed}[/dim]")
-
-
-def _show(settings: Settings, findings: Sequence[Finding], requests: int) -> None:
-    table = Table("question", "learned", "assumed", "", "same with", header_style="bold", box=None, pad_edge=False)
-    colours = {"agrees": "green", "differs": "red", "open": "yellow"}
-    for finding in findings:
-        verdict = f"[{colours[finding.verdict]}]{finding.verdict}[/]"
-        table.add_row(finding.question, _plain(finding.learned), _plain(finding.assumed), verdict, finding.setting)
-    _screen().print(table)
-    counts = {name: sum(finding.verdict == name for finding in findings) for name in colours}
-    summary = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    remarks.print(f"{requests} requests to {settings.coinbase_base_url}: {summary}")
-    if settings_text := _switches(findings):
-        remarks.print(f"the local exchange behaves like it with: desk exchange {settings_text}", highlight=False)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
-
-
-def _switches(findings: Sequence[Finding]) -> str:
-    return " ".join(finding.setting for finding in findings if finding.setting.startswith("--"))
-
-
-def _report(settings: Settings, product: str, findings: Sequence[Finding], requests: int) -> dict[str, Any]:
-    return {
-        "base_url": settings.coinbase_base_url,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "product": product,
-        "signed": settings.has_key,
-        "requests": requests,
-        "agrees": not any(finding.verdict == "differs" for finding in findings),
-        "local_exchange": _switches(findings),
-        "findings": [asdict(finding) for finding in findings],
-    }
+    (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(table)

@@ -1,4 +1,4 @@
-"""`desk publish`, `desk schema-doc`."""
+"""`desk migrate`, `desk publish`, `desk schema-doc`: bring databases, read copies and their page up to date."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Console
 
 from core.settings import load_settings
 from store.feature_store import FeatureStore
+from store.schema import migrate_databases
 from store.schema_doc import schema_markdown
 from store.signal_store import SignalStore
 
@@ -19,13 +20,25 @@ console = Console()
 def publish() -> None:
     """Refresh the read copies of both databases."""
     paths = load_settings().paths
-    for path, copy in ((paths.market_db, paths.market_copy), (paths.signals_db, paths.signals_copy)):
-        if path.exists():
-            store = FeatureStore(path) if path == paths.market_db else SignalStore(path)
+    for store, copy in (
+        (FeatureStore(paths.market_db), paths.market_copy),
+        (SignalStore(paths.signals_db), paths.signals_copy),
+    ):
+        if store.path is not None and store.path.exists():
             # an older file is brought up to date first: readers refuse a copy of another version
             store.migrate()
-            store.publish(copy)
-            console.print(f"published {copy}")
+            console.print(f"published {store.publish(copy)}")
+
+
+def migrate() -> None:
+    """Create the market database, and bring it and the signals database up to this version's tables, views and macros.
+
+    Flows and the commands that fetch or import do it themselves; opening a database to read it never does.
+    """
+    changed = migrate_databases(load_settings().paths)
+    console.print(
+        "\n".join(f"brought up to date: {path}" for path in changed) or "nothing to do: the schema is current"
+    )
 
 
 def schema_doc(

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import ConfigError, DatasetError
 from core.files import read_json, write_bytes, write_json
 from core.settings import Settings, load_settings

@@ -8,6 +8,7 @@ from prefect import flow
 
 from core.settings import load_settings
 from tasks.command_line import run_from_shell
+from tasks.features import apply_schema
 from tasks.market_data import (
     backfill_product,
     check_provider,
@@ -46,6 +47,7 @@ def backfill(
     """
     settings = load_settings()
     names = settings.resolve_products(products)
+    apply_schema()
     check_provider()
     if repair:
         again = [repair_product.submit(product) for product in names]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.settings import load_settings
 from tasks.command_line import run_from_shell
 from tasks.features import apply_schema, check_quality, export_dataset

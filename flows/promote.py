@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from tasks.command_line import run_from_shell
-from tasks.features import latest_dataset
+from tasks.features import apply_schema, latest_dataset
 from tasks.market_data import publish_market
 from tasks.parameters import Profile, Share
 from tasks.promote import candidates_of, judge_model, promote_models, record_baseline
@@ -31,6 +31,7 @@ def promote(
         slots: Promote into these only, such as lstm:BTC-USD or transformer:ETH-USD; into all when left out.
         dry_run: Judge and show, promote nothing. It is a look at the test part all the same, and counts as a trial.
     """
+    apply_schema()
     dataset = latest_dataset()
     chosen = candidates_of(dataset, candidates, slots)
     judging = [judge_model.submit(one, dataset, min_accuracy, max_calibration_error, profile) for one in chosen]

@@ -47,6 +47,7 @@ def restart(
     names = settings.resolve_products(products)
 
     # 1 provider ready, 2 candles
+    apply_schema()
     check_provider()
     first, last = plan_span(days or settings.backfill_days, None, end, whole_days=True)
     backfills = [backfill_product.submit(product, first, last) for product in names]
@@ -54,7 +55,6 @@ def restart(
     report_coverage()
 
     # 3 features
-    apply_schema()
     check_quality()
     dataset = export_dataset(offered)
     publish_market()

@@ -1,4 +1,4 @@
-"""Asks the exchange for the minutes that have closed, all products at once."""
+"""Fetch the minutes that have closed, all products at once, for the runtime's loop, which is synchronous."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from core.errors import ProviderError, UnknownProductError
-from market.providers.base import PAGE_MINUTES
+from market.ingest.live_feed import LiveFeed
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -36,11 +35,11 @@ class Answers:
 
 
 class Feed:
-    """A provider and the event loop it lives in."""
+    """The live feed and the event loop it lives in: one for the whole session, so that connections stay open."""
 
     def __init__(self, provider: Provider) -> None:
-        """Keep one event loop for the whole session: connections stay open from minute to minute."""
-        self._provider = provider
+        """Ask ``provider``, which `close` closes."""
+        self._feed = LiveFeed(provider)
         self._runner = asyncio.Runner()
 
     def check(self) -> str:
@@ -49,28 +48,22 @@ class Feed:
         Raises:
             ProviderError: the clock is off, the key was refused, or it cannot be reached.
         """
-        return self._run(self._provider.check())
+        return self._run(self._feed.provider.check())
 
     def ask(self, spans: Mapping[str, Span]) -> Answers:
         """Fetch the span of each product; a product that fails is named, never raised for."""
-        return self._run(self._ask(spans))
-
-    async def _ask(self, spans: Mapping[str, Span]) -> Answers:
         answers = Answers()
-        await asyncio.gather(*(self._ask_one(product, span, answers) for product, span in spans.items()))
-        return answers
-
-    async def _ask_one(self, product: str, span: Span, answers: Answers) -> None:
-        try:
-            async for page in self._provider.pages(product, list(span.pages(PAGE_MINUTES))):
+        for product, answer in self._run(self._feed.fetch(spans)).items():
+            for page in answer.pages:
                 answers.add(page)
-        except (ProviderError, UnknownProductError) as error:
-            answers.failures[product] = str(error)
+            if answer.error is not None:
+                answers.failures[product] = str(answer.error)
+        return answers
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         return self._runner.run(work)
 
     def close(self) -> None:
         """Close the provider's connections and the event loop."""
-        self._run(self._provider.aclose())
+        self._run(self._feed.provider.aclose())
         self._runner.close()

@@ -1,7 +1,7 @@
 """How far today's model inputs have moved from those of training: population stability index, per feature and UTC day.
 
 The backtest, which reads the data set anyway, writes each product's training shares beside its baseline; the runtime counts
-into the same bins and says one figure per feature when a day is over. Above 0.2 is a shift. Price levels drift by nature: that
+into the same bins and says one figure per feature when a day is over. Price levels drift by nature: that
 is a property of the feature set, and the reason for a scale-free one.
 
 Shapes: N rows, F features, K bins.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.statistics.stability import bin_counts, decile_edges, stability_index
 from store.signal_rows import DriftRow
 
 if TYPE_CHECKING:
@@ -29,12 +30,9 @@ if TYPE_CHECKING:
     from store.feature_sets import FeatureBlock
 
 SHARES_FILE = "training_shares.json"
-BINS = 10
 MINUTES_NEEDED = 360
 """A day of which less was seen says nothing."""
 _DAY = 1440
-_LEAST_SHARE = 1e-4
-"""An empty bin counts as this much, so that the index stays finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +48,10 @@ def training_shares(x_NF: NDArray[np.float32], columns: Sequence[str]) -> dict[s
     found: dict[str, Shares] = {}
     for position, name in enumerate(columns):
         values = x_NF[:, position]
-        edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
-        counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
-        found[name] = Shares(tuple(edges.tolist()), tuple((counts / max(1, len(values))).tolist()))
+        edges = decile_edges(values)
+        shares = bin_counts(values, edges) / max(1, len(values))
+        found[name] = Shares(tuple(edges.tolist()), tuple(shares.tolist()))
     return found
-
-
-def stability_index(expected: Sequence[float], counts: Sequence[int]) -> float:
-    """Return sum of (actual - expected) * ln(actual / expected) over the bins."""
-    wanted = np.maximum(np.asarray(expected), _LEAST_SHARE)
-    actual = np.maximum(np.asarray(counts) / max(1, int(np.sum(counts))), _LEAST_SHARE)
-    return float(np.sum((actual - wanted) * np.log(actual / wanted)))
 
 
 def write_shares(path: Path, shares: Mapping[str, Mapping[str, Shares]]) -> None:
@@ -109,8 +100,7 @@ class DriftWatch:
                 key, [np.zeros(len(known[name].shares), np.int64) for name in self.columns]
             )
             for position, name in enumerate(self.columns):
-                bins = np.searchsorted(known[name].edges, x_NF[:, position], side="right")
-                counts[position] += np.bincount(bins, minlength=len(counts[position]))
+                counts[position] += bin_counts(x_NF[:, position], known[name].edges)
             self._minutes[key] = self._minutes.get(key, 0) + len(x_NF)
 
     def finished(self, last: int) -> list[DriftRow]:

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+
+from models.datasets.windows import usable_ends, windows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,14 +31,10 @@ def input_windows(
     Returns:
         ``end_B`` the minute each window ends with, and ``x_BTF`` float32, C-contiguous.
     """
-    minute_n, x_nf = block.minute_N, block.x_NF
-    if len(minute_n) < length:
-        return np.empty(0, np.int64), np.empty((0, length, x_nf.shape[1]), np.float32)
-    end_m, start_m = minute_n[length - 1 :], minute_n[: len(minute_n) - length + 1]
-    wanted = (end_m >= first_minute) & (end_m <= last_minute) & (end_m - start_m == length - 1)
-    rows = np.flatnonzero(wanted)
-    windows = sliding_window_view(x_nf, length, axis=0)[rows].transpose(0, 2, 1)
-    return end_m[rows], np.ascontiguousarray(windows, dtype=np.float32)
+    minute_n = block.minute_N
+    ends = usable_ends(minute_n, length) & (minute_n >= first_minute) & (minute_n <= last_minute)
+    rows = np.flatnonzero(ends)
+    return minute_n[rows], windows(block.x_NF, rows, length)
 
 
 Scores = dict[str, dict[int, dict[str, float | None]]]

@@ -1,29 +1,32 @@
-"""How the market store reaches its database: a file opened for each call, or one connection in memory."""
+"""Reach a database: a file that is opened for each call, or one connection in memory."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import duckdb
 
 from core.errors import StoreError
-from store.database import MEMORY, connect, write_lock, write_transaction
+from store.database import MEMORY, connect, publish, read_session, write_transaction
 from store.error_translation import writing_error
 from store.ingest import utc
+from store.schema import migrate, require_schema
 from store.sql_files import load_sql
 
 if TYPE_CHECKING:
+    # for rooms above, which may not import DuckDB; a global that held the type would make nanobind print at exit that it leaked
+    Connection = duckdb.DuckDBPyConnection
+
     from collections.abc import Iterator
     from pathlib import Path
 
-Connection = duckdb.DuckDBPyConnection
-"""What rooms above name when they are handed an open database; only the store imports DuckDB."""
-
 
 class StoreSession:
-    """One market database; a file is never held open between calls."""
+    """One database. Naming a file opens nothing, and only `migrate` makes or changes its schema."""
+
+    database: ClassVar[str] = "market"
 
     def __init__(self, path: Path | None, *, memory_mb: int | None = None) -> None:
         """Name the file; None means a database in memory, which ``memory_mb`` bounds."""
@@ -31,11 +34,7 @@ class StoreSession:
         # one thread where memory is short: each has working space of its own
         threads = 2 if memory_mb is None else 1
         self._memory = connect(MEMORY, threads=threads, memory_mb=memory_mb) if path is None else None
-
-    def close(self) -> None:
-        """Close the in-memory connection; a file is never held open between calls."""
-        if self._memory is not None:
-            self._memory.close()
+        self._is_current = False
 
     def __enter__(self) -> Self:
         """Use it in a with block, so that it is closed."""
@@ -44,6 +43,28 @@ class StoreSession:
     def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
+
+    def close(self) -> None:
+        """Close the in-memory connection; a file is never held open between calls."""
+        if self._memory is not None:
+            self._memory.close()
+
+    def migrate(self) -> bool:
+        """Create or bring up to date every table, view and macro; return whether anything was done.
+
+        Raises:
+            NotADatabaseError: the file is something else, damaged or newer than this code.
+            StoreError: it cannot be written; the old version stays whole.
+        """
+        return migrate(self._file(), self.database)
+
+    def publish(self, copy: Path) -> Path:
+        """Refresh the read copy that reports and people open.
+
+        Raises:
+            StoreError: the store is in memory, or there is no database or no room.
+        """
+        return publish(self._file(), copy)
 
     def _file(self) -> Path:
         if self.path is None:
@@ -58,16 +79,16 @@ class StoreSession:
             raise StoreError(msg)
         return self._file()
 
-    def _connection(self) -> duckdb.DuckDBPyConnection:
+    def _connection(self) -> Connection:
         if self._memory is None:
             msg = "only an in-memory store keeps a connection"
             raise StoreError(msg)
         return self._memory
 
     @contextmanager
-    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _writing(self) -> Iterator[Connection]:
         if self.path is not None:
-            with write_transaction(self._present_file()) as connection, _schema_errors(self.path):
+            with write_transaction(self._present_file()) as connection, self._of_this_schema(connection):
                 yield connection
             return
         connection = self._connection()
@@ -80,25 +101,35 @@ class StoreSession:
         connection.execute("commit")
 
     @contextmanager
-    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _reading(self) -> Iterator[Connection]:
         if self.path is None:
             yield self._connection()
             return
-        with write_lock(self._present_file()):
-            connection = connect(self.path)
-            try:
-                with _schema_errors(self.path):
-                    yield connection
-            except duckdb.Error as error:
-                raise writing_error(error, self.path) or error from error
-            finally:
-                connection.close()
+        with read_session(self._present_file()) as connection, self._of_this_schema(connection):
+            yield connection
+
+    @contextmanager
+    def _of_this_schema(self, connection: Connection) -> Iterator[None]:
+        # looked at once: newer code may migrate the file under a running follower or runtime, whose statements still hold
+        if not self._is_current:
+            require_schema(connection, self.database)
+            self._is_current = True
+        try:
+            yield
+        except duckdb.CatalogException as error:
+            msg = f"{self.path} lacks a table or view of this version ({str(error).splitlines()[0]}); run: desk migrate"
+            raise StoreError(msg) from error
 
     def _rows(self, query: str, **parameters: object) -> list[dict[str, Any]]:
         with self._reading() as connection:
-            cursor = connection.execute(load_sql(query), parameters or None)
-            names = [column[0] for column in cursor.description or []]
-            return [dict(zip(names, map(_plain, row), strict=True)) for row in cursor.fetchall()]
+            return rows_of(connection, query, **parameters)
+
+
+def rows_of(connection: Connection, query: str, **parameters: object) -> list[dict[str, Any]]:
+    """Run ``sql/<query>.sql`` with ``$name`` parameters; return its rows as dictionaries, moments in UTC."""
+    cursor = connection.execute(load_sql(query), parameters or None)
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, map(_plain, row), strict=True)) for row in cursor.fetchall()]
 
 
 @contextmanager
@@ -112,15 +143,6 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise writing_error(error, path) or error from error
-
-
-@contextmanager
-def _schema_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except duckdb.CatalogException as error:
-        msg = f"{path} lacks a table or view of this version ({str(error).splitlines()[0]}); run: make features"
-        raise StoreError(msg) from error
 
 
 def _plain(value: object) -> object:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from core.candles import FROM_TRADES, MINUTE, Span
+from core.candles import MINUTE, Span
 from store import ingest
 from store.connection import StoreSession
 from store.ledger import FAILED, due_at, not_covered
@@ -106,16 +106,6 @@ class CoverageStore(StoreSession):
         with self._reading() as connection:
             windows = ingest.ledger_windows(connection, product, span.start, span.end)
         return not_covered(span, [window for window in windows if window.state != FAILED])
-
-    def unconfirmed_windows(self, product: str, span: Span) -> list[Span]:
-        """Return the parts of ``span`` that only live trades vouch for: not yet told by the exchange itself, oldest first."""
-        with self._reading() as connection:
-            windows = ingest.ledger_windows(connection, product, span.start, span.end)
-        return [
-            Span(max(window.start, span.start), min(window.end, span.end))
-            for window in sorted(windows, key=lambda one: one.start)
-            if window.source.endswith(FROM_TRADES) and window.start < span.end and window.end > span.start
-        ]
 
     def repair_windows(self, product: str, span: Span) -> list[DoubtfulWindow]:
         """Return the failed, proved-empty and quarantined minutes of ``span``, oldest first, each with its due time."""

@@ -1,4 +1,4 @@
-"""How a DuckDB file is opened, written, migrated and published; the only code that knows.
+"""Open, write, build and publish a DuckDB file; the only code that knows how.
 
 One process may write a DuckDB file, or many may read it, never both. So every write takes a
 kernel lock on a side file first (queued fairly, released by the kernel when a process dies), is short,
@@ -9,20 +9,19 @@ this process would drop DuckDB's own lock and lose committed rows.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
-import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from core.errors import StoreBusyError, StoreError
+from core.errors import FileError, LockHeldError, StoreBusyError, StoreError
 from core.failpoints import failpoint
+from core.locks import hold
 from store.error_translation import copying_error, damaged, opening_error, writing_error
 from store.open_file_guard import require_closed, watch
 
@@ -94,7 +93,7 @@ def _require_sound_log(path: Path) -> None:
 
 @contextmanager
 def write_lock(path: Path, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> Iterator[int]:
-    """Hold the kernel lock beside ``path`` that every writer of it takes, in turn; yield its descriptor.
+    """Hold the kernel lock beside ``path`` that everyone who opens the live file takes, in turn; yield its descriptor.
 
     Who waits for the lock itself holds a second one, so that a writer that comes back at once has to queue behind.
 
@@ -105,47 +104,20 @@ def write_lock(path: Path, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> Ite
     deadline = time.monotonic() + timeout_seconds
     # the locks lie beside the file itself: who comes by way of a link must wait for the same ones
     real = os.path.realpath(path)
-    queue = _lock_file(path, f"{real}.queue")
-    try:
-        _take(queue, path, deadline)
-        descriptor = _lock_file(path, f"{real}.lock")
+    with ExitStack() as held:
         try:
-            _take(descriptor, path, deadline)
-        except BaseException:
-            os.close(descriptor)
-            raise
-    finally:
-        os.close(queue)
-    try:
+            with hold(Path(f"{real}.queue"), timeout_seconds=timeout_seconds):
+                left = max(deadline - time.monotonic(), 0)
+                descriptor = held.enter_context(hold(Path(f"{real}.lock"), timeout_seconds=left))
+        except LockHeldError as error:
+            msg = (
+                f"another process ({error.holder}) has been writing {path.name} for over a minute; wait for it, "
+                f"or end it with: kill {error.holder}, and run again"
+            )
+            raise StoreBusyError(msg) from error
+        except FileError as error:
+            raise StoreError(str(error)) from error
         yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _lock_file(path: Path, name: str) -> int:
-    try:
-        return os.open(name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        msg = f"{path.parent} cannot be written ({error.strerror}); set DESK_HOME to a folder you own"
-        raise StoreError(msg) from error
-
-
-def _take(descriptor: int, path: Path, deadline: float) -> None:
-    with suppress(BlockingIOError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return
-    # asking now and then would be starved by whoever asks more often, so a thread waits in the kernel's queue. If it
-    # is given up it keeps waiting; the lock it then gets goes with the descriptor, which is closed by then
-    taken = threading.Event()
-    threading.Thread(target=_wait, args=(descriptor, taken), daemon=True).start()
-    if not taken.wait(max(deadline - time.monotonic(), 0)):
-        msg = f"another process has been writing {path.name} for over a minute; wait for it, or end it, and run again"
-        raise StoreBusyError(msg)
-
-
-def _wait(descriptor: int, taken: threading.Event) -> None:
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    taken.set()
 
 
 @contextmanager
@@ -162,6 +134,26 @@ def write_transaction(path: Path, timeout_seconds: float = LOCK_TIMEOUT_SECONDS)
         with _transaction(path) as connection:
             yield connection
         failpoint("write.after_close")
+
+
+@contextmanager
+def read_session(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the live file ``path`` for reading while it is this process's turn; no byte of it, or of its log, changes.
+
+    Raises:
+        StoreError: as in `connect` and `write_lock`.
+    """
+    with write_lock(path):
+        require_closed(path)
+        _require_sound_log(path)
+        connection = connect(path, read_only=True)
+        watch(path)
+        try:
+            yield connection
+        except duckdb.Error as error:
+            raise writing_error(error, path) or error from error
+        finally:
+            connection.close()
 
 
 @contextmanager
@@ -190,7 +182,7 @@ def _transaction(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             connection.close()
 
 
-def migrate(path: Path, build: Callable[[duckdb.DuckDBPyConnection], bool]) -> bool:
+def build_file(path: Path, build: Callable[[duckdb.DuckDBPyConnection], bool]) -> bool:
     """Let ``build`` make or bring up to date a database in one transaction, then checkpoint; return what it returned.
 
     A new database is built beside its place and moved there whole, so that no half-made file is ever met.
@@ -238,7 +230,7 @@ def _checkpoint(path: Path) -> None:
 
 @contextmanager
 def attached(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]:
-    """Attach the live file ``path`` to an in-memory session, under its lock; unqualified names mean its tables meanwhile.
+    """Attach the live file ``path`` for reading to an in-memory session, under its lock; unqualified names mean its tables meanwhile.
 
     Raises:
         StoreError: as in `connect` and `write_lock`.
@@ -248,7 +240,7 @@ def attached(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None
         _require_sound_log(path)
         location = str(path).replace("'", "''")
         try:
-            connection.execute(f"attach '{location}' as live")
+            connection.execute(f"attach '{location}' as live (read_only)")
         except duckdb.Error as error:
             raise opening_error(error, path) from error
         watch(path)

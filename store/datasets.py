@@ -7,32 +7,32 @@ Arrow is welcome.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections import Counter
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.candles import HORIZON_MINUTES, DatasetRef
+from core.candles import HORIZON_MINUTES, minute_start
+from core.dataset_files import DatasetManifest, DatasetRef, ManifestFeatures, PartBorders
 from core.errors import DatasetError
+from core.integrity import sha256_of
 from store.month_cache import Parts, schema, writer_options
 from store.splits import Borders, walk_forward
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
+    from datetime import datetime
 
     from store.month_cache import Facts, Order
+    from store.splits import Fold
 
 _PARTS = ("train", "early_stop", "calibration", "test")
 _NONE = "none"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +63,24 @@ def build(order: Order, folder: Path) -> Built:
     draft = folder / f".draft-{os.getpid()}"
     try:
         counts = _write(order, parts, borders, draft)
-        with draft.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        path, manifest_path = folder / f"{digest[:16]}.parquet", folder / f"{digest[:16]}.json"
+        digest = sha256_of(draft)
+        path = folder / f"{digest[:16]}.parquet"
         if not path.exists():
             draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
     sources = sorted({source for facts in filled for source in facts.sources})
-    manifest = _manifest(order, borders, (first, end), digest, counts, sources)
-    _write_text(manifest_path, json.dumps(manifest, indent=2) + "\n")
+    reference = DatasetRef.at(digest, path)
+    _manifest(order, borders, (first, end), digest, counts, sources).write(Path(reference.manifest_path))
     parts.prune()
     total = sum(sum(counted.values()) for counted in counts.values())
-    return Built(DatasetRef(digest, str(path), str(manifest_path)), total)
+    return Built(reference, total)
 
 
 def _extent(filled: Iterable[Facts]) -> tuple[int, int]:
     """Return the first minute with features and the one after the last, over all products."""
     ends = [end for facts in filled for end in (facts.first_minute, facts.last_minute) if end is not None]
     return min(ends), max(ends) + 1
-
-
-def _write_text(path: Path, text: str) -> None:
-    draft = path.with_name(path.name + ".draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
 
 
 def _write(order: Order, parts: Parts, borders: Borders, path: Path) -> dict[str, dict[str, int]]:
@@ -127,34 +120,27 @@ def _manifest(
     extent: tuple[int, int],
     digest: str,
     counts: dict[str, dict[str, int]],
-    sources: list[str],
-) -> dict[str, Any]:
+    sources: Iterable[str],
+) -> DatasetManifest:
     features = order.features
-    return {
-        "digest": digest,
-        "feature_set": {
-            "name": features.name,
-            "version": features.version,
-            "sha256": features.sha256,
-            "columns": list(features.columns),
-            "warm_up_minutes": features.warm_up_minutes,
-        },
-        "products": sorted(order.products),
-        "span": {"start": order.span.start.isoformat(), "end": order.span.end.isoformat()},
-        "known_at_cut": order.cut.isoformat(),
-        "horizon_minutes": HORIZON_MINUTES,
-        "purge_minutes": HORIZON_MINUTES,
+    return DatasetManifest(
+        digest=digest,
+        feature_set=ManifestFeatures(
+            features.name, features.version, features.sha256, features.columns, features.warm_up_minutes
+        ),
+        products=tuple(sorted(order.products)),
+        span=order.span,
+        known_at_cut=order.cut,
+        horizon_minutes=HORIZON_MINUTES,
+        purge_minutes=HORIZON_MINUTES,
         # every part comes after the one before it, so only walk-forward folds that train on later data would need one
-        "embargo_minutes": 0,
-        "borders": {name: _moment(minute).isoformat() for name, minute in asdict(borders).items()},
-        "folds": [
-            {name: _moment(minute).isoformat() for name, minute in asdict(fold).items()}
-            for fold in walk_forward(*extent)
-        ],
-        "rows": counts,
-        "sources": sources,
-    }
+        embargo_minutes=0,
+        borders=PartBorders(**_moments(borders)),
+        folds=tuple(_moments(fold) for fold in walk_forward(*extent)),
+        rows=counts,
+        sources=tuple(sources),
+    )
 
 
-def _moment(minute: int) -> datetime:
-    return _EPOCH + timedelta(minutes=minute)
+def _moments(minutes: Borders | Fold) -> dict[str, datetime]:
+    return {name: minute_start(number) for name, number in asdict(minutes).items()}

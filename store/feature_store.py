@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.candles import MINUTE, DatasetRef, Span
+from core.candles import MINUTE, Span
+from core.dataset_files import DatasetRef
 from core.errors import DatasetError, StoreError
 from core.failpoints import failpoint
 from store import file_import, ingest, model_history
 from store.connection import disk_errors
 from store.coverage import CoverageStore, Listing
-from store.database import attached, migrate, publish
+from store.database import attached
 from store.feature_sets import LONGEST_FILL_MINUTES, block_query, blocks, feature_set
 from store.schema import apply_schema
 from store.sql_files import headers, load_sql
@@ -62,26 +63,6 @@ class FeatureStore(CoverageStore):
         with store._writing() as connection:
             apply_schema(connection, "market", with_comments=False)
         return store
-
-    def migrate(self) -> bool:
-        """Create or bring up to date every table, view and macro; return whether anything was done.
-
-        Raises:
-            NotADatabaseError: the file is something else, damaged or newer than this code.
-            StoreError: it cannot be written; the old version stays whole.
-        """
-        if self.path is not None:
-            return migrate(self.path, lambda connection: apply_schema(connection, "market"))
-        with self._writing() as connection:
-            return apply_schema(connection, "market")
-
-    def publish(self, copy: Path) -> Path:
-        """Refresh the read copy that readers open.
-
-        Raises:
-            StoreError: the store is in memory, or there is no database or no room.
-        """
-        return publish(self._file(), copy)
 
     # --- writes
 

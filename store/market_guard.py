@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core.candles import FROM_TRADES
 from core.errors import MixedSourcesError
 from store.sql_files import load_sql
 
@@ -17,8 +16,11 @@ if TYPE_CHECKING:
 
 
 def market_of(source: str) -> str:
-    """Return whose candles ``source`` tells: trades and REST of an exchange are one market, ccxt's coinbase is coinbase."""
-    return source.removesuffix(FROM_TRADES).removeprefix("ccxt:")
+    """Return the market that ``source`` belongs to: ccxt's coinbase is coinbase.
+
+    Older versions could build minutes from live trades; their source ends in ``:trades`` and is the same market.
+    """
+    return source.removesuffix(":trades").removeprefix("ccxt:")
 
 
 def require_one_market(connection: duckdb.DuckDBPyConnection, pages: Sequence[Page]) -> None:

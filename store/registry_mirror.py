@@ -47,7 +47,6 @@ def mirror_registry(
     if not settings.paths.market_db.exists():
         return None
     store = FeatureStore(settings.paths.market_db)
-    store.migrate()
     events = [asdict(event) for event in registry.events()]
     failpoint("registry.before_table")
     fresh = store.record_model_history(events, [asdict(row) for row in metrics])
@@ -66,7 +65,6 @@ def restore_registry(settings: Settings, registry: RegistryFile) -> tuple[int, P
         msg = f"{settings.paths.market_db} is not there, so nothing can be restored from it; put a copy of {registry.path.name} back"
         raise ModelError(msg)
     store = FeatureStore(settings.paths.market_db)
-    store.migrate()
     events = store.registry_events()
     if not events:
         msg = f"the table registry_events holds no event; put a copy of {registry.path} back"

@@ -13,11 +13,17 @@ from functools import cache
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
+from core.errors import StoreError
+from store.database import build_file
 from store.error_translation import foreign, newer
 from store.sql_files import SQL_ROOT, Header, headers, load_sql, parse_header
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import duckdb
+
+    from core.settings import Paths
 
 SCHEMA_VERSION = 3
 _FOLDERS = ("tables", "views", "labels", "macros")
@@ -81,14 +87,46 @@ def schema_hash() -> str:
     return digest.hexdigest()
 
 
-def applied_hash(connection: duckdb.DuckDBPyConnection) -> str | None:
-    """Return the hash the database was last built with, None for an empty one.
+def migrate(path: Path, database: str) -> bool:
+    """Create the file of ``market`` or ``signals``, or bring it up to date; return whether anything was done.
 
     Raises:
-        NotADatabaseError: newer code wrote it.
+        NotADatabaseError: the file is something else, damaged or newer than this code.
+        StoreError: it cannot be written; the old version stays whole.
     """
-    found = applied(connection)
-    return found.sql_sha256 if found else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return build_file(path, lambda connection: apply_schema(connection, database))
+
+
+def migrate_databases(paths: Paths) -> list[Path]:
+    """Create the market database, bring it and the signals database up to date; return the files that changed.
+
+    The task ``apply-schema``, ``desk migrate`` and the commands that begin in an empty folder call this, once; opening
+    a store never does, so that a report neither waits for a writer nor changes the file.
+
+    Raises:
+        NotADatabaseError: a file is something else, damaged or newer than this code.
+        StoreError: it cannot be written; the old version stays whole.
+    """
+    files = {"market": paths.make().market_db}
+    if paths.signals_db.exists():
+        files["signals"] = paths.signals_db
+    return [path for database, path in files.items() if migrate(path, database)]
+
+
+def require_schema(connection: duckdb.DuckDBPyConnection, database: str) -> None:
+    """Refuse a database whose schema is not that of this code; nothing is changed.
+
+    Raises:
+        NotADatabaseError: it is another database, or newer code wrote it.
+        StoreError: it has no schema yet, or an older one; the text names the command that applies it.
+    """
+    before = applied(connection)
+    _require_ours(connection, database, before)
+    if before != Applied(SCHEMA_VERSION, schema_hash()):
+        what = "has no schema yet" if before is None else f"is as an older version left it (schema {before.version})"
+        msg = f"{_file(connection)} {what}; bring it up to date: desk migrate"
+        raise StoreError(msg)
 
 
 def applied(connection: duckdb.DuckDBPyConnection) -> Applied | None:

@@ -8,11 +8,9 @@ a tick twice changes nothing. Plain Python values only: the runtime imports neit
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from store.database import migrate, publish, write_transaction
-from store.schema import applied_hash, apply_schema
+from store.connection import StoreSession, rows_of
 from store.signal_rows import (
     DecisionRow,
     DeliveryRow,
@@ -30,8 +28,8 @@ from store.sql_files import load_sql
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from decimal import Decimal
-    from pathlib import Path
 
     import duckdb
 
@@ -112,32 +110,21 @@ class RestoredState:
         return bool(switched) and switched[-1] == "kill_switch_on"
 
 
-class SignalStore:
+class SignalStore(StoreSession):
     """Reads and writes `signals.duckdb`; holds no connection between calls."""
 
-    def __init__(self, path: Path) -> None:
-        """Name the file; it is made by `migrate`."""
-        self.path = path
-
-    def migrate(self) -> bool:
-        """Create or refresh every table and view; return whether anything was done."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return migrate(self.path, lambda connection: apply_schema(connection, "signals"))
-
-    def publish(self, copy: Path) -> Path:
-        """Refresh the read copy that reports and people open."""
-        return publish(self.path, copy)
+    database = "signals"
 
     # writes
 
     def open_session(self, row: SessionRow) -> None:
         """Record a start of the runtime."""
-        with write_transaction(self.path) as connection:
+        with self._writing() as connection:
             _insert(connection, "sessions", [row])
 
     def close_session(self, row: SessionEndRow) -> None:
         """Record how a session ended; a second word on the same session is kept too."""
-        with write_transaction(self.path) as connection:
+        with self._writing() as connection:
             _insert(connection, "session_ends", [row])
 
     def commit_tick(self, rows: TickRows) -> list[OutboxRow]:
@@ -145,7 +132,7 @@ class SignalStore:
 
         A message whose key was committed before is left out of the answer: it is owed once.
         """
-        with write_transaction(self.path) as connection:
+        with self._writing() as connection:
             messages = _numbered(connection, rows.outbox)
             _insert(connection, "decisions", rows.decisions)
             _insert(connection, "signals", rows.signals)
@@ -158,56 +145,45 @@ class SignalStore:
 
     def record_deliveries(self, rows: Sequence[DeliveryRow]) -> None:
         """Record tries to send messages."""
-        with write_transaction(self.path) as connection:
+        with self._writing() as connection:
             _insert(connection, "deliveries", rows)
 
     # reads
 
     def pending_messages(self, since: datetime) -> list[OutboxRow]:
         """Return the messages owed since ``since`` that no try has delivered, in order."""
-        with write_transaction(self.path) as connection:
-            found = _rows(connection, "runtime_pending_messages", since=since)
-        return [OutboxRow(**row) for row in found]
+        return [OutboxRow(**row) for row in self._rows("queries/runtime_pending_messages", since=since)]
 
     def resume_moment(self) -> datetime | None:
         """Return the last moment a runtime is known to have lived through, None before the first start."""
-        if not self.path.exists():
+        if not self._file().exists():
             return None
-        with write_transaction(self.path) as connection:
-            if applied_hash(connection) is None:
-                return None
-            found: datetime | None = _rows(connection, "runtime_resume_moment")[0]["moment"]
-        return found
+        moment: datetime | None = self._rows("queries/runtime_resume_moment")[0]["moment"]
+        return moment
 
     def minutes_decided(self) -> int:
         """Return how many different minutes have a decision of any product."""
-        if not self.path.exists():
-            return 0
-        with write_transaction(self.path) as connection:
-            if applied_hash(connection) is None:
-                return 0
-            return int(_rows(connection, "runtime_counts")[0]["minutes"])
+        return int(self._rows("queries/runtime_counts")[0]["minutes"]) if self._file().exists() else 0
 
     def restore(self, since: datetime) -> RestoredState:
         """Return what a starting runtime takes up again; ``since`` bounds the limiter's memory."""
-        with write_transaction(self.path) as connection:
-            last = _rows(connection, "runtime_last_minutes")
-            equity = _rows(connection, "runtime_last_equity")
+        with self._reading() as connection:
+
+            def rows(query: str, **parameters: object) -> list[dict[str, Any]]:
+                return rows_of(connection, f"queries/runtime_{query}", **parameters)
+
+            last, equity = rows("last_minutes"), rows("last_equity")
             return RestoredState(
                 last_minutes={row["product"]: row["open_time"] for row in last},
                 tiers={row["product"]: row["tier"] for row in last if row["tier"]},
-                signals=tuple(RecentSignal(**row) for row in _rows(connection, "runtime_recent_signals", since=since)),
-                losses=tuple(row["closed_at"] for row in _rows(connection, "runtime_recent_losses", since=since)),
-                open_signals=tuple(OpenSignal(**row) for row in _rows(connection, "runtime_open_signals")),
+                signals=tuple(RecentSignal(**row) for row in rows("recent_signals", since=since)),
+                losses=tuple(row["closed_at"] for row in rows("recent_losses", since=since)),
+                open_signals=tuple(OpenSignal(**row) for row in rows("open_signals")),
                 equity=LastEquity(**equity[0]) if equity else None,
-                risk_events=tuple(
-                    (row["happened_at"], row["kind"]) for row in _rows(connection, "runtime_risk_events")
-                ),
-                crashed_sessions=tuple(
-                    (row["session_id"], row["started_at"]) for row in _rows(connection, "runtime_crashed_sessions")
-                ),
-                sessions=_rows(connection, "runtime_counts")[0]["sessions"],
-                **_rows(connection, "runtime_told")[0],
+                risk_events=tuple((row["happened_at"], row["kind"]) for row in rows("risk_events")),
+                crashed_sessions=tuple((row["session_id"], row["started_at"]) for row in rows("crashed_sessions")),
+                sessions=rows("counts")[0]["sessions"],
+                **rows("told")[0],
             )
 
 
@@ -215,8 +191,8 @@ def _numbered(connection: duckdb.DuckDBPyConnection, messages: Sequence[OutboxRo
     if not messages:
         return []
     keys = list(dict.fromkeys(message.message_key for message in messages))
-    known = {row["message_key"] for row in _rows(connection, "runtime_known_messages", keys=keys)}
-    last = _rows(connection, "runtime_counts")[0]["last_sequence"]
+    known = {row["message_key"] for row in rows_of(connection, "queries/runtime_known_messages", keys=keys)}
+    last = rows_of(connection, "queries/runtime_counts")[0]["last_sequence"]
     fresh: dict[str, OutboxRow] = {}
     for message in messages:
         if message.message_key not in known and message.message_key not in fresh:
@@ -230,14 +206,3 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Ro
     names = [field.name for field in fields(rows[0])]
     columns = {name: [getattr(row, name) for row in rows] for name in names}
     connection.execute(load_sql(f"queries/insert_{table}"), columns)
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, query: str, **parameters: object) -> list[dict[str, Any]]:
-    cursor = connection.execute(load_sql(f"queries/{query}"), parameters or None)
-    names = [column[0] for column in cursor.description or []]
-    return [dict(zip(names, map(_in_utc, row), strict=True)) for row in cursor.fetchall()]
-
-
-def _in_utc(value: object) -> object:
-    # DuckDB gives another library's UTC; one spelling keeps keys and texts derived from moments the same
-    return value.astimezone(UTC) if isinstance(value, datetime) else value

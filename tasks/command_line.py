@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
+import signal
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from prefect import Flow
+from prefect.context import refresh_global_settings_context
 from prefect.exceptions import ParameterTypeError
+from prefect.settings import get_current_settings
 
 from core.errors import DeskError
 
@@ -30,6 +34,8 @@ class OneLine(logging.Filter):
         return True
 
 
+_STARTUP_VARIABLE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+
 for _name in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(_name).addFilter(OneLine())
 
@@ -41,9 +47,24 @@ def run_from_shell(flow: Flow[..., Any], arguments: Sequence[str] | None = None)
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(help=_help(flow))(_command(flow))
-    # an ephemeral server needs 20-35 s on a busy machine; Prefect's default of 20 s is too short
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
+    _prepare_temporary_server()
+    # so that SIGTERM unwinds: atexit then ends the temporary server, which would live on as an orphan of 250 MB
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     app(args=list(arguments) if arguments is not None else None, standalone_mode=True)
+
+
+def _prepare_temporary_server() -> None:
+    """Give the server that Prefect starts for this one process time to come up and a random log-in, closed to other origins.
+
+    It needs 20 to 35 s on a busy machine, Prefect's default is 20 s. It listens on a loopback port, which any local user and
+    any web page reaches.
+    """
+    os.environ.setdefault(_STARTUP_VARIABLE, "180")
+    if not get_current_settings().api.url:  # a server that runs already has the log-in of `desk up`'s profile
+        login = f"desk:{secrets.token_urlsafe(24)}"
+        os.environ["PREFECT_API_AUTH_STRING"] = os.environ["PREFECT_SERVER_API_AUTH_STRING"] = login
+        os.environ["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] = "none"
+    refresh_global_settings_context()  # Prefect read the environment when it was imported, before this module
 
 
 def _help(flow: Flow[..., Any]) -> str:
@@ -70,6 +91,15 @@ def _command(flow: Flow[..., Any]) -> Any:  # noqa: ANN401 - a typer callback ha
             raise typer.Exit(2) from None
         except DeskError as error:
             print(f"{flow.name}: {error}", file=sys.stderr)  # noqa: T201 - the last word of a command belongs on the screen
+            raise typer.Exit(2) from None
+        except RuntimeError as error:
+            if "ephemeral Prefect API server" not in str(error):
+                raise
+            msg = (
+                f"{flow.name}: Prefect's temporary server did not come up in time; wait until the machine is less busy, start "
+                f"a lasting one with make up, or set {_STARTUP_VARIABLE} higher"
+            )
+            print(msg, file=sys.stderr)  # noqa: T201 - the same
             raise typer.Exit(2) from None
 
     return command

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
 
-from core.candles import DatasetRef, Span
+from core.candles import Span
+from core.dataset_files import DatasetRef
 from core.errors import DatasetError
-from core.files import read_json
 from core.settings import load_settings
-from market.ingest.backfill import open_store
 from store.feature_sets import recorded_set
+from store.feature_store import FeatureStore
+from store.schema import migrate_databases
 from tasks.market_data import plain_rows
 
 if TYPE_CHECKING:
@@ -22,18 +22,16 @@ if TYPE_CHECKING:
 
 @task(name="apply-schema", task_run_name="apply schema")
 def apply_schema() -> None:
-    """Create tables, views, labels and macros where the SQL files changed; nothing else does DDL."""
-    open_store(load_settings()).close()
+    """Create tables, views, labels and macros where the SQL files changed: first in every flow that writes, as opening a store never does."""
+    changed = migrate_databases(load_settings().paths)
+    get_run_logger().info("schema applied to %s", ", ".join(path.name for path in changed) or "nothing: it is current")
 
 
 @task(name="check-quality", task_run_name="check quality")
 def check_quality() -> list[dict[str, object]]:
     """Run every query in `sql/checks`: each returns the bad rows, so none is the only good answer."""
-    store = open_store(load_settings())
-    try:
-        rows, gaps = plain_rows(store.quality()), plain_rows(store.gaps())
-    finally:
-        store.close()
+    store = FeatureStore(load_settings().paths.market_db)
+    rows, gaps = plain_rows(store.quality()), plain_rows(store.gaps())
     create_table_artifact(
         rows, key="quality", description="Rows that break a rule, by rule; flagged and quarantined, never dropped"
     )
@@ -48,24 +46,20 @@ def check_quality() -> list[dict[str, object]]:
 def export_dataset(products: Sequence[str]) -> DatasetRef:
     """Write features and labels of every stored minute as one Parquet file named by its hash."""
     settings = load_settings()
-    store = open_store(settings)
-    try:
-        stored = [(product, store.span_stored(product)) for product in products]
-        present = [(product, span) for product, span in stored if span is not None]
-        if not present:
-            msg = f"no candles of {', '.join(products)} are stored; run: make backfill"
-            raise DatasetError(msg)
-        span = Span(min(span.start for _, span in present), max(span.end for _, span in present))
-        dataset = store.export_dataset(
-            [product for product, _ in present],
-            span,
-            settings.paths.datasets,
-            feature_set=settings.feature_set,
-            threads=settings.feature_threads,
-            memory_mb=settings.feature_memory_mb,
-        )
-    finally:
-        store.close()
+    store = FeatureStore(settings.paths.market_db)
+    present = {product: span for product in products if (span := store.span_stored(product)) is not None}
+    if not present:
+        msg = f"no candles of {', '.join(products)} are stored; run: make backfill"
+        raise DatasetError(msg)
+    span = Span(min(span.start for span in present.values()), max(span.end for span in present.values()))
+    dataset = store.export_dataset(
+        list(present),
+        span,
+        settings.paths.datasets,
+        feature_set=settings.feature_set,
+        threads=settings.feature_threads,
+        memory_mb=settings.feature_memory_mb,
+    )
     get_run_logger().info("data set %s over %s", dataset.digest[:16], span)
     return dataset
 
@@ -78,13 +72,9 @@ def latest_dataset() -> DatasetRef:
         ConfigError: it is of another feature set than `FEATURE_SET`, or of one whose SQL has changed since.
     """
     settings = load_settings()
-    store = open_store(settings)
-    try:
-        dataset = store.latest_dataset()
-    finally:
-        store.close()
-    features = read_json(Path(dataset.manifest_path))["feature_set"]
-    recorded_set(features["name"], features["sha256"], settings.feature_set)
+    dataset = FeatureStore(settings.paths.market_db).latest_dataset()
+    features = dataset.manifest().feature_set
+    recorded_set(features.name, features.sha256, settings.feature_set)
     return dataset
 
 
@@ -94,7 +84,7 @@ def products_in(dataset: DatasetRef, wanted: str | Sequence[str] | None) -> tupl
     Raises:
         DatasetError: one that was named is not in it.
     """
-    present = tuple(read_json(Path(dataset.manifest_path))["products"])
+    present = dataset.manifest().products
     if wanted is None:
         return present
     names = load_settings().resolve_products(wanted)

@@ -14,14 +14,14 @@ from prefect.tasks import exponential_backoff
 from core.candles import Span, floor_minute
 from core.errors import ExchangeUnavailableError, UnknownProductError
 from core.settings import Settings, load_settings
-from market.ingest.backfill import BackfillResult, backfill, open_store
+from market.ingest.backfill import BackfillResult, backfill
 from market.ingest.repair import RepairResult, repair
 from market.providers import open_provider
+from store.feature_store import FeatureStore
 from tasks.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 @task(name="check-provider", task_run_name="check provider")
@@ -165,11 +165,7 @@ def require_products(results: Sequence[BackfillResult | BaseException]) -> list[
 @task(name="report-coverage", task_run_name="report coverage")
 def report_coverage() -> list[dict[str, object]]:
     """Show what is stored, proved empty and missing, per product, as a table in the UI."""
-    store = open_store(load_settings())
-    try:
-        rows = store.coverage()
-    finally:
-        store.close()
+    rows = FeatureStore(load_settings().paths.market_db).coverage()
     create_table_artifact(
         plain_rows(rows), key="coverage", description="Minutes asked for, stored and proved empty, per product"
     )
@@ -188,14 +184,11 @@ def plain_rows(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
 def export_raw(product: str) -> str | None:
     """Write the stored candles of one product as an immutable Parquet file with its manifest."""
     settings = load_settings()
-    store = open_store(settings)
-    try:
-        span = store.span_stored(product)
-        if span is None:
-            return None
-        path: Path = store.export_raw(product, span, settings.paths.raw)
-    finally:
-        store.close()
+    store = FeatureStore(settings.paths.market_db)
+    span = store.span_stored(product)
+    if span is None:
+        return None
+    path = store.export_raw(product, span, settings.paths.raw)
     get_run_logger().info("%s: %s", product, path.name)
     return str(path)
 
@@ -203,10 +196,5 @@ def export_raw(product: str) -> str | None:
 @task(name="publish-market", task_run_name="publish market")
 def publish_market() -> str:
     """Refresh the read copy that `desk sql` and every other reader opens."""
-    settings = load_settings()
-    store = open_store(settings)
-    try:
-        copy = store.publish(settings.paths.market_copy)
-    finally:
-        store.close()
-    return str(copy)
+    paths = load_settings().paths
+    return str(FeatureStore(paths.market_db).publish(paths.market_copy))

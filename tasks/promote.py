@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import ModelError
 from core.files import read_json
 from core.settings import Settings, load_settings

@@ -74,8 +74,9 @@ def _dask(settings: Settings) -> tuple[TaskRunner[Any], tuple[type[Exception], .
     lost = (distributed.scheduler.KilledWorker, distributed.client.FutureCancelledError)
     if settings.task_runner_address:
         return library.DaskTaskRunner(address=settings.task_runner_address), lost
-    # on this machine: a process for each training, reachable from nowhere else
-    cluster = {"n_workers": settings.train_workers, "threads_per_worker": 1, "host": "127.0.0.1"}
+    # on this machine: a process for each training. Dask unpickles what reaches its ports, so only holders of a certificate
+    # made for this one cluster get in, and the dashboard is off
+    cluster = {"n_workers": settings.train_workers, "threads_per_worker": 1, "host": "127.0.0.1", "security": True}
     return library.DaskTaskRunner(cluster_kwargs=cluster | {"dashboard_address": None, "memory_limit": 0}), lost
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.errors import ConfigError
-from core.remote_folder import is_uri, open_place, told, within
+from core.remote_folder import is_uri, open_folder, redacted, within
 from models.datasets.remote_dataset import publish_dataset
 
 if TYPE_CHECKING:
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
     from core.settings import Settings
 
 
@@ -28,7 +28,7 @@ def share(settings: Settings, dataset: DatasetRef) -> Shared:
 
     Raises:
         ConfigError: candidates could not be written back.
-        PlaceError: a URI holds credentials, or its folder cannot be used.
+        RemoteFolderError: a URI holds credentials, or its folder cannot be used.
     """
     if settings.task_runner == "processes":
         return Shared(dataset)
@@ -37,9 +37,9 @@ def share(settings: Settings, dataset: DatasetRef) -> Shared:
         within(datasets, "candidates") if settings.datasets_uri else settings.paths.checkpoints.as_uri()
     )
     if candidates.startswith(("http://", "https://")):
-        msg = f"candidates cannot be written to {told(candidates)}; set CANDIDATES_URI to a folder that workers can write, such as s3://bucket/desk"
+        msg = f"candidates cannot be written to {redacted(candidates)}; set CANDIDATES_URI to a folder that workers can write, such as s3://bucket/desk"
         raise ConfigError(msg)
-    open_place(candidates)
+    open_folder(candidates)
     return Shared(publish_dataset(dataset, datasets), candidates)
 
 

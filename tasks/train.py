@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_run_logger, task, unmapped
 from prefect.artifacts import create_markdown_artifact
 
-from core.candles import DatasetRef
-from core.errors import ConfigError, PlaceError, TrainingError
+from core.dataset_files import DatasetRef
+from core.errors import ConfigError, RemoteFolderError, TrainingError
 from core.files import read_json
 from core.remote_folder import is_uri
 from core.settings import Settings, load_settings
@@ -185,7 +185,7 @@ def _bring(
         return TrainingError(msg)
     try:
         found = fetch_candidate(outcome.candidate_id, shared.candidates, settings.paths.checkpoints)
-    except PlaceError as error:
+    except RemoteFolderError as error:
         return TrainingError(f"{spec.name}: {error}")
     if found is None:
         msg = f"{spec.name}: its worker put no candidate into CANDIDATES_URI; name a folder there that every machine reaches"

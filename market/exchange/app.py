@@ -21,8 +21,6 @@ from market.exchange import responses
 from market.exchange.behaviour import Behaviour, buckets, too_wide
 from market.exchange.faults import Answer, error, spoil, spoil_rows, too_many, unauthorized
 from market.exchange.state import Exchange
-from market.exchange.trade_tape import as_published
-from market.exchange.websocket import stream_routes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -64,7 +62,7 @@ def build_app(exchange: Exchange) -> Starlette:
         routes.append(Route(f"{BASE_PATH}/market{path}", _door(exchange, handler, "public")))
     routes.append(Route(f"{BASE_PATH}/best_bid_ask", _door(exchange, _best_bid_ask, "private")))
     routes.append(Route(f"{BASE_PATH}/key_permissions", _door(exchange, _permissions, "private")))
-    return Starlette(routes=[*routes, *_controls(exchange), *stream_routes(exchange)])
+    return Starlette(routes=[*routes, *_controls(exchange)])
 
 
 def _door(
@@ -167,7 +165,7 @@ def _candles(exchange: Exchange, request: Request) -> Answer:
     if end * minutes <= market.first_minute:
         _served(shape.before_listing_status, name)
     visible = responses.visible_rows(market, first * minutes, end * minutes, now)
-    visible = as_published(market, visible, now, shape.published_after_seconds, shape.settles_after_seconds)
+    visible = responses.as_published(visible, now, shape.published_after_seconds, shape.settles_after_seconds)
     rows = responses.coarser(visible, minutes)
     lines = responses.candle_lines(rows)
     most = min(_limit(query.get("limit", ""), shape.cap), len(lines))

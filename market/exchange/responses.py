@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from market.exchange.trade_tape import newest_trades, so_far
+from core.candles import MINUTE, minute_start
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from market.exchange.simulated_market import Market, Rows
-    from market.exchange.trade_tape import TapeTrade
 
 GRANULARITIES = {
     "ONE_MINUTE": 1,
@@ -28,6 +28,8 @@ GRANULARITIES = {
 }
 _HALF_SPREAD_TICKS = 1
 _DAY_MINUTES = 1440
+_BEFORE_THE_LAST_TRADES = 0.9
+"""Share of a minute that its row shows while the minute has not settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,38 @@ def visible_rows(market: Market, first_minute: int, end_minute: int, now: dateti
     present = int(seconds // 60)
     rows = market.rows(first_minute, min(end_minute, present + 1))
     if rows.minute_N.size and rows.minute_N[-1] == present:
-        return so_far(market, rows, now)
+        elapsed = seconds / 60 - present
+        return _grown(rows, -1, elapsed) if elapsed > 0 else rows.over(lambda column_N: column_N[:-1])  # noqa: N803  # shape
     return rows
+
+
+def as_published(rows: Rows, now: datetime, published_after: float, settles_after: float) -> Rows:
+    """Return one-minute ``rows`` as an exchange shows them that publishes and settles its minutes late.
+
+    Args:
+        rows: Oldest first.
+        now: The exchange's present.
+        published_after: Seconds after its close before a minute has a row; at 0 the open minute has one too.
+        settles_after: Seconds after its close in which a minute's row still lacks its last trades.
+    """
+    closed_for_N = now.timestamp() - 60.0 * (rows.minute_N + 1)  # noqa: N806  # shape suffix
+    if published_after > 0:
+        shown = int((closed_for_N >= published_after).sum())
+        rows, closed_for_N = rows.over(lambda column_N: column_N[:shown]), closed_for_N[:shown]  # noqa: N803, N806  # shape
+    if settles_after > 0:
+        for at in ((closed_for_N >= 0) & (closed_for_N < settles_after)).nonzero()[0].tolist():
+            rows = _grown(rows, at, _BEFORE_THE_LAST_TRADES)
+    return rows
+
+
+def _grown(rows: Rows, at: int, share: float) -> Rows:
+    """Replace row ``at`` by what the minute looks like after ``share`` of it: price and range on the way, volume in part."""
+    grown = rows.over(lambda column_N: column_N.copy())  # noqa: N803  # shape suffix
+    for column_N in (grown.high_N, grown.low_N, grown.close_N):  # noqa: N806  # shape suffix
+        column_N[at] = round(rows.open_N[at] + share * (column_N[at] - rows.open_N[at]))
+    # rounding up keeps the first moments of a minute from showing a candle without a trade
+    grown.volume_N[at] = math.ceil(share * rows.volume_N[at])
+    return grown
 
 
 def coarser(rows: Rows, minutes: int) -> Rows:
@@ -163,21 +195,21 @@ def book_page(book: dict[str, Any]) -> dict[str, Any]:
 
 
 def trades(market: Market, now: datetime, limit: int) -> list[dict[str, str]]:
-    """Return the newest trades, newest first, in the shape of the ticker."""
+    """Return one trade for each of the newest minutes, newest first, in the shape of the ticker: the minute's close."""
+    present = int(now.timestamp() // 60)
+    rows = visible_rows(market, present - _DAY_MINUTES, present, now)
+    columns = (column_N[::-1][:limit].tolist() for column_N in (rows.minute_N, rows.close_N, rows.volume_N))
     return [
-        {**trade_page(trade), "bid": "", "ask": "", "exchange": "coinbase"}
-        for trade in reversed(newest_trades(market, now, limit))
+        {
+            "product_id": market.product,
+            "trade_id": str(minute),
+            "price": trimmed(close, rows.price_places),
+            "size": trimmed(amount, rows.volume_places),
+            "time": f"{minute_start(minute + 1) - MINUTE / 60:%Y-%m-%dT%H:%M:%S.%fZ}",
+            "side": "BUY",
+            "bid": "",
+            "ask": "",
+            "exchange": "coinbase",
+        }
+        for minute, close, amount in zip(*columns, strict=True)
     ]
-
-
-def trade_page(trade: TapeTrade) -> dict[str, str]:
-    """Return one trade as the ticker and the stream of ``market_trades`` say it."""
-    seconds, micros = divmod(trade.micros, 1_000_000)
-    return {
-        "product_id": trade.product,
-        "trade_id": str(trade.trade_id),
-        "price": trimmed(trade.price, trade.price_places),
-        "size": trimmed(trade.size, trade.volume_places),
-        "time": f"{np.datetime_as_string(np.datetime64(seconds, 's'))}.{micros:06d}Z",
-        "side": trade.side,
-    }

@@ -52,7 +52,7 @@ def server(exchange: Exchange) -> uvicorn.Server:
         log_level="critical",
         lifespan="off",
         loop="asyncio",
-        ws="websockets-sansio",
+        ws="none",
         timeout_keep_alive=75,
         timeout_graceful_shutdown=2,
     )

@@ -10,7 +10,7 @@ from core.candles import MINUTE, Span
 from core.errors import UnknownProductError
 from core.failpoints import failpoint
 from market.ingest.listings import listed_part, not_offered
-from market.providers import PAGE_MINUTES, WindowsFailedError, open_provider
+from market.providers import PAGE_MINUTES, FetchFailedError, open_provider
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from core.candles import Page
     from core.settings import Settings
-    from market.providers import FailedWindow, Provider
+    from market.providers import FetchFailed, Provider
     from store.ingest import WriteCount
 
 PAGES_PER_WRITE = 20
 """Pages per transaction: 6,000 rows, so that the write lock is taken seldom and held for some 50 ms."""
 
-MOST_PAGES_WAITING = PAGES_PER_WRITE
+MAX_PAGES_WAITING = PAGES_PER_WRITE
 """Pages that wait in memory for a slow store before the asking pauses: what a kill can cost is these and one batch."""
 
 
@@ -56,13 +56,6 @@ class BackfillResult:
     """Why it is not offered, or why the first of the failed windows failed."""
 
 
-def open_store(settings: Settings) -> FeatureStore:
-    """Return the market store with its schema in place."""
-    store = FeatureStore(settings.paths.make().market_db)
-    store.migrate()
-    return store
-
-
 async def backfill(
     settings: Settings, product: str, span: Span, on_progress: OnProgress = quiet, *, provider: Provider | None = None
 ) -> BackfillResult:
@@ -79,14 +72,14 @@ async def backfill(
         CredentialsError: the key was refused.
         StoreError: the store cannot be written; what was committed before stays.
     """
-    store = open_store(settings)
+    store = FeatureStore(settings.paths.market_db)
     opened = provider or open_provider(settings)
     try:
         wanted = await listed_part(store, opened, product, span)
         if isinstance(wanted, str):
             return BackfillResult(product, "not_offered", reason=wanted)
         store.record_wanted(product, wanted)
-        windows = questions(store.missing_windows(product, wanted))
+        windows = pack_into_requests(store.missing_windows(product, wanted))
         return await fetch(store, opened, product, windows, on_progress)
     except UnknownProductError as error:
         # delisted since its candles were stored, which stay
@@ -97,7 +90,7 @@ async def backfill(
         store.close()
 
 
-def questions(spans: Iterable[Span]) -> list[Span]:
+def pack_into_requests(spans: Iterable[Span]) -> list[Span]:
     """Return as few windows of at most ``PAGE_MINUTES`` minutes as cover ``spans``, which are disjoint and oldest first.
 
     Minutes between them are asked along: one request for a page costs as much as one for a minute.
@@ -127,24 +120,24 @@ async def fetch(
             totals[name] += value
         on_progress(totals["pages"] / len(windows), f"{totals['stored']} candles")
 
-    failed: Sequence[FailedWindow] = ()
+    failed: Sequence[FetchFailed] = ()
     commits = _Commits(store, committed)
     try:
         async for page in provider.pages(product, windows):
             totals["pages"] += 1
             await commits.add(page)
-    except WindowsFailedError as error:
+    except FetchFailedError as error:
         failed = error.failed
     finally:
         # whatever ended the asking, an answered page is not asked for again
         await commits.flush()
     for window in failed:
-        await asyncio.to_thread(store.record_failure, product, window.window, window.reason, provider.name)
+        await asyncio.to_thread(store.record_failure, product, window.window, window.cause, provider.name)
     if not failed:
         on_progress(1.0)
     state = "partial" if failed else "complete"
     return BackfillResult(
-        product, state, **totals, failed_windows=len(failed), reason=failed[0].reason if failed else ""
+        product, state, **totals, failed_windows=len(failed), reason=failed[0].cause if failed else ""
     )
 
 
@@ -152,7 +145,7 @@ class _Commits:
     """Commits pages in a thread beside the event loop, so that no request waits for the store.
 
     A commit takes some 100 ms, and as long as another process holds the write lock; meanwhile the pages that are
-    answered gather here, up to ``MOST_PAGES_WAITING``.
+    answered gather here, up to ``MAX_PAGES_WAITING``.
     """
 
     def __init__(self, store: FeatureStore, committed: Callable[[WriteCount], None]) -> None:
@@ -169,7 +162,7 @@ class _Commits:
             StoreError: an earlier commit failed.
         """
         self._waiting.append(page)
-        if self._running is not None and (self._running.done() or len(self._waiting) >= MOST_PAGES_WAITING):
+        if self._running is not None and (self._running.done() or len(self._waiting) >= MAX_PAGES_WAITING):
             await self._settle()
         if self._running is None and len(self._waiting) >= PAGES_PER_WRITE:
             self._start()

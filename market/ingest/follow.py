@@ -4,46 +4,47 @@ Every minute there is one tick: the products' newest closed minute, and whatever
 asked for at the same time and committed in one short transaction. A product that was not answered keeps its place, so an
 outage, a machine that slept and a restart all come to the same: the next tick asks from there on. What has to be asked
 for follows from the ledger and the stored candles alone, so kill -9 costs nothing.
-
-Source ``trades``: minutes are built from the WebSocket and stored at once under a source of their own; two minutes later the
-exchange's candle is held against them, and a difference becomes a revision. What could not be built is asked for as usual.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.candles import MINUTE, Span, floor_minute
-from core.errors import ExchangeUnavailableError, StoreBusyError, StoreError, UnknownProductError
+from core.errors import (
+    CredentialsError,
+    ExchangeUnavailableError,
+    ProviderError,
+    StoreBusyError,
+    StoreError,
+    UnknownProductError,
+)
 from core.locks import lease
-from market.ingest.backfill import open_store
-from market.ingest.follow_stats import Tally
-from market.ingest.followed_product import LONGEST_ASK, REREAD_AFTER, Coin, hull
-from market.ingest.live_clock import nap
-from market.ingest.poll import ask_all, fill_gap, unless_stopped
-from market.ingest.trade_feed import TradeFeed
+from market.ingest.backfill import fetch
+from market.ingest.follow_stats import FollowStats
+from market.ingest.followed_product import LONGEST_REQUEST, REREAD_AFTER, FollowedProduct, merge_spans
+from market.ingest.live_feed import FETCH_TIMEOUT_SECONDS, LiveAnswer, LiveFeed
+from market.providers import PAGE_MINUTES
+from store.feature_store import FeatureStore
 from store.ingest import WriteCount
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from decimal import Decimal
 
     from core.candles import Candle, Page
     from core.settings import Settings
-    from market.ingest.live_clock import Pace
-    from market.ingest.trade_feed import Stream
+    from market.ingest.live_clock import LiveClock
     from market.providers import Provider
-    from store.feature_store import FeatureStore
+
+T = TypeVar("T")
 
 ASK_AFTER_SECONDS = (0.5, 1.5, 3.0)
 """When a closed minute is asked for, and again while it is not there; after that the next tick asks."""
-BUILD_AFTER_SECONDS = (2.0, 3.0)
-"""The same where minutes are built from trades, which come in batches of a quarter of a second."""
-STREAM_PATIENCE_SECONDS = 1.5
 LATEST_ASK_SECONDS = 4.0
 RETRY_SECONDS = 5.0
 """After a request that failed the next tick comes so soon, not a minute later."""
@@ -77,39 +78,31 @@ class MinuteReport:
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """Who is told what happens."""
+    """Receives what happens."""
 
-    on_minute: Callable[[MinuteReport, Tally], None]
+    on_minute: Callable[[MinuteReport, FollowStats], None]
     on_note: Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Market:
-    """What is followed, and its time."""
-
-    provider: Provider
-    pace: Pace
-    stream: Stream | None = None
-    """Trades to build minutes from; None asks for candles only."""
 
 
 async def follow(
     settings: Settings,
     products: Sequence[str],
-    market: Market,
+    provider: Provider,
+    clock: LiveClock,
     *,
     stop: asyncio.Event,
     watcher: Watcher,
     options: FollowOptions | None = None,
-) -> Tally:
+) -> FollowStats:
     """Follow ``products`` until ``stop`` is set, or for so many minutes; publish the read copy at the end.
 
     Args:
         settings: All settings.
         products: Product ids.
-        market: Where candles and trades come from; its provider is left open.
+        provider: Where candles come from; it is left open.
+        clock: The exchange's time.
         stop: Set it to end the session after the commit in hand.
-        watcher: Told what happens.
+        watcher: Receives what happens.
         options: How long, and whether to store.
 
     Raises:
@@ -119,16 +112,14 @@ async def follow(
         StoreError: the store cannot be written.
     """
     with lease(settings.paths.make().home / "follow.lock", "follower"):
-        store = open_store(settings)
-        feed = TradeFeed(market.stream, products) if market.stream is not None else None
-        follower = Follower(settings, store, market, stop, options or FollowOptions(), watcher, feed)
-        follower.reading = asyncio.create_task(feed.run()) if feed is not None else None
+        store = FeatureStore(settings.paths.market_db)
+        follower = Follower(settings, store, provider, clock, stop, options or FollowOptions(), watcher)
         try:
             await follower.run(products)
         finally:
             await follower.close()
             store.close()
-    return follower.tally
+    return follower.stats
 
 
 @dataclass(slots=True)
@@ -137,15 +128,13 @@ class Follower:
 
     settings: Settings
     store: FeatureStore
-    market: Market
+    provider: Provider
+    clock: LiveClock
     stop: asyncio.Event
     options: FollowOptions
     watcher: Watcher
-    feed: TradeFeed | None = None
-    reading: asyncio.Task[None] | None = None
-    """Reads the feed for as long as the session runs."""
-    tally: Tally = field(default_factory=Tally)
-    coins: list[Coin] = field(default_factory=list)
+    stats: FollowStats = field(default_factory=FollowStats)
+    followed: list[FollowedProduct] = field(default_factory=list)
     _followed_until: datetime = field(default_factory=lambda: datetime.max.replace(tzinfo=UTC))
     _began: datetime = field(default_factory=lambda: datetime.max.replace(tzinfo=UTC))
     _published_at: float = field(default_factory=time.monotonic)
@@ -154,60 +143,52 @@ class Follower:
     async def run(self, products: Sequence[str]) -> None:
         """Take one tick a minute until it is over."""
         await self._greet()
-        await self.market.pace.check()
-        now = self._began = await self.market.pace.now()
-        self.coins = [await asyncio.to_thread(self._place, product, now) for product in products]
+        await self.clock.check()
+        now = self._began = await self.clock.now()
+        self.followed = [await asyncio.to_thread(self._resume, product, now) for product in products]
         self._followed_until = floor_minute(now) - MINUTE
-        delay = timedelta(seconds=self._ask_after[0])
-        while not 0 <= self.options.iterations <= self.tally.minutes:
+        delay = timedelta(seconds=ASK_AFTER_SECONDS[0])
+        while not 0 <= self.options.iterations <= self.stats.minutes:
             moment = self._followed_until + MINUTE + delay
-            if any(coin.failure for coin in self.coins):
+            if any(item.failure for item in self.followed):
                 moment = min(moment, now + timedelta(seconds=RETRY_SECONDS))
-            now = await self.market.pace.until(moment, self.stop)
+            now = await self.clock.sleep_until(moment, self.stop)
             if self.stop.is_set():
                 return
             # after a sleep of the machine, or a long outage, several minutes have closed
             await self._tick(max(floor_minute(now - delay), self._followed_until))
-            await self._publish_if_due()
-            await self.market.pace.check()
-            now = await self.market.pace.now()
+            if time.monotonic() - self._published_at >= self.options.publish_every_seconds:
+                await self.publish()
+            await self.clock.check()
+            now = await self.clock.now()
         await self._settle_fills(wait=True)
 
     async def close(self) -> None:
         """End what runs beside the ticks and publish."""
-        beside: list[asyncio.Task[Any]] = [*self._fills.values(), *([self.reading] if self.reading else [])]
-        for task in beside:
+        for task in self._fills.values():
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await asyncio.gather(*self._fills.values(), return_exceptions=True)
         await self.publish()
 
     async def publish(self) -> None:
-        """Refresh the read copy and the figures beside the reports; a copy that cannot be made is told, not raised."""
+        """Refresh the read copy and the figures beside the reports; a copy that cannot be made is a note, not an error."""
         self._published_at = time.monotonic()
         if self.options.is_dry:
             return
-        self.tally.write(self.settings.paths.reports / "follow.json")
+        self.stats.write(self.settings.paths.reports / "follow.json")
         try:
             await asyncio.to_thread(self.store.publish, self.settings.paths.market_copy)
         except StoreError as error:
             self.watcher.on_note(f"not published: {error}")
 
-    async def _publish_if_due(self) -> None:
-        if time.monotonic() - self._published_at >= self.options.publish_every_seconds:
-            await self.publish()
-
-    @property
-    def _ask_after(self) -> tuple[float, ...]:
-        return ASK_AFTER_SECONDS if self.feed is None else BUILD_AFTER_SECONDS
-
     async def _greet(self) -> None:
-        """Say who is asked; an exchange that is away now may come back."""
+        """Note who is asked; an exchange that is away now may come back."""
         try:
-            self.watcher.on_note(await self.market.provider.check())
+            self.watcher.on_note(await self.provider.check())
         except ExchangeUnavailableError as error:
             self.watcher.on_note(f"{error}; going on until it answers")
 
-    def _place(self, product: str, now: datetime) -> Coin:
+    def _resume(self, product: str, now: datetime) -> FollowedProduct:
         """Return where the product stands: at the first minute that the store owes, or here when there is none yet."""
         stored = self.store.span_stored(product)
         here = floor_minute(now) - MINUTE
@@ -215,58 +196,55 @@ class Follower:
             self.watcher.on_note(
                 f"{product}: nothing stored before {here:%H:%M}, followed from {here:%Y-%m-%d %H:%M}; make backfill fetches its history"
             )
-            return Coin(product, here)
+            return FollowedProduct(product, here)
         newest = stored.end - MINUTE
         since = Span(max(stored.start, newest - LOOK_BACK), max(stored.end, here))
-        owed = [*self.store.missing_windows(product, since), *self.store.unconfirmed_windows(product, since)]
+        missing = self.store.missing_windows(product, since)
         # what was stored last had perhaps not settled yet
         unsettled = max(stored.start, newest - REREAD_AFTER)
-        return Coin(product, min([unsettled, *(window.start for window in owed)]), newest)
+        return FollowedProduct(product, min([unsettled, *(window.start for window in missing)]), newest)
 
     async def _tick(self, close: datetime) -> None:
-        """Ask, commit once, say so; a minute that was followed already is asked for where it failed."""
+        """Ask, commit once, report; a minute that was followed already is asked for where it failed."""
         last = close - MINUTE
         await self._settle_fills()
         self._start_fills(last)
-        marks = [coin.mark() for coin in self.coins]
-        failing = {coin.product for coin in self.coins if coin.failure}
-        is_new = close > self._followed_until
-        asked = [coin for coin in self.coins if is_new or coin.failure]
-        self.tally.minutes += (close - self._followed_until) // MINUTE
+        before = [item.progress for item in self.followed]
+        failing = {item.product for item in self.followed if item.failure}
+        is_new_minute = close > self._followed_until
+        asked = [item for item in self.followed if is_new_minute or item.failure]
+        self.stats.minutes += (close - self._followed_until) // MINUTE
         self._followed_until = close
-        pages = await self._built(close)
-        built_at = max((page.known_at for page in pages), default=self._began)
-        for coin, answers in zip(asked, await self._ask(asked, close), strict=True):
-            pages += self._taken(coin, [_learned_after(built_at, page) for page in answers], last)
+        answers = await self._ask(asked, close)
+        pages = [page for item in asked for page in item.take(answers.get(item.product, []), last)]
         count = await self._commit(pages)
         if count is None:
-            for coin, mark in zip(self.coins, marks, strict=True):
-                coin.reset(mark)
+            for item, progress in zip(self.followed, before, strict=True):
+                item.reset(progress)
             return
-        done = await self.market.pace.now()
-        is_news = any(coin.newest == last != mark.newest for coin, mark in zip(self.coins, marks, strict=True))
-        delay = (done - close).total_seconds() if is_news and close > self._began else None
-        self.tally.add(count, delay)
-        await self._tell_failures(failing, last)
-        if not is_new and not pages:
-            return
-        closes = {coin.product: _close_of(pages, coin.product, last) for coin in self.coins}
-        self.watcher.on_minute(MinuteReport(last, closes, count.stored, count.revised, delay), self.tally)
+        done = await self.clock.now()
+        is_stored_first = any(
+            item.newest == last != progress.newest for item, progress in zip(self.followed, before, strict=True)
+        )
+        delay = (done - close).total_seconds() if is_stored_first and close > self._began else None
+        self.stats.add(count, delay)
+        await self._report_failures(failing, last)
+        if is_new_minute or pages:
+            closes = {item.product: _close_of(pages, item.product, last) for item in self.followed}
+            self.watcher.on_minute(MinuteReport(last, closes, count.stored, count.revised, delay), self.stats)
 
     def _start_fills(self, last: datetime) -> None:
         """Fill gaps of more than one request beside the ticks, so that the present never waits for the past."""
-        for coin in self.coins:
-            if last - coin.settled_until < LONGEST_ASK or coin.product in self._fills:
+        for item in self.followed:
+            if last - item.settled_until < LONGEST_REQUEST or item.product in self._fills:
                 continue
             end = last - REREAD_AFTER
-            self.watcher.on_note(
-                f"{coin.product}: {'would fill' if self.options.is_dry else 'filling'} {Span(coin.settled_until, end)}"
-            )
+            verb = "would fill" if self.options.is_dry else "filling"
+            self.watcher.on_note(f"{item.product}: {verb} {Span(item.settled_until, end)}")
             if self.options.is_dry:
-                coin.settled_until = end
+                item.settled_until = end
             else:
-                work = fill_gap(self.store, self.market.provider, coin, end)
-                self._fills[coin.product] = asyncio.create_task(work)
+                self._fills[item.product] = asyncio.create_task(fill_gap(self.store, self.provider, item, end))
 
     async def _settle_fills(self, *, wait: bool = False) -> None:
         """Take the results of fills that are over.
@@ -274,71 +252,40 @@ class Follower:
         Raises:
             DeskError: what ended a fill for good.
         """
-        for coin in self.coins:
-            fill = self._fills.get(coin.product)
+        for item in self.followed:
+            fill = self._fills.get(item.product)
             if fill is not None and (wait or fill.done()):
                 stored = await fill
-                del self._fills[coin.product]
-                self.tally.stored += stored
-                rest = f"; {coin.gap_failure}, tried again with the next minute" if coin.gap_failure else ""
-                self.watcher.on_note(f"{coin.product}: gap filled, {stored} candles{rest}")
+                del self._fills[item.product]
+                self.stats.stored += stored
+                rest = f"; {item.gap_failure}, tried again with the next minute" if item.gap_failure else ""
+                self.watcher.on_note(f"{item.product}: gap filled, {stored} candles{rest}")
 
-    async def _built(self, close: datetime) -> list[Page]:
-        """Return a page for each minute built from trades, once the stream has got so far; empty without a stream."""
-        if self.feed is None or self.reading is None:
-            return []
-        if self.reading.done():
-            self.reading.result()  # it never ends of itself: whatever ended it ends the session
-        await self._stream_reaches(close + timedelta(seconds=BUILD_AFTER_SECONDS[0]))
-        known_at = await self.market.pace.now()
-        # a minute is whole when the stream itself has got beyond its end; one that lags is asked for
-        whole_until = (self.feed.seen_until or self._began) - timedelta(seconds=BUILD_AFTER_SECONDS[0])
-        pages: list[Page] = []
-        dropped: dict[tuple[datetime, str], list[str]] = {}
-        for coin, closing in zip(self.coins, self.feed.close(self.coins, min(close, whole_until)), strict=True):
-            news = [candle for candle in closing.candles if coin.lacks(candle.open_time)]
-            pages += [self.feed.page(coin, candle, known_at, self.market.provider.name) for candle in news]
-            for fault in closing.dropped:
-                dropped.setdefault(fault, []).append(coin.product)
-        for (minute, reason), products in dropped.items():
-            self.tally.dropped += len(products)
-            self.watcher.on_note(f"{', '.join(products)} {minute:%H:%M}: not built from trades: {reason}")
-        for product, minute in self.feed.doubted():
-            self.watcher.on_note(f"{product} {minute:%H:%M}: was built without a trade that came late, or not at all")
-        self.tally.built += len(pages)
-        return pages
+    async def _ask(self, asked: Sequence[FollowedProduct], close: datetime) -> dict[str, list[Page]]:
+        """Return each product's pages: all that has not settled, then the newest minute again while it is not there.
 
-    async def _stream_reaches(self, moment: datetime) -> None:
-        deadline = time.monotonic() + STREAM_PATIENCE_SECONDS
-        while self.feed is not None and not self.feed.trouble and time.monotonic() < deadline:
-            if self.feed.seen_until is not None and self.feed.seen_until >= moment:
-                return
-            await nap(0.02, self.stop)
-
-    async def _ask(self, coins: Sequence[Coin], close: datetime) -> list[list[Page]]:
-        """Return the answers of each product: everything not settled, then again what is not there yet."""
-        last = close - MINUTE
-        pages: list[list[Page]] = [[] for _ in coins]
-        for number, seconds in enumerate(self._ask_after):
-            spans = [_span_to_ask(coin, answers, last) for coin, answers in zip(coins, pages, strict=True)]
-            if not any(spans):
+        Raises:
+            CredentialsError: the key was refused.
+        """
+        last, feed = close - MINUTE, LiveFeed(self.provider)
+        newest = Span(last, close)
+        pages: dict[str, list[Page]] = {}
+        for attempt, seconds in enumerate(ASK_AFTER_SECONDS):
+            if attempt == 0:
+                spans = {item.product: span for item in asked if (span := item.wanted(last)) is not None}
+            else:
+                lacking = [name for name in spans if not any(_candle_at(page, last) for page in pages.get(name, []))]
+                spans = {name: newest if pages.get(name) else spans[name] for name in lacking}
+            if not spans:
                 break
-            now = await self.market.pace.until(close + timedelta(seconds=seconds), self.stop)
-            is_late = number > 0 and now > close + timedelta(seconds=LATEST_ASK_SECONDS)
-            if self.stop.is_set() or is_late:
+            now = await self.clock.sleep_until(close + timedelta(seconds=seconds), self.stop)
+            if self.stop.is_set() or (attempt and now > close + timedelta(seconds=LATEST_ASK_SECONDS)):
                 break
-            answers = await unless_stopped(ask_all(self.market.provider, coins, spans), self.stop)
-            for product_pages, news in zip(pages, answers or [], strict=False):
-                product_pages.extend(news)
-        return pages
-
-    def _taken(self, coin: Coin, answers: list[Page], last: datetime) -> list[Page]:
-        """Return what of a product's answers is to be stored, and tell how its built minutes fared."""
-        pages, differences, confirmed = coin.take(answers, last)
-        self.tally.confirmed += confirmed
-        self.tally.differed += len(differences)
-        for difference in differences:
-            self.watcher.on_note(str(difference))
+            answers = await unless_stopped(feed.fetch(spans, FETCH_TIMEOUT_SECONDS), self.stop)
+            for item in asked:
+                if (answer := (answers or {}).get(item.product)) is not None:
+                    _note_answer(item, answer)
+                    pages.setdefault(item.product, []).extend(answer.pages)
         return pages
 
     async def _commit(self, pages: list[Page]) -> WriteCount | None:
@@ -346,48 +293,87 @@ class Follower:
         if self.options.is_dry or not pages:
             return WriteCount(stored=sum(len(page.candles) for page in pages))
         try:
-            # in a thread, so that the stream is read meanwhile; a request to stop waits for it
+            # in a thread, so that fills go on meanwhile; a request to stop waits for it
             return await asyncio.to_thread(self.store.record_pages, pages)
         except StoreBusyError as error:
             self.watcher.on_note(f"not stored, tried again with the next minute: {error}")
             return None
 
-    async def _tell_failures(self, failing: set[str], last: datetime) -> None:
-        """Tell who stopped answering, who answers again and who is not offered; an outage is noted in the ledger once."""
-        for coin in self.coins:
-            if coin.failure and coin.product not in failing:
-                self.tally.outages += 1
-                self.watcher.on_note(f"{coin.product} {last:%H:%M}: {coin.failure}")
-                if not self.options.is_dry and coin.is_offered:
+    async def _report_failures(self, failing: set[str], last: datetime) -> None:
+        """Note who stopped answering, who answers again and who is not offered; an outage enters the ledger once.
+
+        Raises:
+            UnknownProductError: no product is left.
+        """
+        for item in self.followed:
+            if item.failure and item.product not in failing:
+                self.stats.outages += 1
+                self.watcher.on_note(f"{item.product} {last:%H:%M}: {item.failure}")
+                if not self.options.is_dry and item.is_offered:
                     window = Span(last, last + MINUTE)
-                    await asyncio.to_thread(
-                        self.store.record_failure, coin.product, window, coin.failure, self.market.provider.name
-                    )
-            elif not coin.failure and coin.product in failing:
-                self.watcher.on_note(f"{coin.product}: answers again")
-        gone = [coin for coin in self.coins if not coin.is_offered]
-        self.coins = [coin for coin in self.coins if coin.is_offered]
-        for coin in gone:
-            if self.feed is not None:
-                self.feed.leave_out(coin.product)
-        if gone and not self.coins:
+                    record = self.store.record_failure
+                    await asyncio.to_thread(record, item.product, window, item.failure, self.provider.name)
+            elif not item.failure and item.product in failing:
+                self.watcher.on_note(f"{item.product}: answers again")
+        gone = [item for item in self.followed if not item.is_offered]
+        self.followed = [item for item in self.followed if item.is_offered]
+        if gone and not self.followed:
             raise UnknownProductError(gone[0].failure)
 
 
-def _span_to_ask(coin: Coin, answers: Sequence[Page], last: datetime) -> Span | None:
-    """Return what to ask a product's next request for; None when nothing is missing."""
-    spans = coin.wanted(last)
-    if not spans:
-        return None
-    if not answers:
-        return hull(spans)
-    is_there = last in coin.built or any(_candle_at(page, last) for page in answers)
-    return None if is_there else Span(last, last + MINUTE)
+async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | None:
+    """Return what ``work`` gives, or None when ``stop`` is set first; then it is cancelled."""
+    task, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        task.cancel()
+        stopped.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)
 
 
-def _learned_after(moment: datetime, page: Page) -> Page:
-    """Return ``page`` as learned later than ``moment``, which it was; its own time is that of another clock's reading."""
-    return replace(page, known_at=max(page.known_at, moment + timedelta(microseconds=1)))
+async def fill_gap(store: FeatureStore, provider: Provider, item: FollowedProduct, end: datetime) -> int:
+    """Fetch what the store owes from the product's place up to ``end``, committed page by page; return the candles stored.
+
+    Raises:
+        CredentialsError: the key was refused.
+        StoreError: the store cannot be written.
+    """
+    span = Span(item.settled_until, end)
+    owed = await asyncio.to_thread(store.missing_windows, item.product, span)
+    if item.newest is not None and span.start <= item.newest < span.end:
+        # what was stored last had not settled
+        owed = merge_spans([*owed, Span(span.start, item.newest + MINUTE)])
+    item.gap_failure = ""
+    try:
+        windows = [page for window in owed for page in window.pages(PAGE_MINUTES)]
+        result = await fetch(store, provider, item.product, windows)
+    except CredentialsError:
+        raise
+    except UnknownProductError as error:
+        item.is_offered, item.failure = False, str(error)
+        return 0
+    except ProviderError as error:
+        item.gap_failure = str(error)
+        return 0
+    if result.failed_windows:
+        item.gap_failure = f"{result.failed_windows} windows of the gap were not answered"
+    else:
+        item.settled_until = max(item.settled_until, end)
+    return result.stored
+
+
+def _note_answer(item: FollowedProduct, answer: LiveAnswer) -> None:
+    """Keep why a product was not answered with the product.
+
+    Raises:
+        CredentialsError: the key was refused.
+    """
+    if isinstance(answer.error, CredentialsError):
+        raise answer.error
+    item.failure = answer.failure
+    item.is_offered = not isinstance(answer.error, UnknownProductError)
 
 
 def _close_of(pages: Sequence[Page], product: str, minute: datetime) -> Decimal | None:

@@ -1,11 +1,12 @@
-"""What following a market came to: minutes, candles, revisions, and how long after its close each minute was stored."""
+"""Count what following a market came to: minutes, candles, revisions, and the delay from each minute's close to its commit."""
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from core.files import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Tally:
+class FollowStats:
     """Counts of one session, and the delay of every minute that was stored live."""
 
     minutes: int = 0
@@ -22,13 +23,6 @@ class Tally:
     """Candles of minutes that had none, those of filled gaps included."""
     revised: int = 0
     quarantined: int = 0
-    built: int = 0
-    """Minutes stored from trades."""
-    confirmed: int = 0
-    """Those that the exchange's own candle, once settled, equals."""
-    differed: int = 0
-    dropped: int = 0
-    """Minutes with trades that could not be built."""
     outages: int = 0
     delays: list[float] = field(default_factory=list)
     """Seconds from a minute's close to its commit, one a minute."""
@@ -49,31 +43,15 @@ class Tally:
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
     @property
-    def spoken_delays(self) -> str:
-        """The delays in words."""
+    def delay_summary(self) -> str:
+        """The delays in one phrase."""
         if not self.delays:
             return "no minute stored live yet"
-        p50, p95, most = (self.delay(share) for share in (0.5, 0.95, 1.0))
-        return f"close to commit p50 {p50:.2f} s, p95 {p95:.2f} s, max {most:.2f} s over {len(self.delays)} minutes"
+        p50, p95, longest = (self.delay(share) for share in (0.5, 0.95, 1.0))
+        return f"close to commit p50 {p50:.2f} s, p95 {p95:.2f} s, max {longest:.2f} s over {len(self.delays)} minutes"
 
     def write(self, file: Path) -> None:
-        """Write the figures as JSON, whole or not at all."""
-        figures = {
-            name: getattr(self, name)
-            for name in (
-                "minutes",
-                "stored",
-                "revised",
-                "quarantined",
-                "built",
-                "confirmed",
-                "differed",
-                "dropped",
-                "outages",
-            )
-        }
+        """Write the figures as JSON, for people and their own tools; nothing here reads them back."""
+        counts = {name: getattr(self, name) for name in ("minutes", "stored", "revised", "quarantined", "outages")}
         delays = {"p50": self.delay(0.5), "p95": self.delay(0.95), "max": self.delay(1.0), "count": len(self.delays)}
-        file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = file.with_name(file.name + ".tmp")
-        fresh.write_text(json.dumps({**figures, "delay_seconds": delays}, indent=2) + "\n", encoding="utf-8")
-        fresh.replace(file)
+        write_json(file, {**counts, "delay_seconds": delays})

@@ -1,4 +1,4 @@
-"""What time it is at the exchange, for work that follows it minute by minute.
+"""Keep the exchange's time, and wait for it, for work that follows the market minute by minute.
 
 Two ways: this machine's clock, put right by what the exchange says and watched for jumps (a clock that is set, a
 machine that slept); or, against a local exchange, that one's own clock, which may be fast or stepped.
@@ -26,14 +26,14 @@ _FRESH_SECONDS = 0.5
 _log = logging.getLogger(__name__)
 
 
-class Pace(Protocol):
+class LiveClock(Protocol):
     """The exchange's time, and waiting for it."""
 
     async def now(self) -> datetime:
         """Return the exchange's present, as well as it is known."""
         ...
 
-    async def until(self, moment: datetime, stop: asyncio.Event) -> datetime:
+    async def sleep_until(self, moment: datetime, stop: asyncio.Event) -> datetime:
         """Return the present once it is ``moment`` or later, or at once when ``stop`` is set."""
         ...
 
@@ -51,7 +51,7 @@ async def nap(seconds: float, stop: asyncio.Event) -> None:
         return
 
 
-class SystemPace:
+class CorrectedClock:
     """This machine's clock plus its distance from the exchange's."""
 
     def __init__(
@@ -74,7 +74,7 @@ class SystemPace:
         """Return the exchange's present."""
         return self._wall() + self._offset
 
-    async def until(self, moment: datetime, stop: asyncio.Event) -> datetime:
+    async def sleep_until(self, moment: datetime, stop: asyncio.Event) -> datetime:
         """Wait in short naps, so that a jump is noticed within a second."""
         while (left := (moment - await self.now()).total_seconds()) > 0 and not stop.is_set():
             await nap(min(left, LONGEST_NAP_SECONDS), stop)
@@ -85,7 +85,7 @@ class SystemPace:
         """Ask the exchange; while it cannot be asked, what was known holds."""
         before = self._wall()
         try:
-            told = await self._server_time()
+            answered = await self._server_time()
         except ProviderError as error:
             if not self._is_away:
                 _log.warning("the exchange's time cannot be asked: %s", error)
@@ -93,7 +93,7 @@ class SystemPace:
             return
         self._is_in_doubt = self._is_away = False
         self._marks = self._wall(), self._monotonic()
-        offset = told - (before + (self._marks[0] - before) / 2)
+        offset = answered - (before + (self._marks[0] - before) / 2)
         if abs((offset - self._offset).total_seconds()) > JUMP_SECONDS:
             _log.warning(
                 "this machine's clock and the exchange's are %.1f s apart, a minute ago it was %.1f s; the exchange's counts. "
@@ -116,7 +116,7 @@ class SystemPace:
             await self.check()
 
 
-class ExchangePace:
+class SharedExchangeClock:
     """The local exchange's own clock: read twice a second, carried on between at its own speed, stepped if it is stepped."""
 
     def __init__(self, clock: ExchangeClock, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -148,7 +148,7 @@ class ExchangePace:
         known = self._known or datetime.now(UTC)
         return known if self._clock.is_stepped else known + timedelta(seconds=seconds * self._clock.speed)
 
-    async def until(self, moment: datetime, stop: asyncio.Event) -> datetime:
+    async def sleep_until(self, moment: datetime, stop: asyncio.Event) -> datetime:
         """Step a stepped exchange to ``moment``; wait for any other."""
         while (now := await self.now()) < moment and not stop.is_set():
             if self._clock.is_stepped:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from core.candles import MINUTE, Span
 from core.errors import UnknownProductError
-from market.ingest.backfill import fetch, open_store, questions, quiet
+from market.ingest.backfill import fetch, pack_into_requests, quiet
 from market.ingest.listings import listed_part, not_offered
 from market.providers import PAGE_MINUTES, open_provider
+from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from market.ingest.backfill import OnProgress
     from market.providers import Provider
     from store.coverage import DoubtfulWindow
-    from store.feature_store import FeatureStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ async def repair(
         CredentialsError: the key was refused.
         StoreError: the store cannot be written; what was committed before stays.
     """
-    store = open_store(settings)
+    store = FeatureStore(settings.paths.market_db)
     opened = provider or open_provider(settings)
     try:
         return await _repaired(store, opened, product, on_progress)
@@ -107,7 +107,7 @@ async def _repaired(store: FeatureStore, provider: Provider, product: str, on_pr
     due = [window for window in before if window.due_at is not None and window.due_at <= now]
     # minutes with a candle from a file that looks cut off; the exchange's answer settles it, whatever it is
     suspected = store.early_saves(product, span)
-    requests = questions(sorted([*(window.span for window in due), *suspected]))
+    requests = pack_into_requests(sorted([*(window.span for window in due), *suspected]))
     done = await fetch(store, provider, product, requests, on_progress) if requests else None
     after = store.repair_windows(product, span)
     waiting = [window for window in after if window.due_at is not None]

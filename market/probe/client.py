@@ -1,21 +1,30 @@
-"""Puts single questions to an exchange, politely, and keeps what came back."""
+"""Ask an exchange single questions, keep what came back, and compare it with what the local exchange assumes.
+
+Where an answer differs the finding names the switch that makes the local exchange behave the same; a switch is never
+guessed, it follows from the answers.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from core.errors import ExchangeUnavailableError
-from market.providers.base import Request
-from market.providers.coinbase_wire import TryAgainError, json_object
+from market.exchange.behaviour import Behaviour
+from market.providers.base import TryAgainError
+from market.providers.coinbase_wire import json_object
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-    from market.providers.coinbase_connection import Connection, Surface
+    from market.providers.coinbase import CoinbaseProvider
+    from market.providers.coinbase_connection import Surface
 
+MINUTE = 60
+DAY = 86_400
+ASSUMED = Behaviour()
 _TRIES = 5
 _HEADERS = ("retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
 
@@ -34,13 +43,13 @@ class Reply:
     @property
     def rows(self) -> dict[int, tuple[str, ...]]:
         """The candles by their start, as the exchange wrote them; empty where there are none."""
-        found = (self.content or {}).get("candles") or []
         names = ("open", "high", "low", "close", "volume")
-        return {int(row["start"]): tuple(str(row[name]) for name in names) for row in found}
+        rows = (self.content or {}).get("candles") or []
+        return {int(row["start"]): tuple(str(row[name]) for name in names) for row in rows}
 
     @property
     def message(self) -> str:
-        """What an error says, empty where it is no JSON."""
+        """The text of an error, empty where it is no JSON."""
         content = self.content or {}
         return str(content.get("message") or content.get("error_details") or "").strip()
 
@@ -49,18 +58,72 @@ class Reply:
         """Status and form in a few words: ``400 {error, error_details, message}``."""
         if self.content is not None:
             return f"{self.status} {{{', '.join(sorted(self.content))}}}"
-        return (
-            f"{self.status} {self.media_type or 'no type'}, {'empty' if not self.body else f'{len(self.body)} bytes'}"
-        )
+        return f"{self.status} {self.media_type or 'no type'}, {f'{len(self.body)} bytes' if self.body else 'empty'}"
+
+    def __str__(self) -> str:
+        """Return the line of evidence: request, shape, number of candles."""
+        is_page = self.status == 200 and "candles" in (self.content or {})
+        return f"{self.asked} -> {self.shape}" + (f", {len(self.rows)} rows" if is_page else "")
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFinding:
+    """What one question taught."""
+
+    question: str
+    learned: str
+    assumed: str
+    verdict: Literal["agrees", "differs", "open"]
+    """``open`` where the answers do not settle it."""
+    setting: str = ""
+    """What makes the local exchange do the same."""
+    evidence: Sequence[str] = ()
+
+
+def compare(question: str, learned: str, replies: Sequence[Reply], **switches: object) -> ProbeFinding:
+    """Compare what was learned of the local exchange's ``switches`` with what they are set to."""
+    assumed = {name: getattr(ASSUMED, name) for name in switches}
+    changed = {name: value for name, value in switches.items() if value != assumed[name]}
+    setting = " ".join(f"--behaviour {name}={_written(value)}" for name, value in changed.items())
+    shown = ", ".join(f"{name}={_written(value)}" for name, value in assumed.items())
+    return ProbeFinding(question, learned, shown, "differs" if changed else "agrees", setting, [*map(str, replies)])
+
+
+def note(
+    question: str, learned: str, assumed: str, replies: Sequence[Reply], *, agrees: bool | None = None
+) -> ProbeFinding:
+    """Return a finding that no switch covers; ``agrees`` None leaves it open."""
+    verdict: Literal["agrees", "differs", "open"] = "open" if agrees is None else "agrees" if agrees else "differs"
+    setting = "no switch does this" if verdict == "differs" else ""
+    return ProbeFinding(question, learned, assumed, verdict, setting, [*map(str, replies)])
+
+
+def _written(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 @dataclass(slots=True)
-class Asker:
-    """Asks once for each question, again only where the answer says nothing about it."""
+class ProbeSession:
+    """What the questions share: whom to ask, about what, and an hour whose candles are known."""
 
-    connection: Connection
+    provider: CoinbaseProvider
+    product: str
+    watch_seconds: float = 0.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     replies: list[Reply] = field(default_factory=list)
+    now: int = 0
+    """The exchange's present when the probe began, unix seconds."""
+    start: int = 0
+    """The start of an hour that is long over."""
+    hour: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    """Its candles, which other answers are compared with."""
+    end_inclusive: bool = True
+
+    async def begin(self) -> None:
+        """Learn the time, and fetch the hour."""
+        self.now = int((await self.provider.server_time()).timestamp())
+        self.start = self.now // DAY * DAY - DAY
+        self.hour = (await self.candles(self.start, self.start + 60 * MINUTE)).rows
 
     async def ask(
         self,
@@ -77,18 +140,18 @@ class Asker:
         Raises:
             ExchangeUnavailableError: none of five was.
         """
-        request = Request("GET", path)
         texts = {name: str(value) for name, value in (query or {}).items()}
+        shown = "&".join(f"{name}={value}" for name, value in texts.items())
         for attempt in range(_TRIES):
             try:
-                response = await self.connection.send(
-                    request, texts, surface, authorization=authorization, is_limited=is_limited
+                response = await self.provider.connection.send(
+                    path, texts, surface, authorization=authorization, is_limited=is_limited
                 )
             except TryAgainError as error:
-                cause = error.cause
+                cause = str(error)
             else:
                 reply = Reply(
-                    _line(path, texts),
+                    f"GET {path}{'?' if shown else ''}{shown}",
                     response.status_code,
                     response.headers.get("content-type", "").partition(";")[0],
                     {name: response.headers[name] for name in _HEADERS if name in response.headers},
@@ -101,24 +164,21 @@ class Asker:
                     return reply
                 cause = reply.shape
             await self.sleep(2.0**attempt)
-        msg = (
-            f"{request}: no useful answer in {_TRIES} tries, the last: {cause}; wait for the exchange, then probe again"
-        )
+        msg = f"GET {path}: no useful answer in {_TRIES} tries, the last: {cause}; wait for the exchange, then probe again"
         raise ExchangeUnavailableError(msg)
 
-    async def candles(
-        self, product: str, start: int, end: int, *, granularity: str = "ONE_MINUTE", **more: object
-    ) -> Reply:
+    async def candles(self, start: int, end: int, product: str = "", **more: object) -> Reply:
         """Ask the public twin for the candles of ``[start, end]``, unix seconds; ``more`` are further parameters."""
-        query = {"start": start, "end": end, "granularity": granularity, **more}
-        return await self.ask(f"/market/products/{product}/candles", query)
+        query = {"start": start, "end": end, "granularity": "ONE_MINUTE", **more}
+        return await self.ask(f"/market/products/{product or self.product}/candles", query)
 
 
-def _line(path: str, query: Mapping[str, str]) -> str:
-    shown = "&".join(f"{name}={value}" for name, value in query.items())
-    return f"GET {path}{'?' if shown else ''}{shown}"
+@dataclass(frozen=True, slots=True)
+class ProbeQuestion:
+    """One open point: the requests it takes, and who answers it."""
 
-
-def clock_time(seconds: int) -> str:
-    """Write unix seconds for a person."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
+    name: str
+    requests: str
+    """For ``--list``."""
+    ask: Callable[[ProbeSession], Awaitable[list[ProbeFinding]]]
+    needs_key: bool = False

@@ -1,7 +1,16 @@
 """Sources of candles behind one protocol."""
 
-from market.providers.base import PAGE_MINUTES, FailedWindow, Provider, WindowsFailedError, latest
+from market.providers.base import PAGE_MINUTES, FetchFailed, FetchFailedError, Provider
 from market.providers.exchange_clock import ExchangeClock
 from market.providers.factory import open_provider
+from market.providers.fetch_windows import RetryPolicy
 
-__all__ = ["PAGE_MINUTES", "ExchangeClock", "FailedWindow", "Provider", "WindowsFailedError", "latest", "open_provider"]
+__all__ = [
+    "PAGE_MINUTES",
+    "ExchangeClock",
+    "FetchFailed",
+    "FetchFailedError",
+    "Provider",
+    "RetryPolicy",
+    "open_provider",
+]

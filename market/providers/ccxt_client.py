@@ -1,4 +1,4 @@
-"""One exchange through its ccxt class: made without a key, listened to before ccxt interprets, its errors translated.
+"""Ask one exchange through its ccxt class: without a key, each answer checked before ccxt interprets it, errors translated.
 
 ccxt hides things that matter here. A page of HTML with status 200, or JSON cut short, comes out of it as an empty list,
 that is as a proof that nothing was traded. What the local exchange says of itself in headers is lost among the tasks.
@@ -10,71 +10,37 @@ from __future__ import annotations
 import difflib
 import json
 from contextvars import ContextVar
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from core.candles import Candle
-from core.errors import ConfigError
-from market.providers.base import KeyRefusedError, NotOfferedError, RefusedError, Request
+from core.candles import EPOCH, Candle
+from core.errors import ConfigError, ProviderError, UnknownProductError
+from market.providers.base import TryAgainError
 from market.providers.coinbase_connection import LOOPBACK
-from market.providers.coinbase_wire import TryAgainError, UnauthorizedError
+from market.providers.exchange_time import AnswerHeaders
 from market.providers.extras import extra
-from market.providers.fetch_windows import tried
+from market.providers.fetch_windows import Subject, with_retries
 from market.providers.rate_limiter import SharedLimiter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from core.candles import Span
     from core.settings import Settings
-    from market.providers.retries import RetryPolicy
+    from market.providers.fetch_windows import RetryPolicy
 
 T = TypeVar("T")
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MAX_UNAUTHORIZED = 3
-"""Coinbase refuses good requests with 401 now and then; three refusals in a row are meant."""
 _COINBASE_PATH = "/api/v3/brokerage"
 _NO_USE_TO_REPEAT = (400, 403, 404, 405, 410, 451)
 """ccxt takes these for an exchange that is not available when their body is not JSON."""
-_LONGEST_WAIT_SECONDS = 120.0
+_NOTHING_RECEIVED = (0, AnswerHeaders({}))
 
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What an answer said beside its content; names of headers in lower case."""
-
-    status: int = 0
-    headers: Mapping[str, str] | None = None
-
-    def header(self, name: str) -> str:
-        """Return a header, empty where it is missing."""
-        return (self.headers or {}).get(name, "")
-
-    @property
-    def date(self) -> datetime | None:
-        """The moment the answer was made, in whole seconds."""
-        try:
-            return parsedate_to_datetime(self.header("date")).astimezone(UTC)
-        except ValueError:
-            return None
-
-    @property
-    def asked_wait(self) -> float | None:
-        """The seconds that ``Retry-After`` asks for."""
-        try:
-            return min(max(float(self.header("retry-after")), 0.0), _LONGEST_WAIT_SECONDS)
-        except ValueError:
-            return None
-
-
-_heard: ContextVar[Heard] = ContextVar("_heard", default=Heard())  # noqa: B039  # frozen
-"""The answer last received by the running task; ccxt's ``last_response_headers`` may be another task's."""
+_received: ContextVar[tuple[int, AnswerHeaders]] = ContextVar("_received", default=_NOTHING_RECEIVED)
+"""Status and headers last received by the running task; ccxt's ``last_response_headers`` may be another task's."""
 
 
 class CcxtExchange:
@@ -88,7 +54,7 @@ class CcxtExchange:
         """
         self._library = extra("ccxt", "ccxt.async_support")
         self._ccxt = made or _made(self._library, settings)
-        self._ccxt.on_rest_response = _listening(self._ccxt, self._library)
+        self._ccxt.on_rest_response = _checking_first(self._ccxt, self._library)
         self._policy = policy
         self.id = str(self._ccxt.id)
         self.is_coinbase = self.id == "coinbase"
@@ -108,117 +74,114 @@ class CcxtExchange:
             await self._ccxt.close()
         self._limiter.close()
 
-    async def time(self) -> tuple[datetime, Heard]:
+    async def time(self) -> tuple[datetime, AnswerHeaders]:
         """Return the exchange's time; the date of its answer, if it has no way to ask for the time."""
-        request = Request("ask", f"{self.place} for the time")
+        request = "for the time"
         if self._ccxt.has["fetchTime"]:
-            return await self._asked(self._ccxt.fetch_time, request, _moment)
-        _, heard = await self._asked(self._ccxt.fetch_markets, request, bool)
-        if heard.date is None:
+            return await self._ask(self._ccxt.fetch_time, request, _moment)
+        _, headers = await self._ask(self._ccxt.fetch_markets, request, bool)
+        if headers.date is None:
             msg = f"{self.place} tells no time, so nobody knows which minutes are over; choose another CCXT_EXCHANGE"
-            raise RefusedError(msg, request=request)
-        return heard.date, heard
+            raise ProviderError(msg)
+        return headers.date, headers
 
     async def offered(self) -> set[str]:
         """Return ccxt's names of all spot pairs, such as ``BTC/USD``."""
         if not self._ccxt.markets:
-            await self._asked(self._ccxt.load_markets, Request("ask", f"{self.place} for its markets"), bool)
+            await self._ask(self._ccxt.load_markets, "for its markets", bool)
         # from here on numbers are text; of markets ccxt itself wants floats
         self._ccxt.number = str
         return {name for name, market in self._ccxt.markets.items() if market.get("spot")}
 
-    async def candles(self, product: str, window: Span, since: datetime, count: int) -> tuple[list[Candle], Heard]:
+    async def candles(
+        self, product: str, window: Span, since: datetime, count: int
+    ) -> tuple[list[Candle], AnswerHeaders]:
         """Return what one request tells of the ``count`` minutes from ``since`` on; perhaps other minutes.
 
         Args:
             product: Product id.
-            window: What the request is made for, for errors to carry.
+            window: What the request is made for, for messages.
             since: First minute wanted.
             count: Minutes wanted.
         """
         symbol = product.replace("-", "/")
         limit = (((self._ccxt.features or {}).get("spot") or {}).get("fetchOHLCV") or {}).get("limit")
-        ask = partial(self._ccxt.fetch_ohlcv, symbol, "1m", int(since.timestamp()) * 1000, min(count, limit or count))
-        request = Request("ask", f"{self.place} for candles of {symbol}", window)
-        return await self._asked(ask, request, partial(_candles, product), product)
+        call = partial(self._ccxt.fetch_ohlcv, symbol, "1m", int(since.timestamp()) * 1000, min(count, limit or count))
+        return await self._ask(call, f"for candles of {symbol} for {window}", partial(candles_in, product), product)
 
-    async def _asked(
-        self, ask: Callable[[], Awaitable[Any]], request: Request, read: Callable[[Any], T], product: str = ""
-    ) -> tuple[T, Heard]:
-        """Ask until there is a useful answer; return what ``read`` makes of it and what was heard beside it.
+    async def _ask(
+        self, call: Callable[[], Awaitable[Any]], request: str, parse: Callable[[Any], T], product: str = ""
+    ) -> tuple[T, AnswerHeaders]:
+        """Ask until there is a useful answer; return what ``parse`` makes of it and its headers.
 
         Raises:
-            NoAnswerError: the tries are used up.
-            KeyRefusedError: 401 again and again, although no key is sent.
-            NotOfferedError: the exchange does not offer the product.
-            RefusedError: any other refusal.
+            ExchangeUnavailableError: the tries are used up.
+            CredentialsError: 401 again and again, although no key is sent.
+            UnknownProductError: the exchange does not offer the product.
+            ProviderError: any other refusal.
         """
-        refusals = 0
 
-        async def once() -> tuple[T, Heard]:
-            nonlocal refusals
+        async def fetch() -> tuple[T, AnswerHeaders]:
             await self._limiter.acquire()
-            _heard.set(Heard())
+            _received.set(_NOTHING_RECEIVED)
             try:
-                told = await ask()
+                answer = await call()
             except (self._library.BaseError, OSError) as error:
-                ours = self._translated(error, request, product)
-                refusals += isinstance(ours, UnauthorizedError)
-                if refusals >= MAX_UNAUTHORIZED:
-                    msg = f"{self.place} refused public data {refusals} times ({ours}); choose another CCXT_EXCHANGE"
-                    raise KeyRefusedError(msg, request=request, cause=str(ours)) from error
-                if isinstance(ours, TryAgainError) and ours.status == 429 and ours.wait:
-                    self._limiter.hold(ours.wait)
-                raise ours from error
-            heard = _heard.get()
-            return read(told), heard if heard.status else self._last_heard()
+                translated = self._translated(error, product)
+                if isinstance(translated, TryAgainError) and translated.status == 429 and translated.wait:
+                    self._limiter.hold(translated.wait)
+                raise translated from error
+            status, headers = _received.get()
+            return parse(answer), headers if status else self._last_headers()
 
-        return await tried(self._policy, self.place, once)
+        subject = Subject(self.place, f"ask {self.place} {request}", "public data", "choose another CCXT_EXCHANGE")
+        return await with_retries(self._policy, subject, fetch)
 
-    def _last_heard(self) -> Heard:
-        """Return the answer that another task of ccxt received for this one."""
-        headers = self._ccxt.last_response_headers or {}
-        return Heard(200, {name.lower(): value for name, value in headers.items()})
+    def _last_headers(self) -> AnswerHeaders:
+        """Return the headers that another task of ccxt received for this one."""
+        return _lower_case(self._ccxt.last_response_headers or {})
 
-    def _translated(self, error: Exception, request: Request, product: str) -> Exception:
+    def _translated(self, error: Exception, product: str) -> Exception:
         """Return the error of our own tree for one of ccxt's, whose texts may hold pages of HTML."""
-        status, library = _heard.get().status, self._library
+        (status, headers), library = _received.get(), self._library
         kind = f"{type(error).__name__}, " + (f"HTTP {status}" if status else _short(error.__cause__ or error)[:100])
         details = _short(error)
         if status == 429 or status >= 500:
             # whatever ccxt makes of the body: a 500 with Coinbase's JSON is no passing error to it
-            return TryAgainError(kind, wait=_heard.get().asked_wait, status=status, request=request)
+            return TryAgainError(kind, wait=headers.retry_after, status=status)
         if isinstance(error, library.BadSymbol) or "product_id argument is invalid" in details:
-            msg = f"{product} is not offered by {self.place} ({details}); take it out of PRODUCTS"
-            return NotOfferedError(msg, request=request, cause=kind)
+            return UnknownProductError(f"{product} is not offered by {self.place} ({details}); take it out of PRODUCTS")
         if isinstance(error, library.AuthenticationError) and status == 401:
-            return UnauthorizedError(kind, status=status, request=request)
+            return TryAgainError(kind, status=status)
         # a body cut short is an error of aiohttp, and in ccxt's tree only a general one
         is_cut = type(error.__cause__).__module__.startswith("aiohttp")
         is_passing = isinstance(error, library.OperationFailed | OSError) or is_cut
         if is_passing and status not in _NO_USE_TO_REPEAT:
-            return TryAgainError(kind, status=status, request=request)
-        msg = f"{self.place} refused to answer ({kind}: {details})"
-        return RefusedError(msg, request=request, cause=kind)
+            return TryAgainError(kind, status=status)
+        return ProviderError(f"{self.place} refused to answer ({kind}: {details})")
+
+
+def _lower_case(headers: Any) -> AnswerHeaders:  # noqa: ANN401  # ccxt carries no types
+    return AnswerHeaders({name.lower(): value for name, value in headers.items()})
 
 
 def _short(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _moment(told: object) -> datetime:
+def _moment(millis: object) -> datetime:
     """Read ccxt's milliseconds.
 
     Raises:
         TryAgainError: there are none.
     """
-    if not isinstance(told, int | float):
+    if not isinstance(millis, int | float):
         msg = "an answer without a time"
         raise TryAgainError(msg)
-    return EPOCH + timedelta(milliseconds=int(told))
+    return EPOCH + timedelta(milliseconds=int(millis))
 
 
-def _candles(product: str, rows: object) -> list[Candle]:
+def candles_in(product: str, rows: object) -> list[Candle]:
     """Read ccxt's rows: milliseconds, open, high, low, close, volume.
 
     Raises:
@@ -240,16 +203,16 @@ def _candle(product: str, row: Sequence[Any]) -> Candle:
     if not (open_ + high + low + close + volume).is_finite():
         msg = "not a finite number"
         raise ValueError(msg)
-    return Candle(product, EPOCH + timedelta(milliseconds=int(row[0])), open_, high, low, close, volume)
+    return Candle(product, _moment(int(row[0])), open_, high, low, close, volume)
 
 
-def _listening(ccxt: Any, library: Any) -> Callable[..., Any]:  # noqa: ANN401  # ccxt carries no types
-    """Return ccxt's hook that sees an answer first: notes what it says, refuses what ccxt would take for empty."""
+def _checking_first(ccxt: Any, library: Any) -> Callable[..., Any]:  # noqa: ANN401  # ccxt carries no types
+    """Return ccxt's hook that sees an answer first: notes its headers, refuses what ccxt would take for empty."""
     interpret, is_coinbase = ccxt.on_rest_response, ccxt.id == "coinbase"
 
     def on_rest_response(code: int, reason: str, url: str, method: str, *rest: Any) -> Any:  # noqa: ANN401  # untyped
         headers, body = rest[0], rest[1]
-        _heard.set(Heard(code, {name.lower(): value for name, value in headers.items()}))
+        _received.set((code, _lower_case(headers)))
         is_page = is_coinbase and urlsplit(url).path.endswith("/candles")
         if code == 200 and not (_is_page(body) if is_page else _json(body) is not None):
             msg = "status 200 with a body that is no answer"

@@ -1,52 +1,39 @@
-"""Candles from Coinbase Advanced Trade, or from the local exchange that speaks the same wire format.
+"""Fetch candles from Coinbase Advanced Trade, or from the local exchange that speaks the same wire format.
 
 Without a key the public twin of each path is asked, with one the private twin, which is throttled more gently.
 """
 
 from __future__ import annotations
 
-from contextlib import aclosing
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import stamina
-
-from core.candles import Page, Span, floor_minute, require_product
+from core.candles import Page, require_product
 from core.clock import SystemClock
-from core.errors import ClockSkewError, CredentialsError
-from market.providers.base import (
-    FailedWindow,
-    KeyRefusedError,
-    NoAnswerError,
-    Request,
-    WindowsFailedError,
-    require_page_sizes,
-)
-from market.providers.coinbase_connection import ClockReading, Connection, at_once, http_date
-from market.providers.coinbase_wire import TryAgainError, UnauthorizedError, candles_in, exchange_time, useful_json
-from market.providers.fetch_windows import GIVE_UP_AFTER, Answer, ask_each
+from core.errors import CredentialsError
+from market.providers.base import TryAgainError, closed_part, require_page_sizes
+from market.providers.coinbase_connection import Connection
+from market.providers.coinbase_wire import candles_in, exchange_time, useful_json
+from market.providers.exchange_time import AnswerHeaders, ClockReading
+from market.providers.fetch_windows import Fetched, RetryPolicy, Subject, fetch_windows, with_retries
 from market.providers.listing_search import first_open_time
-from market.providers.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+    from datetime import datetime
 
     import httpx
 
+    from core.candles import Span
     from core.clock import Clock
     from core.settings import Settings
     from market.providers.coinbase_connection import Surface
-
-__all__ = ["GIVE_UP_AFTER", "MAX_UNAUTHORIZED", "CoinbaseProvider", "RetryPolicy"]
+    from market.providers.coinbase_wire import Json
 
 T = TypeVar("T")
-Bits = dict[str, Any]
 
-MAX_UNAUTHORIZED = 3
-"""Coinbase refuses good tokens now and then; three refusals in a row are meant."""
-_TIME = Request("GET", "/time")
+_TIME = "/time"
+_REPAIR = "check COINBASE_API_KEY and COINBASE_API_SECRET (key made for this portal, not deleted, this machine's address allowed)"
 
 
 class CoinbaseProvider:
@@ -78,212 +65,138 @@ class CoinbaseProvider:
         self._machine = clock or SystemClock()
         self._retry = retry or RetryPolicy()
         self.connection = Connection(settings, self._machine, transport)
-        """For questions that are none for candles."""
+        """For requests that are none for candles."""
 
     async def aclose(self) -> None:
         """Close connections and the shared rate limit's file."""
         await self.connection.aclose()
 
-    async def pages(self, product: str, windows: Sequence[Span]) -> AsyncIterator[Page]:
+    def pages(self, product: str, windows: Sequence[Span]) -> AsyncIterator[Page]:
         """Ask for each window with one request, several at a time; see `Provider.pages`."""
         require_product(product)
         require_page_sizes(windows)
-        await self._know_the_time(product, windows)
-        answers = ask_each(
-            product,
-            [[window] for window in windows],
-            partial(self._answer, product),
-            at_once=at_once(self.connection.rate),
-        )
-        async with aclosing(answers):
-            async for page in answers:
-                yield page
-
-    async def _answer(self, product: str, windows: Sequence[Span]) -> Answer:
-        """Coinbase's answer is its last word on a window: nothing of it stays unproved."""
-        pages = [await self._page(product, window) for window in windows]
-        return Answer([page for page in pages if page is not None])
-
-    async def _know_the_time(self, product: str, windows: Sequence[Span]) -> None:
-        """Ask for the exchange's present once, not once for each request that goes out first."""
-        if self.connection.clock.is_known or not windows:
-            return
-        try:
-            await self.server_time()
-        except NoAnswerError as error:
-            first = FailedWindow(windows[0], str(error), error.request, error.cause)
-            raise WindowsFailedError(product, [first], gave_up=len(windows) > 1) from error
+        requests = [[window] for window in windows]
+        fetch = partial(self._fetch, product)
+        return fetch_windows(product, requests, fetch, concurrency=self.connection.concurrency, before=self._sync_clock)
 
     async def server_time(self) -> datetime:
         """Return the exchange's present: asked for, and what it says of the clocks is kept."""
-        return await self._get(_TIME, {}, lambda content, _: exchange_time(content), surface="open")
+        return await self._get(_TIME, {}, lambda content, _present, _source: exchange_time(content), surface="open")
 
     async def check(self) -> str:
         """Try clock and key; see `Provider.check`."""
         now = await self.server_time()
-        skew = abs(self.connection.clock.offset.total_seconds())
-        if skew > self._settings.max_clock_skew_seconds:
-            direction = "behind" if self.connection.clock.offset > timedelta(0) else "ahead of"
-            msg = (
-                f"this machine's clock is {skew:.0f} seconds {direction} the exchange's; "
-                f"at most {self._settings.max_clock_skew_seconds:g} are tolerated (MAX_CLOCK_SKEW_SECONDS). "
-                "Set it: sudo timedatectl set-ntp true"
-            )
-            raise ClockSkewError(msg)
+        clock, base = self.connection.clock, self.connection.base
+        skew = clock.require_small_offset(self._settings.max_clock_skew_seconds, "the exchange")
         access = await self._access()
-        market = self.connection.clock.market
-        place = (
-            f"local exchange at {self.connection.base.netloc.decode()} ({market} market)"
-            if market
-            else self.connection.base.host
-        )
-        present = f", its present {now:%Y-%m-%d %H:%M} UTC simulated" if self.connection.clock.is_simulated else ""
-        return f"coinbase, {place}: {access}, clock within {skew:.1f} s{present}"
+        exchange = f"local exchange at {base.netloc.decode()} ({clock.market} market)" if clock.market else base.host
+        present = f", its present {now:%Y-%m-%d %H:%M} UTC simulated" if clock.is_simulated else ""
+        return f"coinbase, {exchange}: {access}, clock within {skew:.1f} s{present}"
 
     async def first_candle(self, product: str, span: Span) -> datetime | None:
         """Return the open time of the first candle in ``span``; see `Provider.first_candle`."""
         require_product(product)
         return await first_open_time(partial(self._page, product), span)
 
+    async def _fetch(self, product: str, windows: Sequence[Span]) -> Fetched:
+        """Fetch each window; Coinbase's answer is its last word on it, so nothing stays unproved."""
+        pages = [await self._page(product, window) for window in windows]
+        return Fetched([page for page in pages if page is not None])
+
     async def _page(self, product: str, window: Span) -> Page | None:
         """Return one window's page; None when no minute of it is closed."""
-        closed = await self._closed_part(window)
+        await self._sync_clock()
+        # a simulated present may jump, so there only the answer itself says which minutes are over
+        is_simulated = self.connection.clock.is_simulated
+        closed = window if is_simulated else closed_part(window, self.connection.now)
         if closed is None:
             return None
-        params = {
+        query = {
             "start": str(int(closed.start.timestamp())),
             "end": str(int(closed.end.timestamp())),
             "granularity": "ONE_MINUTE",
         }
         twin = "" if self.connection.surface == "private" else "/market"
-        request = Request("GET", f"{twin}/products/{product}/candles", closed)
-        return await self._get(request, params, partial(_page_of, product, closed), subject=product)
+        path = f"{twin}/products/{product}/candles"
+        return await self._get(path, query, partial(_page_of, product, closed), product=product, window=closed)
 
-    async def _closed_part(self, window: Span) -> Span | None:
-        """Cut off minutes still to come; a simulated present may jump, so there only the answer itself decides."""
+    async def _sync_clock(self) -> None:
+        """Learn the exchange's time where it is not known yet."""
         if not self.connection.clock.is_known:
             await self.server_time()
-        if self.connection.clock.is_simulated:
-            return window
-        return _until(window, self.connection.now)
 
     async def _access(self) -> str:
         signer = self.connection.signer
         if signer is None:
             return f"public data, {self.connection.rate} requests a second"
-        rights = await self._get(Request("GET", "/key_permissions"), {}, lambda content, _: content)
+        rights = await self._get("/key_permissions", {}, lambda content, _present, _source: content)
         if rights.get("can_view") is False:
             msg = f"the API key {signer.label} may not read; give it the View permission"
             raise CredentialsError(msg)
         return f"key {signer.label} accepted, {self.connection.rate} requests a second"
 
-    async def _get(
+    async def _get(  # one keyword for each thing that an error may have to name
         self,
-        request: Request,
+        path: str,
         query: dict[str, str],
-        read: Callable[[Bits, _Told], T],
+        parse: Callable[[Json, datetime, str], T],
         *,
-        subject: str = "",
+        product: str = "",
+        window: Span | None = None,
         surface: Surface | None = None,
     ) -> T:
-        """Ask until there is a useful answer and return what ``read`` makes of it.
+        """Ask until there is a useful answer; return what ``parse(content, present, source)`` makes of it.
 
         Raises:
-            NoAnswerError: the tries are used up.
-            KeyRefusedError: the token was refused as often as is tolerated.
+            ExchangeUnavailableError: the tries are used up.
+            CredentialsError: the token was refused as often as is tolerated.
         """
-        refusals = 0
-        policy = self._retry
-        asked_on = surface or self.connection.surface
-        try:
-            async for attempt in stamina.retry_context(
-                on=policy.after,
-                attempts=policy.attempts,
-                timeout=None,
-                wait_initial=policy.wait_initial,
-                wait_max=policy.wait_max,
-                wait_jitter=policy.wait_jitter,
-            ):
-                with attempt:
-                    try:
-                        return await self._try(request, query, read, subject or request.path, asked_on)
-                    except UnauthorizedError as error:
-                        refusals += 1
-                        await self._after_refusal(refusals, error)
-                        raise
-        except TryAgainError as error:
-            msg = (
-                f"{self.connection.base.host} gave no useful answer in {policy.attempts} tries, the last: {error}; "
-                "see its status page, then run the same command again"
-            )
-            raise NoAnswerError(msg, request=request, cause=error.cause, tries=policy.attempts) from error
-        raise AssertionError(request.path)  # the context above either returns or raises
-
-    async def _after_refusal(self, refusals: int, error: UnauthorizedError) -> None:
-        """Give up on a key that is refused again and again; until then look at the clock and try once more."""
-        if refusals >= MAX_UNAUTHORIZED:
-            signer = self.connection.signer
-            what = f"the API key {signer.label}" if signer else "a request without a key"
-            msg = (
-                f"the exchange refused {what} {refusals} times ({error}); check COINBASE_API_KEY and "
-                "COINBASE_API_SECRET (key made for this portal, not deleted, this machine's address allowed)"
-            )
-            raise KeyRefusedError(msg, request=error.request, cause=error.cause, tries=refusals) from error
-        await self._try(_TIME, {}, lambda content, _: exchange_time(content), _TIME.path, "open")
+        signer = self.connection.signer
+        subject = Subject(
+            self.connection.base.host,
+            f"GET {path}" + (f" for {window}" if window else ""),
+            f"the API key {signer.label}" if signer else "a request without a key",
+            _REPAIR,
+        )
+        fetch = partial(self._try, path, query, parse, product or path, surface or self.connection.surface)
+        # a token is also refused where this machine's clock is wrong
+        look_at_the_time = partial(self._try, _TIME, {}, lambda _content, _present, _source: None, _TIME, "open")
+        return await with_retries(self._retry, subject, fetch, after_refusal=look_at_the_time)
 
     async def _try(
-        self, request: Request, query: dict[str, str], read: Callable[[Bits, _Told], T], subject: str, surface: Surface
+        self,
+        path: str,
+        query: dict[str, str],
+        parse: Callable[[Json, datetime, str], T],
+        subject: str,
+        surface: Surface,
     ) -> T:
         """Ask once, with a token of its own."""
         sent = self._machine.now()
-        response = await self.connection.send(request, query, surface)
+        response = await self.connection.send(path, query, surface)
         try:
-            content = useful_json(response, request, subject)
-            told = self._listen(response, content if request is _TIME else None, sent)
-            return read(content, told)
+            content = useful_json(response, subject)
+            headers = AnswerHeaders(response.headers)
+            if path == _TIME:
+                self._note_time(headers, content, sent)
+            present = headers.simulated_present if headers.is_simulated else sent + self.connection.clock.offset
+            return parse(content, present, f"local:{headers.market}" if headers.market else self.name)
         except TryAgainError as error:
-            error.request = request
             if error.status == 429 and error.wait is not None:
                 self.connection.hold(surface, error.wait)
             raise
 
-    def _listen(self, response: httpx.Response, time_content: Bits | None, sent: datetime) -> _Told:
-        """Note what an answer says of the time; a token's time is the wall's, never a simulated present."""
-        is_simulated = response.headers.get("x-desk-clock") == "simulated"
-        market = response.headers.get("x-desk-market", "")
-        if time_content is not None:
-            middle = sent + (self._machine.now() - sent) / 2
-            wall = http_date(response, middle) if is_simulated else exchange_time(time_content)
-            self.connection.clock = ClockReading(wall - middle, is_known=True, is_simulated=is_simulated, market=market)
-        present = _present_header(response) if is_simulated else sent + self.connection.clock.offset
-        return _Told(present, f"local:{market}" if market else self.name)
+    def _note_time(self, headers: AnswerHeaders, content: Json, sent: datetime) -> None:
+        """Compare the clocks; a token's time is the wall's, never a simulated present."""
+        middle = sent + (self._machine.now() - sent) / 2
+        wall = headers.wall_time(middle) if headers.is_simulated else exchange_time(content)
+        self.connection.clock = ClockReading(
+            wall - middle, is_known=True, is_simulated=headers.is_simulated, market=headers.market
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What an answer says beside its content."""
-
-    present: datetime
-    source: str
-
-
-def _page_of(product: str, window: Span, content: Bits, told: _Told) -> Page | None:
-    closed = _until(window, told.present)
+def _page_of(product: str, window: Span, content: Json, present: datetime, source: str) -> Page | None:
+    closed = closed_part(window, present)
     if closed is None:
         return None
-    candles = candles_in(content, product, closed, told.present)
-    return Page(product, closed, candles, told.present, told.source)
-
-
-def _until(window: Span, present: datetime) -> Span | None:
-    """Return the part of ``window`` whose minutes are over at ``present``."""
-    end = min(window.end, floor_minute(present))
-    return Span(window.start, end) if window.start < end else None
-
-
-def _present_header(response: httpx.Response) -> datetime:
-    try:
-        return datetime.fromtimestamp(int(response.headers["x-desk-now"]) / 1000, UTC)
-    except (KeyError, ValueError) as error:
-        msg = "an answer that calls itself simulated without x-desk-now"
-        raise TryAgainError(msg) from error
+    return Page(product, closed, candles_in(content, product, closed, present), present, source)

@@ -1,4 +1,4 @@
-"""One exchange over HTTP: addresses, tokens, the shared rate limit, and one try at a time.
+"""Send single requests to one exchange over HTTP: addresses, tokens, the shared rate limit.
 
 Over TLS it is HTTP/2, one connection for all requests; over plain HTTP (the local exchange) HTTP/1.1 with as many kept
 connections as there are requests at once.
@@ -9,25 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import httpx
 
 from core.errors import ConfigError
-from market.providers.coinbase_wire import TryAgainError
+from market.providers.base import IN_FLIGHT, TryAgainError
 from market.providers.credentials import load_signer
+from market.providers.exchange_time import ClockReading
 from market.providers.rate_limiter import SharedLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
+    from datetime import datetime
 
     from core.clock import Clock
     from core.settings import Settings
-    from market.providers.base import Request
 
 Surface = Literal["open", "public", "private"]
 """``private`` carries a token; ``open`` is what needs none anywhere, such as the time."""
@@ -35,29 +33,12 @@ Surface = Literal["open", "public", "private"]
 TIMEOUT = httpx.Timeout(15.0, connect=5.0)
 """Seconds without a byte; without the line below a server that drips one now and then would hold a request for ever."""
 WHOLE_ANSWER_SECONDS = 45.0
-MOST_AT_ONCE = 16
+MAX_CONCURRENT = 16
 """Requests of one caller that wait for an answer at the same time."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 # at DEBUG it writes each header it packs, tokens included
 logging.getLogger("hpack").setLevel(logging.INFO)
-
-
-@dataclass(slots=True)
-class ClockReading:
-    """What answers have told of the exchange's time."""
-
-    offset: timedelta = timedelta(0)
-    """The exchange's time less this machine's; of the HTTP date where the exchange's present is simulated."""
-    is_known: bool = False
-    is_simulated: bool = False
-    market: str = ""
-    """What the local exchange says it trades; the real one says nothing."""
-
-
-def at_once(per_second: int) -> int:
-    """Return how many requests one caller keeps on the way: enough for the rate at half a second an answer."""
-    return min(max(8, per_second // 2), MOST_AT_ONCE)
 
 
 class Connection:
@@ -83,7 +64,7 @@ class Connection:
             timeout=TIMEOUT,
             http2=is_https,
             limits=httpx.Limits(
-                max_connections=MOST_AT_ONCE, max_keepalive_connections=MOST_AT_ONCE, keepalive_expiry=30.0
+                max_connections=MAX_CONCURRENT, max_keepalive_connections=MAX_CONCURRENT, keepalive_expiry=30.0
             ),
             headers={"user-agent": "candledesk", "cache-control": "no-cache"},
             trust_env=self.base.host not in LOOPBACK,
@@ -102,13 +83,18 @@ class Connection:
         return "private" if self.signer is not None else "public"
 
     @property
+    def concurrency(self) -> int:
+        """How many requests one caller keeps on the way: enough for the rate at half a second an answer."""
+        return min(max(IN_FLIGHT, self.rate // 2), MAX_CONCURRENT)
+
+    @property
     def now(self) -> datetime:
         """The exchange's wall clock, as far as it is known."""
         return self._machine.now() + self.clock.offset
 
     async def send(
         self,
-        request: Request,
+        path: str,
         query: Mapping[str, str],
         surface: Surface,
         *,
@@ -118,7 +104,7 @@ class Connection:
         """Ask once, when the shared rate limit allows it, with a token made for this try alone.
 
         Args:
-            request: Method and path under the base URL.
+            path: Under the base URL.
             query: Parameters.
             surface: Whose rate limit counts, and whether a token is sent.
             authorization: Sent in place of the token that would be made; for probing.
@@ -129,18 +115,18 @@ class Connection:
         """
         if is_limited:
             await self._limiter(surface).acquire()
-        url = self.base.copy_with(path=self.path(request.path))
+        url = self.base.copy_with(path=self.path(path))
         failure = ""
         try:
             async with asyncio.timeout(WHOLE_ANSWER_SECONDS):
                 sign = _Authorization(partial(self._sign, surface, authorization))
-                return await self._client.request(request.method, url, params=dict(query), auth=sign)
+                return await self._client.get(url, params=dict(query), auth=sign)
         except TimeoutError:
             failure = f"no whole answer within {WHOLE_ANSWER_SECONDS:g} s"
         except (httpx.TransportError, httpx.DecodingError) as error:
             failure = f"{type(error).__name__} {error}".strip()
         # raised out here, where the error that holds the request and so the token is no longer chained to it
-        raise TryAgainError(failure, request=request)
+        raise TryAgainError(failure)
 
     def hold(self, surface: Surface, seconds: float) -> None:
         """Let nobody on this machine ask for ``seconds``: the exchange said so to one, it means all."""
@@ -226,12 +212,3 @@ def base_url(text: str) -> httpx.URL:
         msg = f"COINBASE_BASE_URL {text!r} is no address; write for example https://api.coinbase.com/api/v3/brokerage"
         raise ConfigError(msg)
     return url
-
-
-def http_date(response: httpx.Response, otherwise: datetime) -> datetime:
-    """Return the answer's HTTP date, which is whole seconds; differences below two of them are not real."""
-    try:
-        date = parsedate_to_datetime(response.headers["date"]) + timedelta(seconds=0.5)
-    except (KeyError, ValueError):
-        return otherwise
-    return date if abs(date - otherwise) > timedelta(seconds=2) else otherwise

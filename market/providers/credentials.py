@@ -30,6 +30,7 @@ LIFETIME_SECONDS = 120
 BACK_DATED_SECONDS = 5
 """Coinbase gives ``nbf`` no leeway, and a clock one second fast is common."""
 _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----(.*?)-----END \1-----", re.DOTALL)
+_URL_SAFE = str.maketrans("-_", "+/")
 _FORMS = "a PEM private key (EC P-256 or Ed25519) or base64 of 32 or 64 bytes, as downloaded from Coinbase"
 
 
@@ -93,7 +94,7 @@ def load_signer(settings: Settings) -> Signer | None:
 
 
 def parse_private_key(text: str, setting: str) -> EllipticCurvePrivateKey | Ed25519PrivateKey:
-    r"""Read a private key as people paste it: literal ``\n``, lost line ends, quotes, stray blanks.
+    r"""Read a private key as people paste it: literal or doubled ``\n``, lost line ends, quotes, a comma, stray blanks.
 
     Args:
         text: The secret.
@@ -102,7 +103,7 @@ def parse_private_key(text: str, setting: str) -> EllipticCurvePrivateKey | Ed25
     Raises:
         CredentialsError: it is in no form that can be read.
     """
-    plain = text.replace("\\n", "\n").strip().strip("\"'").strip()
+    plain = re.sub(r"\\+[nr]", "\n", text).strip("\"', \t\r\n\ufeff")
     key = _from_pem(plain, setting) if "-----BEGIN" in plain else _from_base64(plain, setting)
     if isinstance(key, EllipticCurvePrivateKey) and not isinstance(key.curve, SECP256R1):
         msg = f"{setting} holds an EC key on the curve {key.curve.name}; Coinbase takes P-256 only, make a new API key"
@@ -111,9 +112,11 @@ def parse_private_key(text: str, setting: str) -> EllipticCurvePrivateKey | Ed25
 
 
 def _from_pem(plain: str, setting: str) -> EllipticCurvePrivateKey | Ed25519PrivateKey:
-    found = _PEM.search(plain)
-    if found is None:
+    blocks = list(_PEM.finditer(plain))
+    if not blocks:
         raise _malformed(setting, "its PEM has no matching END line")
+    # openssl writes EC PARAMETERS before the key
+    found = next((block for block in blocks if block.group(1).endswith("PRIVATE KEY")), blocks[0])
     kind, body = found.group(1), "".join(found.group(2).split())
     lines = [body[at : at + 64] for at in range(0, len(body), 64)]
     whole = "\n".join([f"-----BEGIN {kind}-----", *lines, f"-----END {kind}-----", ""])
@@ -128,7 +131,8 @@ def _from_pem(plain: str, setting: str) -> EllipticCurvePrivateKey | Ed25519Priv
 
 def _from_base64(plain: str, setting: str) -> Ed25519PrivateKey:
     try:
-        raw = base64.b64decode("".join(plain.split()), validate=True)
+        digits = "".join(plain.split()).rstrip("=").translate(_URL_SAFE)
+        raw = base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise _malformed(setting, "it is neither PEM nor base64") from None
     if len(raw) not in (32, 64):
@@ -142,7 +146,7 @@ def _from_base64(plain: str, setting: str) -> Ed25519PrivateKey:
 def _from_file(file: Path) -> tuple[str, str]:
     """Read a key file of either age: ``name`` or ``id``, and ``privateKey``."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
         name = content.get("name") or content.get("id")
         secret = content.get("privateKey")
     except OSError as error:
@@ -153,7 +157,7 @@ def _from_file(file: Path) -> tuple[str, str]:
     if not isinstance(name, str) or not isinstance(secret, str):
         msg = f"COINBASE_KEY_FILE {file} is not a Coinbase key file (JSON with name or id, and privateKey); download it again"
         raise CredentialsError(msg)
-    return name, secret
+    return name.strip(), secret
 
 
 def _malformed(setting: str, found: str) -> CredentialsError:

@@ -1,4 +1,4 @@
-"""Which provider the settings name."""
+"""Open the provider that the settings name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from core.clock import Clock
     from core.settings import Settings
     from market.providers.base import Provider
-    from market.providers.retries import RetryPolicy
+    from market.providers.fetch_windows import RetryPolicy
 
 PROVIDERS = ("coinbase", "synthetic", "ccxt", "yfinance")
 """The last two are extras: their libraries are imported when they are chosen."""

@@ -1,4 +1,4 @@
-"""Minutes from Yahoo Finance through yfinance: a last resort, and named as what it is.
+"""Fetch minutes from Yahoo Finance through yfinance: a last resort, and named as what it is.
 
 Yahoo is no exchange. Its prices are a composite of many venues, its volume is in the quote currency and often 0, its
 numbers are floats with the noise of single precision, and its minutes reach back 30 days, at most eight of them in one
@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import math
 import warnings
-from contextlib import aclosing
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -22,28 +21,20 @@ from typing import TYPE_CHECKING, Any
 
 from core.candles import MINUTE, Candle, Page, Span, floor_minute, require_product
 from core.clock import SystemClock
-from core.errors import ListingUnknownError
-from market.providers.base import (
-    FailedWindow,
-    NoAnswerError,
-    NotOfferedError,
-    RefusedError,
-    Request,
-    require_page_sizes,
-)
-from market.providers.coinbase_wire import TryAgainError
+from core.errors import ExchangeUnavailableError, ListingUnknownError, ProviderError, UnknownProductError
+from market.providers.base import FetchFailed, TryAgainError, closed_part, require_page_sizes
 from market.providers.extras import extra
 from market.providers.fetch_windows import (
     MARGIN_MINUTES,
-    Answer,
-    ask_each,
-    closed_part,
+    Fetched,
+    RetryPolicy,
+    Subject,
+    fetch_windows,
     proved_part,
-    tried,
     unproved_parts,
+    with_retries,
 )
 from market.providers.rate_limiter import SharedLimiter
-from market.providers.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -91,7 +82,7 @@ class YahooProvider:
         """Close the shared rate limit's file; a request still on its way ends within its time-out."""
         self._limiter.close()
 
-    async def pages(self, product: str, windows: Sequence[Span]) -> AsyncIterator[Page]:
+    def pages(self, product: str, windows: Sequence[Span]) -> AsyncIterator[Page]:
         """Ask for as many windows at once as one request may cover; see `Provider.pages`.
 
         A page covers what Yahoo's rows prove of its window. The rest, and what lies beyond the 30 days, is reported as
@@ -100,12 +91,10 @@ class YahooProvider:
         require_product(product)
         require_page_sizes(windows)
         oldest = self._oldest()
-        hopeless = [FailedWindow(window, self._too_old()) for window in windows if window.start < oldest]
-        questions = _together([window for window in windows if window.start >= oldest])
-        answers = ask_each(product, questions, partial(self._answer, product), at_once=1, hopeless=hopeless)
-        async with aclosing(answers):
-            async for page in answers:
-                yield page
+        out_of_reach = [FetchFailed(window, self._too_old()) for window in windows if window.start < oldest]
+        requests = _pack_into_requests([window for window in windows if window.start >= oldest])
+        fetch = partial(self._fetch, product)
+        return fetch_windows(product, requests, fetch, concurrency=1, out_of_reach=out_of_reach)
 
     async def server_time(self) -> datetime:
         """Return this machine's time: Yahoo tells none."""
@@ -126,14 +115,14 @@ class YahooProvider:
         """Tell nothing of a listing; see `Provider.first_candle`.
 
         Raises:
-            RefusedError: ``span`` begins beyond Yahoo's reach.
+            ProviderError: ``span`` begins beyond Yahoo's reach.
             ListingUnknownError: otherwise; where Yahoo's minutes begin is no listing.
         """
         require_product(product)
         if span.start < self._oldest():
             days = REACH.days - 1
             msg = f"{product}: {self._too_old()}; the span begins {span.start:%Y-%m-%d %H:%M}. Run with -p days={days}"
-            raise RefusedError(msg, request=Request("ask", f"Yahoo for {product}", span))
+            raise ProviderError(msg)
         msg = f"Yahoo does not tell when {product} was listed"
         raise ListingUnknownError(msg)
 
@@ -144,12 +133,12 @@ class YahooProvider:
     def _too_old(self) -> str:
         return f"Yahoo serves minutes of the last {REACH.days} days only, which proves nothing about older ones"
 
-    async def _answer(self, product: str, windows: Sequence[Span]) -> Answer:
+    async def _fetch(self, product: str, windows: Sequence[Span]) -> Fetched:
         """Ask once for several windows and their margins."""
         present = self._clock.now()
         closed = [part for window in windows if (part := closed_part(window, present)) is not None]
         if not closed:
-            return Answer()
+            return Fetched()
         start = max(closed[0].start - _MARGIN, self._oldest())
         end = min(max(part.end for part in closed) + _MARGIN, floor_minute(present))
         rows = await self._rows(product, Span(start, end))
@@ -160,29 +149,28 @@ class YahooProvider:
                 inside = tuple(rows[moment] for moment in sorted(rows) if proved.start <= moment < proved.end)
                 pages.append(Page(product, proved, inside, present, self.name))
             unproved += unproved_parts(window, proved, present, "Yahoo told no candle on both sides")
-        return Answer(pages, unproved)
+        return Fetched(pages, unproved)
 
     async def _rows(self, product: str, span: Span) -> dict[datetime, Candle]:
         """Return Yahoo's candles of ``span``, by their minutes; perhaps none.
 
         Raises:
-            NoAnswerError: the tries are used up, or Yahoo says why it does not answer.
-            NotOfferedError: Yahoo knows no such symbol.
+            ExchangeUnavailableError: the tries are used up, or Yahoo says why it does not answer.
+            UnknownProductError: Yahoo knows no such symbol.
         """
-        request = Request("ask", f"Yahoo for {product}", span)
         tries = 0
 
-        async def once() -> dict[datetime, Candle]:
+        async def fetch() -> dict[datetime, Candle]:
             nonlocal tries
             tries += 1
             await self._limiter.acquire()
-            # yfinance keeps answers of older minutes, failures too: another start is another question
+            # yfinance keeps answers of older minutes, failures too: another start is another request to it
             start = span.start - timedelta(seconds=tries - 1)
-            return await asyncio.to_thread(self._history, request, product, start, span)
+            return await asyncio.to_thread(self._history, product, start, span)
 
-        return await tried(self._retry, "Yahoo", once)
+        return await with_retries(self._retry, Subject("Yahoo", f"ask Yahoo for {product} for {span}"), fetch)
 
-    def _history(self, request: Request, product: str, start: datetime, span: Span) -> dict[datetime, Candle]:
+    def _history(self, product: str, start: datetime, span: Span) -> dict[datetime, Candle]:
         try:
             frame = self._library.Ticker(product).history(
                 interval="1m",
@@ -195,27 +183,26 @@ class YahooProvider:
             )
             return _candles(product, frame, span)
         except self._errors.YFTzMissingError as error:
-            raise self._not_offered(product, request, error) from error
+            raise _not_offered(product, error) from error
         except self._errors.YFPricesMissingError as error:
             if error.yahoo_reason is None:
-                raise TryAgainError(_short(error), request=request) from error
+                raise TryAgainError(_short(error)) from error
             if "delisted" in error.yahoo_reason:
-                raise self._not_offered(product, request, error) from error
-            raise NoAnswerError(_short(error), request=request, cause=_short(error)) from error
+                raise _not_offered(product, error) from error
+            raise ExchangeUnavailableError(_short(error)) from error
         except (self._errors.YFException, *_STUMBLES) as error:
-            raise TryAgainError(f"{type(error).__name__} {_short(error)}".strip(), request=request) from error
+            raise TryAgainError(f"{type(error).__name__} {_short(error)}".strip()) from error
 
-    @staticmethod
-    def _not_offered(product: str, request: Request, error: Exception) -> NotOfferedError:
-        msg = f"{product} is not offered by Yahoo ({_short(error)}); take it out of PRODUCTS"
-        return NotOfferedError(msg, request=request, cause=_short(error))
+
+def _not_offered(product: str, error: Exception) -> UnknownProductError:
+    return UnknownProductError(f"{product} is not offered by Yahoo ({_short(error)}); take it out of PRODUCTS")
 
 
 def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _together(windows: Sequence[Span]) -> list[list[Span]]:
+def _pack_into_requests(windows: Sequence[Span]) -> list[list[Span]]:
     """Group windows, oldest first, so that each group and its margins fit into one request."""
     groups: list[list[Span]] = []
     for window in sorted(windows):
@@ -231,14 +218,14 @@ def _candles(product: str, frame: Any, span: Span) -> dict[datetime, Candle]:  #
     if frame.empty:
         return {}
     moments = frame.index.tz_convert("UTC").to_pydatetime()
-    found: dict[datetime, Candle] = {}
-    for told, *prices, volume in zip(moments, *(frame[name] for name in (*_PRICES, "Volume")), strict=True):
+    by_minute: dict[datetime, Candle] = {}
+    for stamp, *prices, volume in zip(moments, *(frame[name] for name in (*_PRICES, "Volume")), strict=True):
         # the row of a trade just now is stamped with its second: no candle
-        moment = floor_minute(told)
-        if moment == told and span.start <= moment < span.end and not any(map(math.isnan, prices)):
+        moment = floor_minute(stamp)
+        if moment == stamp and span.start <= moment < span.end and not any(map(math.isnan, prices)):
             open_, high, low, close = (_decimal(price) for price in prices)
-            found[moment] = Candle(product, moment, open_, high, low, close, _decimal(volume))
-    return found
+            by_minute[moment] = Candle(product, moment, open_, high, low, close, _decimal(volume))
+    return by_minute
 
 
 def _decimal(value: float) -> Decimal:

@@ -1,32 +1,33 @@
-"""A walk-forward fold as a data set of its own: the same file, cut and labelled anew, under a name of its own.
+"""Make a walk-forward fold a data set of its own, under its own name, without copying a row.
 
-No row is copied. A fold is a manifest that names the file's hash and the borders; `models.datasets.dataset.load_dataset` reads
-only the rows of the fold and says anew which part each belongs to. So training, calibration, judging and `verify` need
-to know nothing of folds, and nothing after a fold's end can reach them: those rows are not read. Shapes: N rows.
+A fold is a manifest that names the file's hash and the borders; `models.datasets.dataset.load_dataset` reads only the
+fold's rows and assigns them to the fold's parts. So training, calibration, judging and `verify` need to know nothing of
+folds, and nothing after a fold's end can reach them: those rows are not read. Shapes: N rows.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.candles import DatasetRef
+from core.candles import Span, minute_start
+from core.dataset_files import DatasetRef, PartBorders
 from core.errors import DatasetError
-from core.files import as_json_bytes, read_json, write_json
+from core.files import as_json_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from core.dataset_files import DatasetManifest
 
 _NONE = -1
 
@@ -77,27 +78,27 @@ def write_view(base: DatasetRef, borders: FoldBorders, folder: Path) -> DatasetR
     """Write a fold's manifest into ``folder`` and return the reference that stands for the fold.
 
     Raises:
-        DatasetError: ``base`` is itself a fold, or its manifest belongs to another file.
-        ModelError: its manifest cannot be read.
+        DatasetError: ``base`` is itself a fold, or its manifest is damaged or belongs to another file.
     """
-    manifest = read_json(Path(base.manifest_path))
-    if "fold" in manifest or manifest.get("digest") != base.digest:
+    manifest = base.manifest()
+    if manifest.fold is not None:
         msg = f"{base.manifest_path} is not the manifest of the whole data set {base.digest[:16]}; build it again: make features"
         raise DatasetError(msg)
-    digest = view_digest(base.digest, borders)
-    moments = {name: _moment(getattr(borders, name)) for name in ("early_stop", "calibration", "test")}
-    kept = {name: value for name, value in manifest.items() if name not in {"folds", "rows"}}
-    view = kept | {
-        "digest": digest,
-        "base_digest": base.digest,
-        "fold": asdict(borders),
-        "borders": moments,
-        "span": {"start": _moment(borders.train), "end": _moment(borders.end)},
-    }
-    path = folder / f"{digest[:16]}.json"
-    if not (path.exists() and path.read_bytes() == as_json_bytes(view)):
-        write_json(path, view)
-    return DatasetRef(digest, base.path, str(path))
+    view = replace(
+        manifest,
+        digest=view_digest(base.digest, borders),
+        base_digest=base.digest,
+        fold=asdict(borders),
+        borders=PartBorders(*map(minute_start, (borders.early_stop, borders.calibration, borders.test))),
+        span=Span(minute_start(borders.train), minute_start(borders.end)),
+        folds=(),
+        rows=None,
+    )
+    path = folder / f"{view.digest[:16]}.json"
+    # several runs share a fold: one that is there is left alone
+    if not (path.exists() and path.read_bytes() == as_json_bytes(view.as_json())):
+        view.write(path)
+    return DatasetRef(view.digest, base.path, str(path))
 
 
 def minutes_of(reference: DatasetRef) -> tuple[int, int]:
@@ -119,28 +120,24 @@ def minutes_of(reference: DatasetRef) -> tuple[int, int]:
 
 def view_digest(base_digest: str, borders: FoldBorders) -> str:
     """Return the name of a fold: sha256 over the file's hash and the borders."""
-    told = json.dumps({"base": base_digest, "fold": asdict(borders)}, sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()
+    content = json.dumps({"base": base_digest, "fold": asdict(borders)}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
-def borders_of(manifest: Mapping[str, Any]) -> FoldBorders | None:
+def borders_of(manifest: DatasetManifest) -> FoldBorders | None:
     """Return the borders a manifest gives if it is that of a fold, None for a whole data set.
 
     Raises:
         DatasetError: the manifest was changed: its name no longer follows from file and borders.
     """
-    if "fold" not in manifest:
+    if manifest.fold is None:
         return None
     try:
-        borders = FoldBorders(**manifest["fold"])
-        is_whole = view_digest(manifest["base_digest"], borders) == manifest["digest"]
-    except (KeyError, TypeError):
+        borders = FoldBorders(**manifest.fold)
+        is_whole = view_digest(str(manifest.base_digest), borders) == manifest.digest
+    except TypeError:
         is_whole = False
     if not is_whole:
-        msg = f"the manifest of fold {str(manifest.get('digest'))[:16]} was changed; remove it and run again: desk walk-forward"
+        msg = f"the manifest of fold {manifest.digest[:16]} was changed; remove it and run again: desk walk-forward"
         raise DatasetError(msg)
     return borders
-
-
-def _moment(minute: int) -> str:
-    return datetime.fromtimestamp(60 * minute, UTC).isoformat()

@@ -1,4 +1,4 @@
-"""The rows of a data set file as arrays: row group by row group, so that no second copy of the inputs is ever held.
+"""Read the rows of a data set file into arrays, row group by row group, so that no second copy of the inputs is ever held.
 
 Shapes: N rows that are kept, F inputs.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NO_CODE = -1
-_FEW = ("product", "minute", "close", "direction_15m", "return_15m", "part")
+_LABEL_COLUMNS = ("product", "minute", "close", "direction_15m", "return_15m", "part")
 """The columns beside the inputs; they decide which rows are kept."""
 _TEXTS = ["product", "part"]
 # a column copied whole into rows of F values touches a cache line for each of them: 0.97 s CPU for 3.15 million rows of 42
@@ -35,13 +35,13 @@ _READERS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class DatasetRows:
     """Arrays of the rows kept, in the order of the file."""
 
     x_NF: NDArray[np.float32]
     """C-contiguous."""
     product_N: NDArray[np.int16]
-    """Position among the products asked for."""
+    """Position among the requested products."""
     part_N: NDArray[np.int8]
     """Position among the parts, `NO_CODE` where the row belongs to none."""
     minute_N: NDArray[np.int64]
@@ -68,7 +68,7 @@ def read_rows(
     inputs: Sequence[str],
     parts: Sequence[str],
     minutes: tuple[int, int] | None = None,
-) -> Rows:
+) -> DatasetRows:
     """Read the rows of ``products``; with ``minutes`` only those from the first up to, not including, the second.
 
     Raises:
@@ -76,13 +76,13 @@ def read_rows(
     """
     try:
         metadata = pq.read_metadata(path)
-        missing = [name for name in (*_FEW, *inputs) if name not in metadata.schema.names]
+        missing = [name for name in (*_LABEL_COLUMNS, *inputs) if name not in metadata.schema.names]
         if missing:
             msg = f"the data set {path.name} lacks the columns {', '.join(missing)}; build it again: make features"
             raise DatasetError(msg)
         numbers = [number for number in range(metadata.num_row_groups) if _may_hold(metadata, number, products)]
         with pq.ParquetFile(path, metadata=metadata, read_dictionary=_TEXTS) as file:
-            table = file.read_row_groups(numbers, columns=list(_FEW))
+            table = file.read_row_groups(numbers, columns=list(_LABEL_COLUMNS))
         kept_N = _codes(table["product"], products) != NO_CODE
         if minutes is not None:
             minute_N = table["minute"].to_numpy()
@@ -94,7 +94,7 @@ def read_rows(
         raise DatasetError(msg) from error
     if not kept_N.all():
         table = table.filter(pa.array(kept_N))
-    return Rows(
+    return DatasetRows(
         x_NF=x_NF,
         product_N=_codes(table["product"], products),
         part_N=_codes(table["part"], parts).astype(np.int8),
@@ -106,13 +106,13 @@ def read_rows(
 
 
 def _may_hold(metadata: pq.FileMetaData, number: int, products: Sequence[str]) -> bool:
-    """Return whether a row group may hold one of ``products``, by the least and largest name it says it holds."""
+    """Return whether a row group may hold one of ``products``, by the smallest and largest name in its statistics."""
     group = metadata.row_group(number)
     column = next(group.column(i) for i in range(group.num_columns) if group.column(i).path_in_schema == "product")
-    told = column.statistics
-    if told is None or not told.has_min_max:
+    names = column.statistics
+    if names is None or not names.has_min_max:
         return True
-    return any(told.min <= product <= told.max for product in products)
+    return any(names.min <= product <= names.max for product in products)
 
 
 def _groups(metadata: pq.FileMetaData, numbers: Sequence[int], kept_N: NDArray[np.bool_]) -> list[_Group]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.candles import FROM_TRADES, HORIZON_MINUTES
+from core.candles import HORIZON_MINUTES
 from models.gates.bounds import (
     cautious_low,
     chance_calibration_error,
@@ -299,7 +299,8 @@ def parity(evidence: Evidence, _: GateProfile) -> GateResult:
 
 def is_real(sources: Sequence[str]) -> bool:
     """Return whether any candle came from a real market; a market that is simulated says so in its source."""
-    return any(source.removesuffix(FROM_TRADES) not in _SIMULATED for source in sources) or not sources
+    # older stores hold minutes built from live trades, whose source has this suffix
+    return any(source.removesuffix(":trades") not in _SIMULATED for source in sources) or not sources
 
 
 def audit(evidence: Evidence, _: GateProfile) -> GateResult:

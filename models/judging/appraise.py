@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.datasets.scaler import Scaler
-from models.datasets.windows import gather, part_ends, window_view
+from models.datasets.windows import part_ends, windows
 from models.gates import GateProfile, judge_gates, refusals_by_profile
 from models.gates.feasibility import feasibility
 from models.judging.leak_canaries import failing_canaries
@@ -79,8 +79,10 @@ def score_rows(
     data: Dataset, scorer: Scorer, product: str, ends: NDArray[np.int64], minutes: int
 ) -> NDArray[np.float64]:
     """Return the graph's probability for the windows that end at the rows ``ends``."""
-    view = window_view(data.x_NF, minutes)
-    parts = [scorer.score(gather(view, ends[start : start + _BATCH]), product) for start in range(0, len(ends), _BATCH)]
+    parts = [
+        scorer.score(windows(data.x_NF, ends[start : start + _BATCH], minutes), product)
+        for start in range(0, len(ends), _BATCH)
+    ]
     return np.concatenate([np.empty(0), *parts])
 
 
@@ -125,9 +127,8 @@ def _score_with_raw(
     data: Dataset, scorer: Scorer, product: str, ends: NDArray[np.int64], minutes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the graph's probability and the one the network would have said without calibration."""
-    view = window_view(data.x_NF, minutes)
     parts = [
-        scorer.score_with_logits(gather(view, ends[start : start + _BATCH]), product)
+        scorer.score_with_logits(windows(data.x_NF, ends[start : start + _BATCH], minutes), product)
         for start in range(0, len(ends), _BATCH)
     ]
     p_N = np.concatenate([np.empty(0), *(probability_B for probability_B, _ in parts)])

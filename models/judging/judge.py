@@ -21,7 +21,7 @@ from core.integrity import seal_of, sealed, sha256_of
 from core.version import commit
 from models.datasets.dataset import Dataset, load_dataset
 from models.datasets.scaler import Scaler
-from models.datasets.windows import gather, part_ends, window_view
+from models.datasets.windows import part_ends, windows
 from models.gates.judgement import Judgement, MetricRow, ProductVerdict, judgement_from_json
 from models.judging.appraise import appraise, without_nan
 from models.judging.measure import coverage_cuts
@@ -34,7 +34,7 @@ from models.training.fit import forward
 if TYPE_CHECKING:
     from torch import nn
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
     from models.gates import GateProfile
     from models.training.spec import CandidateRef
 
@@ -44,7 +44,7 @@ PARITY_WINDOWS = 1000
 PARITY_SAMPLE = 32
 _BATCH = 256
 # part of what makes a judgement reusable: raise it when a change here changes what a judging says
-JUDGING = 5
+JUDGING = 6
 
 
 def judge(
@@ -82,7 +82,9 @@ def judge(
     model = served(network, scaler, calibrations)
     graph = export_graph(model, folder, minutes, len(data.columns))
     model_id = f"{candidate.candidate_id}-{sha256_of(graph)[:8]}"
-    passport = _manifest(model_id, marker, graph, data) | {"judged": _terms(gates, cost_bps, trials, stride)}
+    passport = _manifest(model_id, marker, graph, data, read_json(Path(dataset.manifest_path))) | {
+        "judged": _terms(gates, cost_bps, trials, stride)
+    }
     write_json(folder / "passport.json", passport)  # the scorer needs it; completed below
     scorer = Scorer(folder)
     passport["parity"] = parity_proof(model, scorer, data, minutes)
@@ -143,11 +145,10 @@ def calibrate(
 ) -> tuple[Calibration, dict[str, dict[str, float]]]:
     """Fit on the calibration part alone, and cut the tiers there: no training saw it, the test part is still closed."""
     ends = part_ends(data, "calibration", minutes, stride=stride, product=product)
-    view = window_view(data.x_NF, minutes)
     logits = [np.empty(0)]
     for start in range(0, len(ends), _BATCH):
         chosen = ends[start : start + _BATCH]
-        x_BTF = gather(view, chosen)
+        x_BTF = windows(data.x_NF, chosen, minutes)
         scaler.scale_windows_in_place(x_BTF, data.coins.index(product))
         with torch.inference_mode():
             logit_B, _ = forward(network, torch.from_numpy(x_BTF), torch.from_numpy(data.coin_N[chosen]))
@@ -161,7 +162,7 @@ def parity_proof(model: nn.Module, scorer: Scorer, data: Dataset, minutes: int) 
     """Compare graph and torch on real windows of the test part; return the differences, and what torch said of a few."""
     ends = part_ends(data, "test", minutes)
     chosen = ends[np.linspace(0, len(ends) - 1, min(len(ends), PARITY_WINDOWS)).astype(np.int64)]
-    x_BTF = gather(window_view(data.x_NF, minutes), chosen)
+    x_BTF = windows(data.x_NF, chosen, minutes)
     proof = parity(model, scorer, x_BTF, list(data.coins), data.coin_N[chosen])
     # what torch said of a few of them: whoever has the graph and the data set but no weights compares with these
     few = np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), PARITY_SAMPLE)).astype(np.int64))
@@ -173,7 +174,9 @@ def parity_proof(model: nn.Module, scorer: Scorer, data: Dataset, minutes: int) 
     return proof | {"sample": sample}
 
 
-def _manifest(model_id: str, marker: dict[str, Any], graph: Path, data: Dataset) -> dict[str, Any]:
+def _manifest(
+    model_id: str, marker: dict[str, Any], graph: Path, data: Dataset, manifest: dict[str, Any]
+) -> dict[str, Any]:
     spec = spec_from_json(marker["spec"])
     return {
         "model_id": model_id,
@@ -181,7 +184,7 @@ def _manifest(model_id: str, marker: dict[str, Any], graph: Path, data: Dataset)
         "architecture": marker["architecture"],
         "products": list(data.coins),
         # what a feature set that reads other coins saw: served in another market its inputs mean something else
-        "market": list(data.manifest["products"]),
+        "market": list(data.manifest.products),
         "inputs": list(data.columns),
         "feature_set": marker["feature_set"]["name"],
         "feature_set_version": marker["feature_set"]["version"],
@@ -191,9 +194,9 @@ def _manifest(model_id: str, marker: dict[str, Any], graph: Path, data: Dataset)
         "opset": OPSET,
         "sha256": sha256_of(graph),
         "dataset_digest": marker["dataset_digest"],
-        "dataset_manifest_sha256": seal_of(data.manifest),
-        "borders": data.manifest["borders"],
-        "span": data.manifest["span"],
+        "dataset_manifest_sha256": seal_of(manifest),
+        "borders": manifest["borders"],
+        "span": manifest["span"],
         "sources": list(data.sources),
         "scaler": marker["scaler"],
         "spec": marker["spec"],

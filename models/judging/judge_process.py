@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from core.candles import DatasetRef
 from core.child_job import do_job
+from core.dataset_files import DatasetRef
 from models.gates import GateProfile
 from models.judging.judge import judge
 from models.training.spec import CandidateRef

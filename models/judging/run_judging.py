@@ -11,7 +11,7 @@ from core.files import read_json
 from models.gates.judgement import Judgement, judgement_from_json
 
 if TYPE_CHECKING:
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
     from models.gates import GateProfile
     from models.training.spec import CandidateRef
 

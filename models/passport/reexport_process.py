@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from core.candles import DatasetRef
 from core.child_job import do_job, tell
+from core.dataset_files import DatasetRef
 from core.files import read_json
 from core.integrity import sha256_of
 from models.datasets.dataset import load_dataset

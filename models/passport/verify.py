@@ -20,7 +20,7 @@ from core.integrity import SEAL, sha256_of
 from core.version import commit
 from models.datasets.dataset import Dataset, load_dataset
 from models.datasets.scaler import Scaler, fit_scaler
-from models.datasets.windows import gather, part_ends, window_view
+from models.datasets.windows import part_ends, windows
 from models.judging.appraise import appraise, score_rows
 from models.judging.leak_canaries import failing_canaries
 from models.judging.measure import intervals
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
 
 PARITY_TOLERANCE = 1e-5
 _REFIT_TOLERANCE = 1e-3
@@ -214,7 +214,7 @@ def _stored_parity(data: Dataset, scorer: Scorer, passport: dict[str, Any], find
     """Hold the graph against what torch said of some windows when the model was judged."""
     said = passport["parity"]
     minutes = int(passport["window_minutes"])
-    view, ends = window_view(data.x_NF, minutes), part_ends(data, "test", minutes)
+    ends = part_ends(data, "test", minutes)
     row_of = {(data.coins[data.coin_N[row]], int(data.minute_N[row])): row for row in ends}
     findings.compare("parity.windows", said["windows"], min(len(ends), 1000))
     for place, one in enumerate(said["sample"]):
@@ -223,7 +223,7 @@ def _stored_parity(data: Dataset, scorer: Scorer, passport: dict[str, Any], find
         if row is None:
             findings.differences.append(f"{path}: {one['product']} has no window that ends in minute {one['minute']}")
             continue
-        p = float(scorer.score(gather(view, np.array([row])), one["product"])[0])
+        p = float(scorer.score(windows(data.x_NF, np.array([row]), minutes), one["product"])[0])
         findings.compare(f"{path}.probability", one["probability"], p, PARITY_TOLERANCE)
     _within(said, findings)
 
@@ -250,9 +250,8 @@ def _calibration_logits(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     minutes, stride = int(passport["window_minutes"]), int(passport["judged"]["stride_minutes"])
     ends = part_ends(data, "calibration", minutes, stride=stride, product=product)
-    view = window_view(data.x_NF, minutes)
     parts = [
-        scorer.score_with_logits(gather(view, ends[start : start + _BATCH]), product)[1]
+        scorer.score_with_logits(windows(data.x_NF, ends[start : start + _BATCH], minutes), product)[1]
         for start in range(0, len(ends), _BATCH)
     ]
     return ends, np.concatenate([np.empty(0), *parts])

@@ -10,7 +10,7 @@ from models.registry import Registry
 from models.registry.test_part_looks import looks_at
 
 if TYPE_CHECKING:
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
     from core.settings import Settings
 
 

@@ -19,7 +19,7 @@ from models.registry.trials import JudgedPart, candidate_of, judged_part
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
     from core.settings import Paths
     from models.registry.events import RegistryEvent
 

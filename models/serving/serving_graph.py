@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from models.datasets.scaler import CLIP, Scaler
 from models.serving.calibration import LOGIT_CLIP
@@ -22,39 +21,20 @@ if TYPE_CHECKING:
 
 
 class CalibrationHead(nn.Module):
-    """Every coin's calibration as figures of one shape, so that one graph serves coins of different kinds."""
+    """Every coin's calibration as a slope and a shift, so that one graph serves coins of different kinds."""
 
     def __init__(self, calibrations: list[Calibration]) -> None:
-        """Lay out the pieces of all coins; what a coin has fewer of begins at infinity and is never reached."""
+        """Freeze slope and shift of each coin into the graph, float32."""
         super().__init__()
-        self.width = max(len(part.pieces().slopes) for part in calibrations)
-        self.starts: Tensor
-        self.anchors: Tensor
-        self.heights: Tensor
-        self.slopes: Tensor
-        self.curve: Tensor
-        pieces = [part.pieces() for part in calibrations]
-        self.register_buffer("starts", self._table([part.starts for part in pieces], self.width - 1, float("inf")))
-        self.register_buffer("anchors", self._table([part.anchors for part in pieces], self.width, 0.0).flatten())
-        self.register_buffer("heights", self._table([part.heights for part in pieces], self.width, 0.0).flatten())
-        self.register_buffer("slopes", self._table([part.slopes for part in pieces], self.width, 1.0).flatten())
-        self.register_buffer("curve", torch.tensor([[part.low, part.high, part.shift] for part in calibrations]))
-
-    @staticmethod
-    def _table(rows: list[tuple[float, ...]], width: int, rest: float) -> Tensor:
-        filled = [[*row, *[rest] * (width - len(row))] for row in rows]
-        return torch.tensor(filled, dtype=torch.float32).reshape(len(rows), width)
+        self.slope_C: Tensor
+        self.shift_C: Tensor
+        self.register_buffer("slope_C", torch.tensor([calibration.slope for calibration in calibrations]))
+        self.register_buffer("shift_C", torch.tensor([calibration.shift for calibration in calibrations]))
 
     def forward(self, logit_B: Tensor, coin_B: Tensor) -> Tensor:
         """Return probability_B, strictly inside (0, 1)."""
-        kept_B = logit_B.clamp(-LOGIT_CLIP, LOGIT_CLIP)
-        piece_B = coin_B * self.width
-        if self.width > 1:
-            piece_B = piece_B + (kept_B.unsqueeze(1) >= self.starts[coin_B]).sum(dim=1)
-        bent_B = self.heights[piece_B] + self.slopes[piece_B] * (kept_B - self.anchors[piece_B])
-        low_B, high_B, shift_B = self.curve[coin_B].unbind(dim=1)
-        said_B = high_B * functional.softplus(bent_B) - low_B * functional.softplus(-bent_B) + shift_B
-        return torch.sigmoid(said_B.clamp(-LOGIT_CLIP, LOGIT_CLIP))
+        line_B = self.slope_C[coin_B] * logit_B.clamp(-LOGIT_CLIP, LOGIT_CLIP) + self.shift_C[coin_B]
+        return torch.sigmoid(line_B.clamp(-LOGIT_CLIP, LOGIT_CLIP))
 
 
 class ServedOneCoin(nn.Module):

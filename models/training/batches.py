@@ -1,6 +1,6 @@
-"""Scaled windows of one data set on the device that trains, cut when they are asked for.
+"""Hold the scaled rows of a data set on the device that trains, and cut the windows of each step from them.
 
-Shapes: N rows, W windows, B windows of a batch, T minutes, F inputs, C coins.
+Shapes: N rows, B windows of a batch, T minutes, F inputs.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
+from models.datasets.windows import windows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +24,7 @@ RETURN_CLIP = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class TrainingBatch:
     """Tensors of one step: x_BTF, coin_B, direction_B and the clipped, scaled return_B."""
 
     x_BTF: Tensor
@@ -39,28 +41,18 @@ class Batches:
         scaler.scale_in_place(data.x_NF, data.coin_N)
         scaled_N = np.clip(data.return_N / np.array(return_scale)[data.coin_N], -RETURN_CLIP, RETURN_CLIP)
         self._device = device
-        self._minutes, self._inputs = minutes, data.x_NF.shape[1]
-        self._window_WI = windows(torch.from_numpy(data.x_NF).to(device), minutes)
+        self._minutes = minutes
+        self._x_NF = torch.from_numpy(data.x_NF).to(device)
         self._coin_N = torch.from_numpy(data.coin_N).to(device)
         self._direction_N = torch.from_numpy(data.direction_N.astype(np.float32)).to(device)
         self._return_N = torch.from_numpy(scaled_N.astype(np.float32)).to(device)
 
-    def at(self, ends: NDArray[np.int64]) -> Batch:
+    def at(self, ends: NDArray[np.int64]) -> TrainingBatch:
         """Return the batch of windows that end at the rows ``ends``."""
         end_B = torch.from_numpy(ends).to(self._device)
-        x_BI = self._window_WI.index_select(0, end_B - (self._minutes - 1))
-        return Batch(
-            x_BI.view(len(ends), self._minutes, self._inputs),
+        return TrainingBatch(
+            windows(self._x_NF, ends, self._minutes),
             self._coin_N.index_select(0, end_B),
             self._direction_N.index_select(0, end_B),
             self._return_N.index_select(0, end_B),
         )
-
-
-def windows(x_NF: Tensor, minutes: int) -> Tensor:
-    """Return every run of ``minutes`` rows as one flat row of a view (W, T x F) on the same memory.
-
-    Flat, because gathering rows of a matrix is twice as fast as gathering slices of three dimensions (measured).
-    """
-    rows, inputs = x_NF.shape
-    return x_NF.as_strided((max(rows - minutes + 1, 0), minutes * inputs), (inputs, 1))

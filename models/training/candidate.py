@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
 
 # part of every candidate's id: raise it when a change in the networks, the loop or the scaler changes the weights
 # that come out (the golden loss curve says when), so that no stale candidate is reused

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from models.datasets.dataset import Dataset
-    from models.training.batches import Batch
+    from models.training.batches import TrainingBatch
     from models.training.progress import TrainProgress
     from models.training.spec import TrainSpec
 
@@ -242,7 +242,7 @@ def forward(network: nn.Module, x_BTF: Tensor, coin_B: Tensor) -> tuple[Tensor, 
     return output if isinstance(output, tuple) else (output, None)
 
 
-def _loss(network: nn.Module, batch: Batch, precision: str, device: str) -> Tensor:
+def _loss(network: nn.Module, batch: TrainingBatch, precision: str, device: str) -> Tensor:
     with torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         logit_B, return_B = forward(network, batch.x_BTF, batch.coin_B)
     loss = functional.binary_cross_entropy_with_logits(logit_B.float(), batch.direction_B)

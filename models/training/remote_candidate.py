@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import PlaceError
+from core.errors import RemoteFolderError
 from core.files import write_bytes
-from core.remote_folder import open_place, told, within
+from core.remote_folder import open_folder, redacted, within
 from models.training.candidate import finished
 
 if TYPE_CHECKING:
-    from core.remote_folder import Place
+    from core.remote_folder import RemoteFolder
     from models.training.spec import CandidateRef
 _LOG, _WEIGHTS, _MARKER = "train.log", "weights.pt", "candidate.json"
 
@@ -22,11 +22,11 @@ def publish_candidate(candidate: CandidateRef, uri: str) -> CandidateRef:
     """Put a finished candidate into the folder ``uri``, its marker last; return the reference to it there.
 
     Raises:
-        PlaceError: the folder cannot be written.
+        RemoteFolderError: the folder cannot be written.
     """
     home, target = Path(candidate.path).absolute(), within(uri, candidate.candidate_id)
     if home.as_uri() != target:
-        place = open_place(target)
+        place = open_folder(target)
         for name in (_LOG, _WEIGHTS, _MARKER):
             if (home / name).exists():
                 place.write(name, home / name)
@@ -37,12 +37,12 @@ def fetch_candidate(candidate_id: str, uri: str, folder: Path) -> CandidateRef |
     """Return a candidate under ``folder``, fetched from ``uri`` unless it is there; None where it is in neither.
 
     Raises:
-        PlaceError: the place cannot be read, or what it gives is not whole.
+        RemoteFolderError: the place cannot be read, or what it gives is not whole.
     """
     home = folder / candidate_id
     if (found := finished(home)) is not None:
         return found
-    place = open_place(within(uri, candidate_id))
+    place = open_folder(within(uri, candidate_id))
     if place.size(_MARKER) is None:
         return None
     for name in (_LOG, _WEIGHTS, _MARKER):
@@ -51,12 +51,12 @@ def fetch_candidate(candidate_id: str, uri: str, folder: Path) -> CandidateRef |
     fetched = finished(home)
     if fetched is None:
         (home / _MARKER).unlink()
-        msg = f"the candidate at {told(within(uri, candidate_id))} is not whole: its weights have another hash than its candidate.json says; remove it there and train again"
-        raise PlaceError(msg)
+        msg = f"the candidate at {redacted(within(uri, candidate_id))} is not whole: its weights have another hash than its candidate.json says; remove it there and train again"
+        raise RemoteFolderError(msg)
     return fetched
 
 
-def _content(place: Place, name: str) -> bytes:
+def _content(place: RemoteFolder, name: str) -> bytes:
     sink = io.BytesIO()
     place.read(name, sink)
     return sink.getvalue()

@@ -15,7 +15,7 @@ from models.training.progress import TrainProgress
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
     from models.training.spec import CandidateRef, TrainSpec
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from core.candles import DatasetRef
 from core.child_job import do_job, tell
+from core.dataset_files import DatasetRef
 from core.files import write_bytes, write_json
 from core.integrity import sha256_of
 from core.version import commit
@@ -66,7 +66,7 @@ def _marker(spec: TrainSpec, data: Dataset, fitted: Fitted, folder: Path, second
         "spec": spec_as_json(spec),
         "recipe": RECIPE,
         "dataset_digest": data.digest,
-        "feature_set": data.manifest["feature_set"],
+        "feature_set": asdict(data.manifest.feature_set),
         "window_minutes": window_minutes(spec.architecture),
         "scaler": fitted.scaler.as_json(),
         "return_scale": fitted.return_scale,

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.candles import DatasetRef
 from core.child_job import do_job
+from core.dataset_files import DatasetRef
 from models.datasets.dataset import load_dataset
 from models.datasets.windows import part_ends
 from models.judging.appraise import score_rows

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
 
 MODEL = "model"
 """Name of the walked-forward model among the forecasters; the others are baselines."""

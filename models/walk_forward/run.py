@@ -28,7 +28,7 @@ from models.walk_forward.forecasts import known_forecasts, model_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
     from models.datasets.folds import FoldBorders
     from models.gates import GateProfile
     from models.training.progress import TrainProgress

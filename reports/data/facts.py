@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.errors import StoreError, UnknownProductError
-from models.statistics.stability import stability_index
+from models.statistics.stability import sample_shift
 from store.feature_sample import features_of_days
 from store.feature_sets import feature_set
 
@@ -68,7 +68,7 @@ class Sample:
         early, late = self.rows_of(self.early), self.rows_of(self.late)
         if not len(early) or not len(late):
             return []
-        found = [(name, stability_index(early[:, place], late[:, place])) for place, name in enumerate(self.columns)]
+        found = [(name, sample_shift(early[:, place], late[:, place])) for place, name in enumerate(self.columns)]
         return sorted(found, key=lambda item: -item[1])
 
 

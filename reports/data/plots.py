@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.colors import ListedColormap, TwoSlopeNorm
 from matplotlib.patches import Patch
 
-from models.statistics.stability import stability_index
+from models.statistics.stability import SHIFTED, sample_shift
 from reports.page.figure import COLORS, EMPTY_SIZE, SERIES, say_empty, sheet, utc_axis
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def feature_histograms(
     """Draw each feature's distribution in the first days beside that in the last ones."""
     caption = (
         f"Each panel: share of minutes by value, {words[0]} filled, {words[1]} as a line, all products together. The axis spans the middle "
-        "99 % of both; what lies outside counts at its edge; columns in prices have a hump for each product. psi is the population stability index of the two (ten bins; above 0.25 is a large shift)."
+        f"99 % of both; what lies outside counts at its edge; columns in prices have a hump for each product. psi is the population stability index of the two (ten bins; above {SHIFTED:g} is a shift)."
     )
     across, down = 4, -(-len(columns) // 4)
     is_empty = not len(early_NF) or not len(late_NF)
@@ -245,7 +245,7 @@ def _histogram(axes: Axes, name: str, early_N: NDArray[np.float32], late_N: NDAr
         (late_N, {"histtype": "step", "color": COLORS["red"], "linewidth": 1.0}),
     ):
         axes.hist(np.clip(values_N, low, high), edges, weights=np.full(len(values_N), 100 / len(values_N)), **style)  # type: ignore[arg-type]
-    axes.set_title(f"{name}  psi {stability_index(early_N, late_N):.2f}", fontsize=7.5)
+    axes.set_title(f"{name}  psi {sample_shift(early_N, late_N):.2f}", fontsize=7.5)
     axes.tick_params(labelsize=6.5, length=2)
     axes.set_yticks([])
     axes.locator_params(axis="x", nbins=4)

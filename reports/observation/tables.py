@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from models.statistics.stability import SHIFTED
 from reports.models.tables import interval
 from reports.observation.evidence import win_rate
 from reports.observation.plots import TIERS
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from reports.page.document import Block
 
 _DRIFT_ROWS = 8
-_DRIFT_SHIFT = 0.2
 _SEVERITY = {1: Cell("1 alarm", "bad"), 2: Cell("2 blocks", "wait"), 3: Cell("3 informs", "plain")}
 
 
@@ -126,12 +126,12 @@ def drift_blocks(record: Record) -> tuple[Block, ...]:
             row["product"],
             Cell(row["feature"], "code"),
             number(row["psi"], 3),
-            Cell("shifted", "bad") if row["psi"] > _DRIFT_SHIFT else Cell("steady", "good"),
+            Cell("shifted", "bad") if row["psi"] > SHIFTED else Cell("steady", "good"),
         )
         for row in record["drift"][:_DRIFT_ROWS]
     )
-    shifted = sum(row["psi"] > _DRIFT_SHIFT for row in record["drift"])
-    told = f"{shifted} of {len(record['drift'])} (product, input) pairs have a population stability index above {_DRIFT_SHIFT:g}, live against training; the largest come first."
+    shifted = sum(row["psi"] > SHIFTED for row in record["drift"])
+    told = f"{shifted} of {len(record['drift'])} (product, input) pairs have a population stability index above {SHIFTED:g}, live against training; the largest come first."
     table = Table(("product", "input", "PSI", "state"), rows, "drift was not computed for this day")
     return (Text(told), table) if rows else (table,)
 

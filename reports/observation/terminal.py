@@ -24,12 +24,14 @@ _STYLES = {
 
 
 def verdict_table(summary: Summary) -> RenderableType:
-    """Return the verdict, every exit criterion, every product, and where the report lies."""
+    """Return the verdict, every exit criterion, and of every product which models serve it or which gates refused which."""
     verdict = summary.verdict
     parts: list[RenderableType] = [_headline(summary), _criteria(summary), _products(summary)]
-    if verdict.reasons and verdict.word != "GO":
-        parts.append(Text("\n".join(f"- {reason}" for reason in verdict.reasons)))
-    parts.append(Text(f"Report: {summary.html}", style="dim"))
+    # the table of products says why each is refused
+    refusals = {f"{item.product}: {item.reason}" for item in verdict.standings}
+    reasons = [reason for reason in verdict.reasons if reason not in refusals]
+    if reasons and verdict.word != "GO":
+        parts.append(Text("\n".join(f"- {reason}" for reason in reasons)))
     return Group(*parts)
 
 
@@ -41,20 +43,30 @@ def _headline(summary: Summary) -> Text:
     )
 
 
+def _table(title: str, *columns: str) -> Table:
+    """Return a table without lines, which leave too little of 80 columns: no column breaks a word but the last."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in columns[:-1]:
+        table.add_column(name, no_wrap=True)
+    table.add_column(columns[-1], overflow="fold")
+    return table
+
+
 def _criteria(summary: Summary) -> Table:
-    table = Table(title="Exit criteria", title_justify="left", title_style="bold")
-    for name in ("criterion", "state", "figure", "bound"):
-        table.add_column(name, overflow="fold")
+    table = _table("Exit criteria", "criterion", "state", "figure; bound")
     for item in summary.verdict.criteria:
-        table.add_row(item.title, Text(item.state, style=_STYLES[item.state]), item.figure, item.bound)
+        text = "; ".join(part for part in (item.figure, item.bound) if part)
+        table.add_row(item.title, Text(item.state, style=_STYLES[item.state]), text)
     return table
 
 
 def _products(summary: Summary) -> Table:
-    table = Table(title="Products", title_justify="left", title_style="bold")
-    for name in ("product", "state", "why"):
-        table.add_column(name, overflow="fold")
+    table = _table("\nProducts", "product", "state", "model", "refused by")
     for item in summary.verdict.standings:
-        state = Text("promoted", style="green") if item.is_promoted else Text("refused", style="red")
-        table.add_row(item.product, state, ", ".join(item.promoted) if item.is_promoted else item.reason)
+        for model in item.promoted:
+            table.add_row(item.product, Text("promoted", style="green"), model, "")
+        for model, gates in item.refused.items():
+            table.add_row(item.product, Text("refused", style="red"), model, ", ".join(gates))
+        if not item.promoted and not item.refused:
+            table.add_row(item.product, Text("refused", style="red"), "", item.reason)
     return table

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from core.candles import Span
 from core.errors import DeskError, StoreError
 from core.settings import load_settings
-from market.ingest.backfill import MOST_PAGES_WAITING, PAGES_PER_WRITE
+from market.ingest.backfill import MAX_PAGES_WAITING, PAGES_PER_WRITE
 from market.providers import PAGE_MINUTES
-from market.providers.coinbase_connection import MOST_AT_ONCE
+from market.providers.coinbase_connection import MAX_CONCURRENT
 from store.feature_store import FeatureStore
 from tests.campaign.fault_oracle import CampaignCounts, Differences, Truth, Untrue, exported, judge
 from tests.campaign.fault_plan import (
@@ -54,7 +54,7 @@ MENDING_PLACE = "ingest.after_replaced"
 """Passed only where a minute is told differently than before."""
 KILLS_AN_EPISODE = 25
 READERS = 2
-ON_THE_WAY = MOST_AT_ONCE + MOST_PAGES_WAITING + PAGES_PER_WRITE
+ON_THE_WAY = MAX_CONCURRENT + MAX_PAGES_WAITING + PAGES_PER_WRITE
 """Pages of one product that a death can throw away: asked for, answered and waiting, being committed."""
 _PROBES = {LATE: 60}
 """Requests that finding a listing may take in one life; two for a product that was always there."""

@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING
 from core import failpoints
 from core.errors import CredentialsError, DeskError, DiskFullError, ExchangeUnavailableError
 from core.settings import load_settings
-from market.ingest.backfill import BackfillResult, backfill, fetch, open_store
+from market.ingest.backfill import BackfillResult, backfill, fetch
 from market.ingest.repair import RepairResult, repair
-from market.providers.coinbase import CoinbaseProvider, RetryPolicy
+from market.providers import RetryPolicy
+from market.providers.coinbase import CoinbaseProvider
 from store.feature_store import FeatureStore
 from store.reader import Reader
+from store.schema import migrate_databases
 from tests.campaign.fault_plan import RANDOM
 
 if TYPE_CHECKING:
@@ -89,15 +91,16 @@ def work(job: WorkerJob) -> None:
 
 
 def _worked(settings: Settings, job: WorkerJob) -> int:
+    migrate_databases(settings.paths)
     if job.export:
-        with open_store(settings) as store:
+        with FeatureStore(settings.paths.market_db) as store:
             for product in job.products:
                 store.export_raw(product, job.span, settings.paths.raw)
         return 0
     Journal(job, settings).keep()
     with ThreadPoolExecutor(len(job.products)) as threads:
         results = list(threads.map(lambda product: asyncio.run(_fetch_product(settings, job, product)), job.products))
-    with open_store(settings) as store:
+    with FeatureStore(settings.paths.market_db) as store:
         store.publish(settings.paths.market_copy)
     return PARTIAL if any(result is None or result.state == "partial" for result in results) else 0
 
@@ -109,7 +112,7 @@ async def _fetch_product(settings: Settings, job: WorkerJob, product: str) -> Ba
         if job.repairs:
             return await repair(settings, product, provider=provider)
         if job.again:
-            with open_store(settings) as store:
+            with FeatureStore(settings.paths.market_db) as store:
                 return await fetch(store, provider, product, job.again.get(product, ()))
         return await backfill(settings, product, job.span, provider=provider)
     except ExchangeUnavailableError as error:

@@ -7,11 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from core.candles import MINUTE, Span
@@ -66,10 +65,6 @@ class Street:
             line = process.stdout.readline()
             assert line, "the follower ended"
             minutes -= "stored" in line and "close" in line
-
-    def plan(self, *faults: dict[str, Any]) -> None:
-        url = self.base_url.partition("/api")[0] + "/_control/stream"
-        httpx.post(url, json={"clear": True, "faults": list(faults)}, trust_env=False).raise_for_status()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with FeatureStore(Paths(self.home).market_db)._reading() as connection:
@@ -135,29 +130,3 @@ def test_follow_by_rest_killed_cut_off_and_stopped_ends_equal_to_the_exchange(st
     assert Paths(street.home).market_copy.exists()
     ((revisions,),) = street.rows("select count(*) from candle_revisions")
     assert revisions > 5, "late settling is kept as revisions"
-
-
-def test_follow_by_trades_through_everything_a_stream_can_do_ends_equal_to_the_exchange(street: Street) -> None:
-    street.plan(
-        {"kind": "gap", "probability": 0.02},
-        {"kind": "lose_trade", "probability": 0.02},
-        {"kind": "duplicate", "probability": 0.1},
-        {"kind": "shuffle", "probability": 0.1},
-        {"kind": "late", "probability": 0.02, "seconds": 90},
-        {"kind": "disconnect", "probability": 0.01},
-        {"kind": "error", "probability": 0.005},
-    )
-    first = street.start("--source", "trades")
-    street.follow_for(first, 5)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    said = street.finish("--source", "trades", "--iterations", "15")
-
-    assert street.assert_equals_truth() > 2 * 15
-    assert "built from trades" in said.splitlines()[-1]
-    sources = dict(street.rows("select source, count(*) from candles_1m group by source"))
-    assert set(sources) == {"local:planted", "local:planted:trades"}
-    everything = Span(PRESENT, PRESENT + timedelta(days=1))
-    for product in PRODUCTS:
-        left = FeatureStore(Paths(street.home).market_db).unconfirmed_windows(product, everything)
-        assert sum(span.minutes for span in left) <= 3, "all that has settled was confirmed"

@@ -28,7 +28,7 @@ from models.training.run_training import train_in_process
 from models.training.spec import TrainSpec
 
 if TYPE_CHECKING:
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
 
 _PLACE = Path(__file__).resolve().parents[1] / "unit" / "conftest.py"
 _SPEC = importlib.util.spec_from_file_location("models_fixture", _PLACE)

@@ -12,10 +12,11 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from core.candles import DatasetRef, Page, Span
+from core.candles import Page, Span
 from core.settings import load_settings
 from desk.child_servers import child, free_port, listens, wait_for
 from market.exchange.simulated_market import simulated_market
@@ -23,6 +24,9 @@ from market.providers.extras import install_command
 from models.training.run_training import train_in_process
 from store.feature_store import FeatureStore
 from tasks.train import plan_trainings
+
+if TYPE_CHECKING:
+    from core.dataset_files import DatasetRef
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COINS = ("BTC-USD", "ETH-USD")

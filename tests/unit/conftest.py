@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable

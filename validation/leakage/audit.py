@@ -6,13 +6,12 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.candles import Span, minute_start
+from core.candles import minute_start
 from core.child_process import run_child
 from core.errors import DatasetError
 from models.datasets.dataset import load_dataset
@@ -34,8 +33,9 @@ from validation.leakage.sql_interventions import Bench, planted_sets, small_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
     from core.settings import Paths
     from models.datasets.dataset import Dataset
     from validation.leakage.point_in_time import RebuiltDataset
@@ -111,9 +111,8 @@ def newest_data_set(paths: Paths, on_check: OnCheck) -> None:
     what = f"data set {data.digest[:16]}"
     on_check(LeakCheck(f"{what}: parts, purge, instants", 1, split_leaks(data)))
     on_check(LeakCheck(f"{what}: {len(data.columns)} inputs against labels", 1, input_leaks(data)))
-    cut, span = datetime.fromisoformat(data.manifest["known_at_cut"]), data.manifest["span"]
-    within = Span(datetime.fromisoformat(span["start"]), datetime.fromisoformat(span["end"]))
-    closes = {name: known for name, known in closes_at(store, data.coins, within, cut).items() if len(known[0])}
+    cut, span = data.manifest.known_at_cut or data.manifest.span.end, data.manifest.span
+    closes = {name: known for name, known in closes_at(store, data.coins, span, cut).items() if len(known[0])}
     missing = [product for product in data.coins if product not in closes]
     note = f"the store has no candles of {', '.join(missing)}: make backfill" if missing else ""
     leaks = label_leaks(data, closes) + close_leaks(data, closes)
@@ -123,11 +122,11 @@ def newest_data_set(paths: Paths, on_check: OnCheck) -> None:
 
 def _inputs(store: FeatureStore, data: Dataset, cut: datetime, what: str) -> LeakCheck:
     """Compute some hours of inputs again, each from candles that were there by then, and compare every bit."""
-    made_with = data.manifest["feature_set"]
+    made_with = data.manifest.feature_set
     what = f"{what}: inputs against the past alone"
-    known = FEATURE_SETS.get(made_with["name"])
-    if known is None or known.sha256 != made_with["sha256"]:
-        return LeakCheck(what, 0, note=f"made by another version of {made_with['name']}; build it again: make features")
+    known = FEATURE_SETS.get(made_with.name)
+    if known is None or known.sha256 != made_with.sha256:
+        return LeakCheck(what, 0, note=f"made by another version of {made_with.name}; build it again: make features")
     first, last = int(data.minute_N.min()) + _MOMENT_MINUTES, int(data.minute_N.max()) + 1
     leaks: list[Leak] = []
     for minute in np.linspace(first, last, _MOMENTS).astype(int).tolist():

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from core.candles import DatasetRef
 from core.child_job import do_job, tell
+from core.dataset_files import DatasetRef
 from models.datasets.dataset import PARTS, load_dataset
 from models.datasets.scaler import Scaler, fit_scaler
-from models.datasets.windows import gather, part_ends, window_view
+from models.datasets.windows import part_ends, windows
 from models.judging.baselines import baseline_forecasts
 from models.judging.judge import calibrate
 from models.judging.leak_canaries import Leak
@@ -86,7 +86,7 @@ class Pipeline:
     calibrate: Callable[[Trained, Dataset, str], Calibrated] = calibrate_small
     baselines: Callable[[Dataset, str, NDArray[np.int64]], Mapping[str, NDArray[np.float64]]] = baseline_forecasts
     ends: Callable[[Dataset, str, int], NDArray[np.int64]] = part_ends
-    windows: Callable[[NDArray[np.float32], int], NDArray[np.float32]] = window_view
+    windows: Callable[[NDArray[np.float32], NDArray[np.int64], int], NDArray[np.float32]] = windows
 
 
 def fit_leaks(data: Dataset, pipeline: Pipeline, seed: int = 0, *, with_baselines: bool = True) -> list[Leak]:
@@ -120,7 +120,7 @@ def pipeline_windows(data: Dataset, pipeline: Pipeline, minutes: int) -> list[Le
         return []
     sampled = ends[np.linspace(0, len(ends) - 1, min(len(ends), _SAMPLED_WINDOWS)).astype(np.int64)]
     sampled = sampled[sampled >= minutes - 1]
-    return window_leaks(data, ends, gather(pipeline.windows(tracer(data), minutes), sampled), sampled, minutes)
+    return window_leaks(data, ends, pipeline.windows(tracer(data), sampled, minutes), sampled, minutes)
 
 
 def replaced(data: Dataset, part: str, seed: int, *, labels_only: bool = False) -> Dataset:
@@ -246,9 +246,9 @@ def _ends_by_clock(data: Dataset, part: str, minutes: int) -> NDArray[np.int64]:
     return np.asarray(ends[whole | (data.coin_N[begins] != data.coin_N[ends])])
 
 
-def _late_view(x_NF: NDArray[np.float32], minutes: int) -> NDArray[np.float32]:
+def _late_windows(x_NF: NDArray[np.float32], end_B: NDArray[np.int64], minutes: int) -> NDArray[np.float32]:
     """Windows that hold the minute after their end."""
-    return window_view(np.concatenate([x_NF[1:], x_NF[-1:]]), minutes)
+    return windows(np.concatenate([x_NF[1:], x_NF[-1:]]), end_B, minutes)
 
 
 PIPELINES = {
@@ -268,7 +268,7 @@ PIPELINES = {
     ),
     "windows over holes": Pipeline(ends=_ends_by_coin),
     "windows over two coins": Pipeline(ends=_ends_by_clock),
-    "windows one minute late": Pipeline(windows=_late_view),
+    "windows one minute late": Pipeline(windows=_late_windows),
 }
 """Pipelines with one leaking function, by the plant's title in `leak_list.LEAKS`."""
 

@@ -73,7 +73,7 @@ threshold cut on test | tiers cut on test | cut the tiers on the calibration par
 baseline fitted on later parts | baselines on all rows | fit baselines on the train part alone: a figure that is too good refuses good models
 window across a hole | windows over holes | end windows only where models/datasets/windows.py:usable_ends says a whole one ends
 window mixes coins | windows over two coins | end windows only where models/datasets/windows.py:usable_ends says a whole one ends
-window reads past its end | windows one minute late | cut windows with models/datasets/windows.py:gather
+window reads past its end | windows one minute late | cut windows with models/datasets/windows.py:windows
 """
 
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from core.candles import Candle, DatasetRef
+    from core.candles import Candle
+    from core.dataset_files import DatasetRef
     from store.connection import Connection
 
     Known = Mapping[str, tuple[list[tuple[object, ...]], dict[int, str]]]

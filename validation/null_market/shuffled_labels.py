@@ -21,7 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.candles import DatasetRef, epoch_minute
+from core.candles import epoch_minute
+from core.dataset_files import DatasetRef
 from core.errors import DatasetError
 from core.files import read_json, write_json
 from core.integrity import sha256_of

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.candles import DatasetRef
 from core.child_job import do_job, tell
+from core.dataset_files import DatasetRef
 from core.errors import DeskError
 from core.files import read_json
 from models.gates import GateProfile

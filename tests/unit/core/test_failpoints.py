@@ -77,7 +77,7 @@ def test_failpoint_unknown_place_is_refused_at_the_first_pass_of_any(armed):
 @pytest.mark.parametrize("text", ["=explode", ":0=kill", ":x=kill", "=sleep:long", "=sleep:-1"])
 def test_failpoint_wrong_entry_is_refused_with_the_form(armed, text):
     armed(PLACE + text)
-    with pytest.raises(ConfigError, match="write place:pass=action"):
+    with pytest.raises(ConfigError, match="write name:pass=action"):
         failpoint(PLACE)
 
 

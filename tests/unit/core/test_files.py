@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import ModelError
 from core.files import read_json, write_bytes, write_json
 from core.integrity import sha256_of

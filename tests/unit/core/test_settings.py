@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import itertools
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from apprise.utils.parse import parse_urls
 
 from core.errors import ConfigError, UnknownProductError
-from core.settings import Settings, load_settings
+from core.settings import REMOVED, Settings, load_settings, unknown_names
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -86,3 +88,120 @@ def test_folders_can_be_made_by_many_threads_at_once(tmp_path: Path) -> None:
     paths = load_settings(desk_home=tmp_path / "var").paths
     with ThreadPoolExecutor(16) as pool:
         assert len(list(pool.map(lambda _: paths.make(), range(300)))) == 300
+
+
+@pytest.fixture
+def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The path of the settings file that `load_settings` reads."""
+    monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
+    monkeypatch.delenv("DESK_HOME")
+    return tmp_path / ".env"
+
+
+def test_env_example_unchanged_as_env_gives_the_defaults(env_file: Path) -> None:
+    default = load_settings()
+    env_file.write_bytes((ROOT / ".env.example").read_bytes())
+    assert load_settings() == default
+    assert not load_settings().has_key
+    assert [name for name in unknown_names() if name not in REMOVED] == []
+
+
+@pytest.mark.parametrize("blank", ["", " ", '""', "''", "   # nothing yet"])
+def test_blank_setting_is_its_default_for_every_setting(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch, blank: str
+) -> None:
+    default = load_settings()
+    env_file.write_text("".join(f"{name.upper()}={blank}\n" for name in Settings.model_fields), encoding="utf-8")
+    assert load_settings() == default
+    for name in Settings.model_fields:
+        monkeypatch.setenv(name.upper(), blank.strip("\"'").partition("#")[0])
+    assert load_settings() == default
+
+
+def test_empty_variable_leaves_the_word_to_the_file(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env_file.write_text("EPOCHS=3\n", encoding="utf-8")
+    monkeypatch.setenv("EPOCHS", "")
+    assert load_settings().epochs == 3
+
+
+MISTYPED = {
+    "KILLSWITCH": "KILL_SWITCH",
+    "KILL-SWITCH": "KILL_SWITCH",
+    "KILL_SWTICH": "KILL_SWITCH",
+    "DESK_KILL_SWITCH": "KILL_SWITCH",
+    "DAILY_LOSS_STOP": "DAILY_LOSS_STOP_PCT",
+    "DAILY_STOP_LOSS_PCT": "DAILY_LOSS_STOP_PCT",
+    "MAX_SIGNALS_PER_HOUR": "SIGNALS_PER_HOUR",
+    "RISK_PER_TRADE_PERCENT": "RISK_PER_TRADE_PCT",
+    "ALERT_URL": "ALERT_URLS",
+}
+
+
+@pytest.mark.parametrize("name", MISTYPED)
+def test_mistyped_name_is_an_error_that_names_the_nearest(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    env_file.write_text(f"{name}=hush\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"\.env sets {name}, which is no setting; {MISTYPED[name]} is") as error:
+        load_settings()
+    assert "hush" not in str(error.value)
+    env_file.unlink()
+    monkeypatch.setenv(name, "hush")
+    with pytest.raises(ConfigError, match=rf"the environment sets {name}, which is no setting; {MISTYPED[name]} is"):
+        load_settings()
+
+
+def test_lower_case_export_and_byte_order_mark_are_taken(env_file: Path) -> None:
+    env_file.write_bytes(b"\xef\xbb\xbfkill_switch=on\r\nexport EPOCHS = 3\r\n")
+    assert (load_settings().kill_switch, load_settings().epochs) == ("on", 3)
+
+
+@pytest.mark.parametrize("line", ["KILL SWITCH=on", "KILL_SWITCH: on", "KILL_SWITCH on", "KILL_SWITCH"])
+def test_line_that_would_set_nothing_is_an_error(env_file: Path, line: str) -> None:
+    env_file.write_text(f"EPOCHS=3\n{line}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="line 2 is not NAME=value"):
+        load_settings()
+
+
+def test_env_file_in_another_encoding_is_one_line(env_file: Path) -> None:
+    env_file.write_bytes("KILL_SWITCH=on\n".encode("utf-16"))
+    with pytest.raises(ConfigError, match="cannot be read as UTF-8 text"):
+        load_settings()
+
+
+def test_names_of_other_programs_are_no_alarm(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = (
+        "AWS_PROFILE AWS_REGION PREFECT_API_URL PREFECT_LOGGING_LEVEL HOME PATH PWD MODEL NODE_ENV TELEGRAM_TOKEN DAY COIN MARKET "
+        "SOURCE_DATE_EPOCH OMP_NUM_THREADS CANDLEDESK_DATA COMPOSE_PROFILES DATABASE_URL RAY_ADDRESS TZ LANG HTTP_PROXY MODES"
+    )
+    for name in names.split():
+        monkeypatch.setenv(name, os.environ.get(name, "1"))
+    load_settings()
+    env_file.write_text("AWS_PROFILE=a\nTELEGRAM_TOKEN=b\n", encoding="utf-8")
+    load_settings()
+    assert unknown_names() == ["AWS_PROFILE", "TELEGRAM_TOKEN"]
+
+
+def test_removed_setting_stops_nobody(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env_file.write_text("".join(f"{name}=x\n" for name in REMOVED), encoding="utf-8")
+    monkeypatch.setenv("LIVE_SOURCE", "trades")
+    load_settings()
+    assert "LIVE_SOURCE" in unknown_names()
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("json://host/?+X-Tags=a,b", 1),
+        ("tgram://1:a/2,json://host/?+X-Tags=a,b&to=c,d , mailto://u:p@host?to=x@y.z,v@w.z", 3),
+        (" slack://a/b/c\tdiscord://d/e, ", 2),
+        ("tgram://1/2,,tgram://1/3", 2),
+        ("nonsense", 1),
+        (",", 0),
+    ],
+)
+def test_alert_urls_are_parted_as_apprise_does(monkeypatch: pytest.MonkeyPatch, text: str, count: int) -> None:
+    monkeypatch.setenv("ALERT_URLS", text)
+    targets = load_settings().alert_targets
+    assert list(targets) == parse_urls(text.strip(" ,\t"))
+    assert len(targets) == count

@@ -18,7 +18,6 @@ from core.candles import MINUTE, Candle, Page, Span
 from core.errors import StoreError, UnknownProductError
 from core.settings import Paths
 from desk import data
-from models.statistics.stability import stability_index
 from reports.data.facts import SAMPLED_DAYS, _bucketed, read, sampled_days
 from reports.data.plots import day_state
 from store.feature_sample import features_of_days
@@ -163,14 +162,6 @@ def test_sampled_days_are_distinct_ordered_and_bounded(count: int) -> None:
     assert len(chosen) == min(count, SAMPLED_DAYS)
     assert set(early) | set(late) <= set(chosen)
     assert not set(early) & set(late)
-
-
-def test_stability_index_is_zero_for_equal_and_large_for_shifted_samples() -> None:
-    values = np.random.default_rng(3).normal(size=20_000).astype(np.float32)
-    assert stability_index(values, values) == 0.0
-    assert stability_index(values, values[::2]) < 0.01
-    # two normal samples a standard deviation apart: KL both ways is 0.5 each, less what ten bins lose
-    assert stability_index(values, values + 1) == pytest.approx(1.0, abs=0.2)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ from market.exchange.clock import Present
 from market.exchange.server import running
 from market.exchange.state import Exchange
 from market.exchange.token_bucket import TokenBucket
-from market.probe import access, candles
+from market.probe import access_questions as access
+from market.probe import candle_questions as candles
+from market.probe.client import ProbeQuestion, ProbeSession
 from market.providers.coinbase import CoinbaseProvider
 
 PRESENT = datetime(2024, 3, 1, 12, 0, 20, tzinfo=UTC)
@@ -74,8 +76,8 @@ def learn(tmp_path):
             exchange.present.advance(exchange.present.now() + timedelta(seconds=seconds))
 
         asked = questions or probe.chosen(has_key=bool(key), provoke=provoke)
-        found, _ = asyncio.run(probe.ask(settings, "BTC-USD", asked, watch=watch, provider=provider, sleep=sleep))
-        return {finding.question: finding for finding in found}
+        session = ProbeSession(provider, "BTC-USD", watch, sleep)
+        return {finding.question: finding for finding in asyncio.run(probe.ask(session, asked))}
 
     return go
 
@@ -103,8 +105,8 @@ def test_probe_of_the_local_exchange_as_it_is_agrees_with_itself(make, learn, ke
 def test_probe_learns_the_end_and_the_exact_edge_of_the_cap(make, learn, inclusive, rule, cap):
     shape = {"end_inclusive": inclusive, "cap_rule": rule, "cap": cap}
     findings = learn(make(**shape), only("end") + only("cap"))
-    told = parse_behaviour([word for text in switches(findings) for word in text.split() if word != "--behaviour"])
-    assert told == Behaviour(**shape)
+    learned = parse_behaviour([word for text in switches(findings) for word in text.split() if word != "--behaviour"])
+    assert learned == Behaviour(**shape)
     edge = findings["cap"].learned
     most = cap if (rule, inclusive) == ("buckets", False) else cap - 1
     assert f" {most}+ {most + 1}- " in f"{edge} "
@@ -197,7 +199,6 @@ def test_probe_of_a_stepped_clock_looks_twice_and_no_more(make, learn, monkeypat
 def test_provoked_429_is_described(make, learn, body, wait, headers):
     exchange = make(rate=5.0, limit_body=body, limit_retry_after=wait, limit_headers=headers)
     exchange.public.take, limited = lambda: True, exchange.public.take
-    questions = [access.PROVOKED]
     # only the provoking requests meet the bucket
     original = access.PROVOKED.ask
 
@@ -205,8 +206,8 @@ def test_provoked_429_is_described(make, learn, body, wait, headers):
         exchange.public.take = limited
         return await original(market)
 
-    finding = learn(exchange, [access.Question("429", "", provoke)])["429"]
-    assert questions and body in finding.learned and f"limit_body={body}" in finding.setting + "limit_body=html"
+    finding = learn(exchange, [ProbeQuestion("429", "", provoke)])["429"]
+    assert body in finding.learned and f"limit_body={body}" in finding.setting + "limit_body=html"
     assert (finding.verdict == "agrees") is (body == "html") and exchange.counts["status_429"] == 1
 
 

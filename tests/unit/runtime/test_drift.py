@@ -4,9 +4,8 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pytest
 
-from runtime.drift import DriftWatch, read_shares, stability_index, training_shares, write_shares
+from runtime.drift import DriftWatch, read_shares, training_shares, write_shares
 from store.feature_sets import FeatureBlock
 
 if TYPE_CHECKING:
@@ -47,12 +46,6 @@ def test_shifted_feature_is_seen_and_the_other_is_not() -> None:
     psi = day_rows(1.0)
     assert psi["normal"] > 0.5
     assert psi["flag"] < 0.001
-
-
-def test_index_of_known_shares() -> None:
-    assert stability_index((0.5, 0.5), (50, 50)) == pytest.approx(0.0)
-    assert stability_index((0.5, 0.5), (75, 25)) == pytest.approx(0.25 * np.log(3.0))
-    assert np.isfinite(stability_index((0.5, 0.5), (10, 0)))
 
 
 def test_day_is_told_when_over_whatever_the_ticks() -> None:

@@ -52,11 +52,6 @@ def writer(path: Path, product: str, pages: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 
-@pytest.fixture
-def store(tmp_path: Path, fresh_market: Callable[[Path], FeatureStore]) -> FeatureStore:
-    return fresh_market(tmp_path / "market.duckdb")
-
-
 def test_two_processes_write_at_once_and_lose_nothing(store: FeatureStore) -> None:
     assert store.path is not None
     writers = [writer(store.path, product, 20) for product in ("BTC-USD", "ETH-USD")]

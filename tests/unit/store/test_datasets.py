@@ -24,7 +24,7 @@ from store.splits import Borders, walk_forward
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
 
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
 MINUTES = 2_000

@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from core.candles import MINUTE, Candle, Page, Span
 from core.errors import DatasetError, StoreError
-from store.database import write_transaction
 from store.feature_store import TRIMS_PER_REBUILD, FeatureStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
 SPAN = Span(T0, T0 + 600 * MINUTE)
 KNOWN = T0 + timedelta(days=2)
-
-
-@pytest.fixture(scope="module")
-def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated file, made once: that takes longer than most tests here."""
-    path = tmp_path_factory.mktemp("template") / "market.duckdb"
-    FeatureStore(path).migrate()
-    return path
-
-
-@pytest.fixture
-def store(tmp_path: Path, empty_file: Path) -> FeatureStore:
-    return FeatureStore(Path(shutil.copy(empty_file, tmp_path / "market.duckdb")))
 
 
 def page(candles: list[Candle], *, known_at: datetime = KNOWN, span: Span = SPAN) -> Page:
@@ -259,16 +244,6 @@ def test_reading_a_file_that_is_not_there_makes_none(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="make backfill"):
             read()
     assert not path.exists()
-
-
-def test_reading_a_file_without_schema_names_the_command(tmp_path: Path) -> None:
-    path = tmp_path / "market.duckdb"
-    with write_transaction(path):
-        pass
-    with pytest.raises(StoreError, match="make features"):
-        FeatureStore(path).coverage()
-    with pytest.raises(StoreError, match="make features"):
-        FeatureStore(path).record_pages([page([])])
 
 
 def test_trim_a_file_is_refused(store: FeatureStore) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import shutil
@@ -33,16 +32,6 @@ GOLDEN = ROOT / "tests" / "golden" / "v1"
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> dict[str, Path]:
-    """Copies of the two databases as the code of version 1 left them."""
-    found = {}
-    for name in ("market", "signals"):
-        found[name] = tmp_path / f"{name}.duckdb"
-        found[name].write_bytes(gzip.decompress((GOLDEN / f"{name}_v1.duckdb.gz").read_bytes()))
-    return found
-
-
 @pytest.fixture(scope="session")
 def expected() -> dict[str, dict[str, list[list[str | None]]]]:
     """The rows version 1 wrote, each value as text, by database and table."""
@@ -68,9 +57,9 @@ def test_every_migration_leads_to_the_next_version() -> None:
     assert {one.number for name in ("market", "signals") for one in migrations(name)} == set(numbers)
 
 
-def test_migrated_market_has_every_old_row(old: dict[str, Path], expected: dict[str, Any]) -> None:
-    assert FeatureStore(old["market"]).migrate()
-    connection = connect(old["market"])
+def test_migrated_market_has_every_old_row(old_databases: dict[str, Path], expected: dict[str, Any]) -> None:
+    assert FeatureStore(old_databases["market"]).migrate()
+    connection = connect(old_databases["market"])
     for table, rows in expected["market"].items():
         if table not in {"ledger", "listings", "schema_version"}:
             assert text_rows(connection, table) == rows, table
@@ -79,9 +68,9 @@ def test_migrated_market_has_every_old_row(old: dict[str, Path], expected: dict[
     connection.close()
 
 
-def test_migrated_signals_have_every_old_row(old: dict[str, Path], expected: dict[str, Any]) -> None:
-    assert SignalStore(old["signals"]).migrate()
-    connection = connect(old["signals"])
+def test_migrated_signals_have_every_old_row(old_databases: dict[str, Path], expected: dict[str, Any]) -> None:
+    assert SignalStore(old_databases["signals"]).migrate()
+    connection = connect(old_databases["signals"])
     for table, rows in expected["signals"].items():
         if table != "schema_version":
             added = {"decisions": ["p_boosting"], "signals": ["p_boosting", "boosting_model_id"]}.get(table, [])
@@ -90,13 +79,13 @@ def test_migrated_signals_have_every_old_row(old: dict[str, Path], expected: dic
 
 
 def test_migrated_ledger_calls_quarantined_what_version_1_called_answered(
-    old: dict[str, Path], expected: dict[str, Any]
+    old_databases: dict[str, Path], expected: dict[str, Any]
 ) -> None:
     before = [row for row in expected["market"]["ledger"] if row[0] == "ETH-USD"]
     assert [(row[3], row[1][:16], row[2][:16]) for row in before] == [
         ("answered", "2024-03-01 00:00", "2024-03-01 03:00"),
     ]
-    store = FeatureStore(old["market"])
+    store = FeatureStore(old_databases["market"])
     store.migrate()
     with store._reading() as connection:
         windows = connection.execute(
@@ -119,8 +108,8 @@ def test_migrated_ledger_calls_quarantined_what_version_1_called_answered(
     assert [row["check"] for row in store.quality() if row["bad_rows"]] == []
 
 
-def test_migrated_coverage_counts_each_minute_once(old: dict[str, Path]) -> None:
-    store = FeatureStore(old["market"])
+def test_migrated_coverage_counts_each_minute_once(old_databases: dict[str, Path]) -> None:
+    store = FeatureStore(old_databases["market"])
     store.migrate()
     found = {
         row["product"]: [row[f"{state}_minutes"] for state in ("stored", "empty", "quarantined", "failed", "unasked")]
@@ -139,10 +128,12 @@ def test_migrated_coverage_counts_each_minute_once(old: dict[str, Path]) -> None
 
 
 @pytest.mark.parametrize("name", ["market", "signals"])
-def test_migrated_database_has_the_same_columns_as_a_new_one(old: dict[str, Path], tmp_path: Path, name: str) -> None:
-    (FeatureStore if name == "market" else SignalStore)(old[name]).migrate()
+def test_migrated_database_has_the_same_columns_as_a_new_one(
+    old_databases: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    (FeatureStore if name == "market" else SignalStore)(old_databases[name]).migrate()
     (FeatureStore if name == "market" else SignalStore)(tmp_path / "new.duckdb").migrate()
-    migrated, new = connect(old[name]), connect(tmp_path / "new.duckdb")
+    migrated, new = connect(old_databases[name]), connect(tmp_path / "new.duckdb")
     assert described(migrated) == described(new)
     listed = "select view_name from duckdb_views() where not internal order by all"
     assert migrated.execute(listed).fetchall() == new.execute(listed).fetchall()
@@ -150,18 +141,18 @@ def test_migrated_database_has_the_same_columns_as_a_new_one(old: dict[str, Path
     new.close()
 
 
-def test_migration_is_recorded_with_time_and_hash_and_checkpointed(old: dict[str, Path]) -> None:
+def test_migration_is_recorded_with_time_and_hash_and_checkpointed(old_databases: dict[str, Path]) -> None:
     before = datetime.now(UTC)
-    FeatureStore(old["market"]).migrate()
-    assert not old["market"].with_name("market.duckdb.wal").exists()
-    connection = connect(old["market"])
+    FeatureStore(old_databases["market"]).migrate()
+    assert not old_databases["market"].with_name("market.duckdb.wal").exists()
+    connection = connect(old_databases["market"])
     rows = connection.execute("select version, sql_sha256, applied_at from schema_version order by rowid").fetchall()
     connection.close()
     (step,) = migrations("market")
     assert [row[:2] for row in rows[1:]] == [(2, step.sha256), (SCHEMA_VERSION, schema_hash())]
     assert rows[0][0] == 1
     assert all(before <= row[2] <= datetime.now(UTC) for row in rows[1:])
-    assert not FeatureStore(old["market"]).migrate()
+    assert not FeatureStore(old_databases["market"]).migrate()
 
 
 # dies at the statement named on the command line, after the tables were changed
@@ -184,21 +175,21 @@ FeatureStore(Path(sys.argv[1])).migrate()
 
 @pytest.mark.parametrize("place", ["_migrate", "_comment", "_record"])
 def test_migration_killed_half_way_leaves_the_old_version_whole(
-    old: dict[str, Path], expected: dict[str, Any], place: str
+    old_databases: dict[str, Path], expected: dict[str, Any], place: str
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(old["market"]), place],
+        [sys.executable, "-c", KILLED, str(old_databases["market"]), place],
         check=False,
         cwd=ROOT,
     )
     assert done.returncode == -signal.SIGKILL
-    connection = connect(old["market"])
+    connection = connect(old_databases["market"])
     assert connection.execute("select max(version) from schema_version").fetchall() == [(1,)]
     for table, rows in expected["market"].items():
         assert text_rows(connection, table) == rows, table
     assert connection.execute("select count(*) from coverage").fetchall() == [(4,)]
     connection.close()
-    assert FeatureStore(old["market"]).migrate()
+    assert FeatureStore(old_databases["market"]).migrate()
 
 
 def test_making_a_database_killed_half_way_leaves_none(tmp_path: Path) -> None:
@@ -215,19 +206,21 @@ def test_making_a_database_killed_half_way_leaves_none(tmp_path: Path) -> None:
     ]
 
 
-def test_migration_drops_views_that_are_no_longer_known(old: dict[str, Path]) -> None:
-    connection = connect(old["market"])
+def test_migration_drops_views_that_are_no_longer_known(old_databases: dict[str, Path]) -> None:
+    connection = connect(old_databases["market"])
     connection.execute("create view forgotten as select 1 as one")
     connection.close()
-    FeatureStore(old["market"]).migrate()
-    connection = connect(old["market"])
+    FeatureStore(old_databases["market"]).migrate()
+    connection = connect(old_databases["market"])
     assert connection.execute("select * from duckdb_views() where view_name = 'forgotten'").fetchall() == []
     connection.close()
 
 
-def test_copy_of_an_older_version_is_refused_until_it_is_published_again(old: dict[str, Path], tmp_path: Path) -> None:
+def test_copy_of_an_older_version_is_refused_until_it_is_published_again(
+    old_databases: dict[str, Path], tmp_path: Path
+) -> None:
     paths = Paths(tmp_path)
-    shutil.copy(old["market"], paths.market_copy)
+    shutil.copy(old_databases["market"], paths.market_copy)
     with pytest.raises(StoreError, match=r"older version \(schema 1 of \d+\); make it again: desk publish"):
         Reader(paths)
     command = [sys.executable, "-m", "desk", "publish"]
@@ -237,12 +230,12 @@ def test_copy_of_an_older_version_is_refused_until_it_is_published_again(old: di
         assert reader.sql("select sum(stored_minutes) as n from coverage") == [{"n": 356}]
 
 
-def test_copy_of_newer_code_is_refused(old: dict[str, Path], tmp_path: Path) -> None:
-    connection = connect(old["market"])
+def test_copy_of_newer_code_is_refused(old_databases: dict[str, Path], tmp_path: Path) -> None:
+    connection = connect(old_databases["market"])
     connection.execute("insert into schema_version values (99, 'of another day', now())")
     connection.close()
     paths = Paths(tmp_path)
-    shutil.copy(old["market"], paths.market_copy)
+    shutil.copy(old_databases["market"], paths.market_copy)
     with pytest.raises(NotADatabaseError, match="Bring Candledesk up to date"):
         Reader(paths)
 
@@ -258,11 +251,11 @@ def test_another_program_s_database_is_refused_and_left_alone(tmp_path: Path) ->
     assert path.read_bytes() == before
 
 
-def test_signals_are_not_taken_for_the_market(old: dict[str, Path]) -> None:
-    before = old["signals"].read_bytes()
+def test_signals_are_not_taken_for_the_market(old_databases: dict[str, Path]) -> None:
+    before = old_databases["signals"].read_bytes()
     with pytest.raises(NotADatabaseError, match="it is not the market database"):
-        FeatureStore(old["signals"]).migrate()
-    assert old["signals"].read_bytes() == before
+        FeatureStore(old_databases["signals"]).migrate()
+    assert old_databases["signals"].read_bytes() == before
 
 
 def test_set_back_clock_does_not_make_an_old_entry_the_newest(tmp_path: Path) -> None:

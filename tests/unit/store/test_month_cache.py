@@ -20,7 +20,7 @@ from store.month_cache import Order, Parts, Scratch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from core.candles import DatasetRef
+    from core.dataset_files import DatasetRef
 
 START = datetime(2024, 2, 28, tzinfo=UTC)
 FEBRUARY_ENDS = datetime(2024, 3, 1, tzinfo=UTC)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 
 import pytest
 
-from core.candles import DatasetRef
 from core.errors import DatasetError, ExchangeUnavailableError, SpanError, TrainingError, UnknownProductError
 from core.settings import load_settings
 from models.training.presets import PRESETS
@@ -20,10 +18,8 @@ from tasks.train import plan_trainings
 
 
 @pytest.fixture
-def dataset(tmp_path):
-    manifest = tmp_path / "d.json"
-    manifest.write_text(json.dumps({"products": ["BTC-USD", "ETH-USD"]}))
-    return DatasetRef("0" * 64, str(tmp_path / "d.parquet"), str(manifest))
+def dataset(make_dataset):
+    return make_dataset(products=("BTC-USD", "ETH-USD"), minutes=400)
 
 
 def test_products_in_without_names_are_all_of_the_data_set(dataset):

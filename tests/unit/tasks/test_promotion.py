@@ -11,7 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import ModelError, UnknownProductError
 from core.settings import load_settings
 from models.gates.judgement import Judgement, ProductVerdict

@@ -13,8 +13,8 @@ import pytest
 from prefect import flow
 from prefect.context import FlowRunContext, serialize_context
 
-from core.candles import DatasetRef
-from core.errors import ConfigError, PlaceError, TrainingError
+from core.dataset_files import DatasetRef
+from core.errors import ConfigError, RemoteFolderError, TrainingError
 from core.settings import load_settings
 from models.training.spec import CandidateRef, TrainSpec
 from tasks import runner, train
@@ -115,7 +115,7 @@ def outcome_of(result, lost=()):
 def test_outcome_names_what_failed_once():
     assert outcome_of(CANDIDATE) == CANDIDATE
     assert str(outcome_of(TrainingError("lstm-BTC-USD: killed"))) == "lstm-BTC-USD: killed"
-    assert str(outcome_of(PlaceError("no such place"))) == "lstm-BTC-USD: no such place"
+    assert str(outcome_of(RemoteFolderError("no such place"))) == "lstm-BTC-USD: no such place"
     assert str(outcome_of(MemoryError())) == "lstm-BTC-USD: MemoryError"
 
 

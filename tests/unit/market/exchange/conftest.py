@@ -3,36 +3,13 @@
 import asyncio
 import secrets
 import time
-from datetime import UTC, datetime
 
 import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from desk.exchange import build_markets
-from market.exchange.app import BASE_PATH, Behaviour, build_app
-from market.exchange.auth import TokenChecker
-from market.exchange.clock import Present
-from market.exchange.state import Exchange
-from market.exchange.token_bucket import TokenBucket
-
-PRESENT = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
-
-
-@pytest.fixture
-def make_exchange():
-    def make(present=None, behaviour=None, public_rate=0, private_rate=0, checker=None, **market_options):
-        return Exchange(
-            build_markets(market_options.pop("kind", "planted"), **market_options),
-            present or Present(PRESENT, stepped=True),
-            checker or TokenChecker({}),
-            TokenBucket(public_rate),
-            TokenBucket(private_rate),
-            behaviour=behaviour or Behaviour(),
-        )
-
-    return make
+from market.exchange.app import BASE_PATH, build_app
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
-"""A market followed in one process: a stepped exchange asked without a socket, its trades handed over as events."""
+"""A market followed in one process: a stepped exchange asked without a socket."""
 
 import asyncio
-import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
 
 import httpx
 import pytest
@@ -16,11 +14,9 @@ from market.exchange.app import Behaviour, build_app
 from market.exchange.clock import Present
 from market.exchange.state import Exchange
 from market.exchange.token_bucket import TokenBucket
-from market.exchange.trade_tape import tape
-from market.ingest.follow import FollowOptions, Market, Watcher, follow
-from market.providers.coinbase import CoinbaseProvider, RetryPolicy
-from market.providers.minute_builder import Trade
-from market.providers.trade_stream import Batch, Heartbeat, Opened
+from market.ingest.follow import FollowOptions, Watcher, follow
+from market.providers import RetryPolicy
+from market.providers.coinbase import CoinbaseProvider
 from store.feature_store import FeatureStore
 
 PRESENT = datetime(2024, 3, 1, 12, 0, 20, tzinfo=UTC)
@@ -46,64 +42,20 @@ class Line(httpx.AsyncBaseTransport):
 
 
 @dataclass
-class SteppedStream:
-    """The trades of a stepped exchange, sent whenever it was stepped; ``spoil`` may change the events on their way."""
-
-    exchange: Exchange
-    told_until: datetime
-    spoil: object = None
-    trouble: str = ""
-    queue: asyncio.Queue = field(default_factory=asyncio.Queue)
-    left_out: list = field(default_factory=list)
-
-    def leave_out(self, product):
-        self.left_out.append(product)
-
-    def open(self):
-        self.queue.put_nowait(Opened(self.told_until, "planted"))
-
-    def tell(self, moment):
-        """Send what was traded up to ``moment``."""
-        trades = tuple(
-            Trade(
-                one.product,
-                one.trade_id,
-                Decimal(one.price).scaleb(-one.price_places),
-                Decimal(one.size).scaleb(-one.volume_places),
-                datetime.fromtimestamp(one.micros / 1e6, UTC),
-            )
-            for market in self.exchange.markets.values()
-            for one in tape(market, self.told_until, moment)
-        )
-        self.told_until = moment
-        events = [Batch(moment, trades), Heartbeat(moment)]
-        for event in self.spoil(events) if self.spoil else events:
-            self.queue.put_nowait(event)
-
-    async def events(self):
-        while True:
-            yield await self.queue.get()
-
-
-@dataclass
-class SteppedPace:
+class SteppedClock:
     """Steps the exchange instead of waiting; ``happens(moment)`` is told before each step."""
 
     present: Present
-    stream: SteppedStream | None = None
     happens: object = None
 
     async def now(self):
         return self.present.now()
 
-    async def until(self, moment, stop):
+    async def sleep_until(self, moment, stop):
         if self.happens is not None:
             self.happens(max(moment, self.present.now()))
         if moment > self.present.now() and not stop.is_set():
-            # a step stops at the turn of the minute: trades never come more than a minute at once
             self.present.advance(moment)
-            if self.stream is not None:
-                self.stream.tell(moment)
         await asyncio.sleep(0)
         return self.present.now()
 
@@ -118,8 +70,7 @@ class World:
     exchange: Exchange
     line: Line
     settings: object
-    stream: SteppedStream
-    pace: SteppedPace
+    clock: SteppedClock
     notes: list = field(default_factory=list)
     reports: list = field(default_factory=list)
     stop: asyncio.Event | None = None
@@ -134,20 +85,16 @@ class World:
     def store(self):
         return FeatureStore(self.settings.paths.market_db)
 
-    def follow(self, minutes, *, trades=False, products=PRODUCTS, is_dry=False, publish_every=600.0):
-        self.pace.stream = self.stream if trades else None
-        self.stream.queue = asyncio.Queue()
-        self.stream.told_until = self.exchange.present.now()
-        self.stream.open()
-
+    def follow(self, minutes, *, products=PRODUCTS, is_dry=False, publish_every=600.0):
         async def go():
             self.stop = asyncio.Event()
             provider = CoinbaseProvider(self.settings, transport=self.line, retry=self.retry)
-            market = Market(provider, self.pace, self.stream if trades else None)
             watcher = Watcher(lambda report, _: self.reports.append(report), self.notes.append)
             options = FollowOptions(minutes, is_dry, publish_every)
             try:
-                return await follow(self.settings, products, market, stop=self.stop, watcher=watcher, options=options)
+                return await follow(
+                    self.settings, products, provider, self.clock, stop=self.stop, watcher=watcher, options=options
+                )
             finally:
                 await provider.aclose()
 
@@ -185,16 +132,14 @@ def markets():
     return build_markets("planted", PRODUCTS)
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    """A market database with its schema and nothing in it; making one takes half a second."""
-    file = tmp_path_factory.mktemp("empty") / "market.duckdb"
-    FeatureStore(file).migrate()
-    return file
+@pytest.fixture(autouse=True)
+def made(settings, fresh_market):
+    """The task apply-schema, or a command, has made the database before anything is fetched."""
+    fresh_market(settings.paths.market_db)
 
 
 @pytest.fixture
-def world(tmp_path, markets, empty_store):
+def world(tmp_path, markets):
     """Return a function that makes a world; options go to the exchange's behaviour."""
 
     def make(**behaviour):
@@ -211,9 +156,7 @@ def world(tmp_path, markets, empty_store):
             public_requests_per_second=1000,
         )
         settings.paths.make()
-        shutil.copy(empty_store, settings.paths.market_db)
-        stream = SteppedStream(exchange, PRESENT)
-        return World(exchange, Line(build_app(exchange)), settings, stream, SteppedPace(exchange.present))
+        return World(exchange, Line(build_app(exchange)), settings, SteppedClock(exchange.present))
 
     return make
 

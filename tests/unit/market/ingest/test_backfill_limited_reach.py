@@ -8,8 +8,9 @@ import pytest
 
 from core.candles import MINUTE, Candle, Page, Span
 from core.errors import ListingUnknownError
-from market.ingest.backfill import backfill, open_store
-from market.providers import FailedWindow, WindowsFailedError
+from market.ingest.backfill import backfill
+from market.providers import FetchFailed, FetchFailedError
+from store.feature_store import FeatureStore
 
 NOW = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
 REACH = NOW - timedelta(hours=12)
@@ -35,9 +36,9 @@ class ShortSighted:
                 candles = tuple(Candle(product, moment, NOISE, NOISE, NOISE, NOISE, Decimal(1)) for moment in moments)
                 yield Page(product, Span(start, window.end), candles, NOW, self.name)
             if window.start < REACH:
-                failed.append(FailedWindow(Span(window.start, min(window.end, REACH)), "out of reach"))
+                failed.append(FetchFailed(Span(window.start, min(window.end, REACH)), "out of reach"))
         if failed:
-            raise WindowsFailedError(product, failed, gave_up=False)
+            raise FetchFailedError(product, failed, gave_up=False)
 
     async def first_candle(self, product, span):
         raise ListingUnknownError("where its answers begin is no listing")
@@ -54,7 +55,7 @@ def run(settings):
 
 @pytest.fixture
 def store(settings):
-    opened = open_store(settings)
+    opened = FeatureStore(settings.paths.market_db)
     yield opened
     opened.close()
 

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from core.candles import MINUTE, Page, Span
 from core.clock import ManualClock
 from market.exchange.simulated_market import simulated_market
-from market.ingest.backfill import backfill, open_store
+from market.ingest.backfill import backfill
 from market.providers.synthetic import SyntheticProvider
+from store.feature_store import FeatureStore
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 SPAN = Span(START, START + 1200 * MINUTE)
@@ -40,10 +41,10 @@ def test_many_small_holes_are_asked_for_by_the_page(settings):
         )
         for minute in (START + number * MINUTE for number in range(0, 1200, 3))
     ]
-    with open_store(settings) as store:
+    with FeatureStore(settings.paths.market_db) as store:
         store.record_pages(known)
     provider = Counting(settings, ManualClock(SPAN.end + 60 * MINUTE))
     result = asyncio.run(backfill(settings, "BTC-USD", SPAN, provider=provider))
-    with open_store(settings) as store:
+    with FeatureStore(settings.paths.market_db) as store:
         assert result.state == "complete" and store.missing_windows("BTC-USD", SPAN) == []
     assert len(provider.asked) == 4, "800 holes of two minutes fit into four pages"

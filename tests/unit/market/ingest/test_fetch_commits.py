@@ -9,8 +9,8 @@ import pytest
 
 from core.candles import Page, Span
 from core.errors import CredentialsError, StoreError
-from market.ingest.backfill import MOST_PAGES_WAITING, PAGES_PER_WRITE, fetch
-from market.providers import FailedWindow, WindowsFailedError
+from market.ingest.backfill import MAX_PAGES_WAITING, PAGES_PER_WRITE, fetch
+from market.providers import FetchFailed, FetchFailedError
 from store.feature_store import FeatureStore
 from store.ingest import WriteCount
 
@@ -84,15 +84,15 @@ def test_store_that_hangs_stops_the_asking_before_memory_is_short():
     store, exchange = Store(gate), Exchange()
 
     async def work():
-        task = asyncio.create_task(fetch(store, exchange, "BTC-USD", windows(10 * MOST_PAGES_WAITING)))
+        task = asyncio.create_task(fetch(store, exchange, "BTC-USD", windows(10 * MAX_PAGES_WAITING)))
         await asyncio.sleep(0.3)
         waiting = len(exchange.given)
         gate.set()
         await task
         return waiting
 
-    assert asyncio.run(work()) == PAGES_PER_WRITE + MOST_PAGES_WAITING
-    assert committed(store) == windows(10 * MOST_PAGES_WAITING)
+    assert asyncio.run(work()) == PAGES_PER_WRITE + MAX_PAGES_WAITING
+    assert committed(store) == windows(10 * MAX_PAGES_WAITING)
 
 
 @pytest.mark.parametrize("count", [1, PAGES_PER_WRITE, PAGES_PER_WRITE + 7])
@@ -105,7 +105,7 @@ def test_pages_answered_before_the_key_was_refused_are_committed(count):
 
 def test_failed_windows_are_noted_after_the_pages_and_the_result_is_partial():
     store, lost = Store(), windows(9)[8]
-    error = WindowsFailedError("BTC-USD", [FailedWindow(lost, "HTTP 502")], gave_up=False)
+    error = FetchFailedError("BTC-USD", [FetchFailed(lost, "HTTP 502")], gave_up=False)
     result = asyncio.run(fetch(store, Exchange(error), "BTC-USD", windows(8)))
     assert committed(store) == windows(8) and store.failures == [(lost, "HTTP 502")]
     assert (result.state, result.failed_windows, result.pages) == ("partial", 1, 8)

@@ -13,11 +13,11 @@ from store.reader import Reader
 
 def test_follow_stores_each_minute_within_five_seconds_of_its_close(world, start):
     here = world()
-    tally = here.follow(6)
+    stats = here.follow(6)
     here.assert_equals_truth(start, start + 6 * MINUTE)
-    assert (tally.minutes, tally.stored, tally.revised) == (6, 12, 0)
-    assert len(tally.delays) == 5, "the first minute had closed before the session began"
-    assert max(tally.delays) < 5
+    assert (stats.minutes, stats.stored, stats.revised) == (6, 12, 0)
+    assert len(stats.delays) == 5, "the first minute had closed before the session began"
+    assert max(stats.delays) < 5
     assert here.rows("select distinct source from candles_1m") == [{"source": "local:planted"}]
 
 
@@ -46,11 +46,11 @@ def test_follow_fills_the_gap_since_the_last_stored_minute(world, start):
     here = world()
     here.follow(2)
     here.exchange.present.advance(here.exchange.present.now() + timedelta(hours=7, seconds=13))
-    tally = here.follow(3)
+    stats = here.follow(3)
     here.assert_equals_truth(start, here.reached)
     assert any("filling" in note for note in here.notes)
     assert here.store.missing_windows("BTC-USD", Span(start, here.reached - 6 * MINUTE)) == []
-    assert tally.stored > 800
+    assert stats.stored > 800
 
 
 def test_follow_short_gap_takes_one_request(world, start):
@@ -67,9 +67,9 @@ def test_follow_goes_on_after_an_outage_as_if_there_had_been_none(world, start):
     here = world()
     away = (start + 4 * MINUTE, start + 9 * MINUTE + timedelta(seconds=37))
     here.line.is_cut = lambda _: away[0] < here.exchange.present.now() < away[1]
-    tally = here.follow(14)
+    stats = here.follow(14)
     here.assert_equals_truth(start, start + 14 * MINUTE)
-    assert tally.outages == 2, "one for each product"
+    assert stats.outages == 2, "one for each product"
     assert sum("answers again" in note for note in here.notes) == 2
     failed = here.rows("select count(*) as n from ledger where state = 'failed'")
     assert failed == [{"n": 0}], "what failed was answered later"
@@ -90,9 +90,9 @@ def test_follow_retries_five_seconds_after_a_failure(world, start):
     here = world()
     away = (start + 3 * MINUTE, start + 3 * MINUTE + timedelta(seconds=20))
     here.line.is_cut = lambda _: away[0] < here.exchange.present.now() < away[1]
-    tally = here.follow(5)
+    stats = here.follow(5)
     here.assert_equals_truth(start, start + 5 * MINUTE)
-    assert 20 < max(tally.delays) < 26
+    assert 20 < max(stats.delays) < 26
 
 
 def test_follow_starts_while_the_exchange_is_away(world, start):
@@ -110,17 +110,17 @@ def test_follow_machine_that_slept_fills_what_it_missed(world, start):
         if len(here.reports) == 3 and here.exchange.present.now() < start + timedelta(hours=2):
             here.exchange.present.advance(moment + timedelta(hours=2))
 
-    here.pace.happens = sleep_once
-    tally = here.follow(130)
-    here.assert_equals_truth(start, start + tally.minutes * MINUTE)
+    here.clock.happens = sleep_once
+    stats = here.follow(130)
+    here.assert_equals_truth(start, start + stats.minutes * MINUTE)
     assert len(here.reports) < 20
 
 
 def test_follow_minute_published_late_is_asked_for_again_and_still_in_time(world, start):
     here = world(published_after_seconds=2.5)
-    tally = here.follow(5)
+    stats = here.follow(5)
     here.assert_equals_truth(start, start + 5 * MINUTE)
-    assert all(3.0 <= delay < 5 for delay in tally.delays)
+    assert all(3.0 <= delay < 5 for delay in stats.delays)
 
 
 def test_follow_minute_published_a_minute_late_comes_with_the_next(world, start):
@@ -132,14 +132,14 @@ def test_follow_minute_published_a_minute_late_comes_with_the_next(world, start)
 
 def test_follow_late_settling_is_read_after_two_minutes_and_both_versions_are_kept(world, start):
     here = world(settles_after_seconds=100.0)
-    tally = here.follow(8)
+    stats = here.follow(8)
     # all but the last two have settled
     settled, end = start + 6 * MINUTE, start + 8 * MINUTE
     truth, stored = here.truth(start, end), here.stored()
     young = {key for key in truth if key[1] >= settled}
     assert {key for key in truth if stored[key]["volume"] != truth[key].volume} == young
     revised = here.rows("select product, open_time, volume, known_at, superseded_at from candle_revisions")
-    assert len(revised) == tally.revised == 12
+    assert len(revised) == stats.revised == 12
     for row in revised:
         assert row["volume"] < stored[row["product"], row["open_time"]]["volume"]
         assert (row["superseded_at"] - row["open_time"]).total_seconds() >= 180
@@ -152,7 +152,7 @@ def test_follow_late_settling_is_read_after_two_minutes_and_both_versions_are_ke
 def test_follow_open_minute_is_never_stored(world):
     here = world()
     seen = []
-    here.pace.happens = lambda _: seen.append(
+    here.clock.happens = lambda _: seen.append(
         here.rows("select max(open_time) as newest from candles_1m")[0]["newest"] if here.reports else None
     )
     here.follow(5)
@@ -194,9 +194,9 @@ def test_follow_stop_ends_it_and_publishes(world, start):
         if len(here.reports) == 3:
             here.stop.set()
 
-    here.pace.happens = end_it
-    tally = here.follow(-1)
-    assert tally.minutes == 3
+    here.clock.happens = end_it
+    stats = here.follow(-1)
+    assert stats.minutes == 3
     with Reader(here.settings.paths) as reader:
         assert reader.sql("select count(*) as n from candles_1m") == [{"n": 6}]
     assert '"p95"' in (here.settings.paths.reports / "follow.json").read_text()
@@ -243,8 +243,8 @@ def test_follow_long_gap_that_cannot_be_filled_does_not_hold_up_the_present(worl
         return int(request.url.params.get("end", "99999999999")) < (began - timedelta(hours=6)).timestamp()
 
     here.line.is_cut = is_old
-    tally = here.follow(2)
-    assert max(tally.delays) < 5
+    stats = here.follow(2)
+    assert max(stats.delays) < 5
     assert any("tried again with the next minute" in note for note in here.notes)
     here.line.is_cut = lambda _: False
     here.follow(2)
@@ -252,7 +252,7 @@ def test_follow_long_gap_that_cannot_be_filled_does_not_hold_up_the_present(worl
 
 
 def test_follow_answer_that_never_comes_is_given_up(world, start, monkeypatch):
-    monkeypatch.setattr("market.ingest.poll.ASK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("market.ingest.follow.FETCH_TIMEOUT_SECONDS", 0.05)
     here = world()
     here.line.is_slow = lambda request: "ETH-USD" in request.url.path and len(here.reports) < 2
     here.follow(4)

@@ -16,7 +16,6 @@ from hypothesis import settings as examples
 
 from core.candles import MINUTE, Candle, Page, Span
 from core.errors import CandleFileError, UnknownProductError
-from market.ingest.backfill import open_store
 from market.ingest.import_file import LAST_OF_FILE, ImportOrder, import_file, import_order, product_in_name
 from market.ingest.repair import repair
 from store.feature_store import FeatureStore
@@ -326,7 +325,7 @@ def test_repair_asks_for_suspected_early_saves_once_and_keeps_both_versions(
     cut = Candle("BTC-USD", rows[40].open_time, *(rows[40].open - Decimal("0.50"),) * 4, Decimal("0.0001"))
     rows[40] = cut
     exchange = Exchange(truth)
-    with open_store(settings) as store:
+    with FeatureStore(settings.paths.market_db) as store:
         import_file(store, whole(file_of(tmp_path / "a.csv", rows)))
         first = asyncio.run(repair(settings, "BTC-USD", provider=exchange))
         second = asyncio.run(repair(settings, "BTC-USD", provider=exchange))

@@ -1,12 +1,13 @@
 """The exchange's time by two clocks, jumps and outages among them."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from core.errors import ExchangeUnavailableError
-from market.ingest.live_clock import ExchangePace, SystemPace, nap
+from market.ingest.live_clock import CorrectedClock, SharedExchangeClock, nap
 
 T0 = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -33,8 +34,8 @@ class Machine:
         self.exchange += timedelta(seconds=seconds)
         self.stopwatch += seconds
 
-    def pace(self):
-        return SystemPace(self.server_time, wall=self.wall, monotonic=lambda: self.stopwatch)
+    def clock(self):
+        return CorrectedClock(self.server_time, wall=self.wall, monotonic=lambda: self.stopwatch)
 
 
 @pytest.fixture
@@ -57,37 +58,37 @@ def run(work):
     return asyncio.run(work)
 
 
-def test_pace_waits_by_the_exchanges_time_not_the_machines(slept):
+def test_clock_waits_by_the_exchanges_time_not_the_machines(slept):
     machine = Machine(skew=-20.0)
     slept(machine)
-    pace = machine.pace()
+    clock = machine.clock()
 
     async def go():
-        await pace.check()
-        return await pace.until(T0 + timedelta(seconds=5), asyncio.Event())
+        await clock.check()
+        return await clock.sleep_until(T0 + timedelta(seconds=5), asyncio.Event())
 
     assert run(go()) == machine.exchange == T0 + timedelta(seconds=5)
     assert max(machine.naps) <= 1.0
 
 
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0])
-def test_pace_clock_that_is_set_is_noticed_and_measured_anew(slept, jump, caplog):
+def test_clock_that_is_set_is_noticed_and_measured_anew(slept, jump, caplog):
     machine = Machine()
-    pace = machine.pace()
+    clock = machine.clock()
 
     def set_clock(number, _):
         if number == 2:
             machine.skew += timedelta(seconds=jump)
 
     slept(machine, set_clock)
-    reached = run(pace.until(T0 + timedelta(seconds=10), asyncio.Event()))
+    reached = run(clock.sleep_until(T0 + timedelta(seconds=10), asyncio.Event()))
     assert reached == machine.exchange == T0 + timedelta(seconds=10), "an hour either way changes nothing"
-    assert pace.jumps == 1 and "jumped" in caplog.text
+    assert clock.jumps == 1 and "jumped" in caplog.text
 
 
-def test_pace_machine_that_slept_sees_the_time_that_passed(slept):
+def test_clock_machine_that_slept_sees_the_time_that_passed(slept):
     machine = Machine()
-    pace = machine.pace()
+    clock = machine.clock()
 
     def suspend(number, _):
         if number == 3:
@@ -95,14 +96,14 @@ def test_pace_machine_that_slept_sees_the_time_that_passed(slept):
             machine.exchange += timedelta(hours=3)
 
     slept(machine, suspend)
-    reached = run(pace.until(T0 + timedelta(seconds=30), asyncio.Event()))
+    reached = run(clock.sleep_until(T0 + timedelta(seconds=30), asyncio.Event()))
     assert reached >= T0 + timedelta(hours=3)
     assert len(machine.naps) == 3, "it wakes within a second of the machine"
 
 
-def test_pace_jump_while_the_exchange_is_away_is_measured_when_it_is_back(slept):
+def test_clock_jump_while_the_exchange_is_away_is_measured_when_it_is_back(slept):
     machine = Machine()
-    pace = machine.pace()
+    clock = machine.clock()
     machine.is_away = True
 
     def set_clock(number, _):
@@ -112,10 +113,10 @@ def test_pace_jump_while_the_exchange_is_away_is_measured_when_it_is_back(slept)
             machine.is_away = False
 
     slept(machine, set_clock)
-    assert run(pace.until(T0 + timedelta(seconds=20), asyncio.Event())) == machine.exchange
+    assert run(clock.sleep_until(T0 + timedelta(seconds=20), asyncio.Event())) == machine.exchange
 
 
-def test_pace_stop_ends_the_waiting(slept):
+def test_clock_stop_ends_the_waiting(slept):
     machine = Machine()
 
     def end(number, stop):
@@ -123,18 +124,19 @@ def test_pace_stop_ends_the_waiting(slept):
             stop.set()
 
     slept(machine, end)
-    assert run(machine.pace().until(T0 + timedelta(hours=1), asyncio.Event())) == T0 + timedelta(seconds=2)
+    assert run(machine.clock().sleep_until(T0 + timedelta(hours=1), asyncio.Event())) == T0 + timedelta(seconds=2)
 
 
-def test_nap_ends_when_told_to():
+def test_nap_ends_after_its_time_or_when_stop_is_set():
     async def go():
-        stop = asyncio.Event()
+        began, stop = time.monotonic(), asyncio.Event()
         asyncio.get_running_loop().call_later(0.01, stop.set)
-        async with asyncio.timeout(5):
-            await nap(60.0, stop)
+        await nap(60.0, stop)
         await nap(0.001, asyncio.Event())
+        return stop.is_set(), time.monotonic() - began
 
-    run(go())
+    is_set, seconds = run(go())
+    assert is_set and 0.01 < seconds < 5
 
 
 class FakeClock:
@@ -156,35 +158,34 @@ class FakeClock:
         self.moment = max(self.moment, moment)
 
 
-def test_exchange_pace_steps_a_stepped_clock():
-    clock = FakeClock(is_stepped=True)
+def test_exchange_clock_steps_a_stepped_exchange():
+    exchange = FakeClock(is_stepped=True)
     later = T0 + timedelta(minutes=5)
-    assert run(ExchangePace(clock).until(later, asyncio.Event())) == later
+    assert run(SharedExchangeClock(exchange).sleep_until(later, asyncio.Event())) == later
 
 
-def test_exchange_pace_is_carried_on_at_its_speed_between_readings():
-    clock, watch = FakeClock(speed=60.0), [100.0]
-    pace = ExchangePace(clock, monotonic=lambda: watch[0])
+def test_exchange_clock_is_carried_on_at_its_speed_between_readings():
+    exchange, watch = FakeClock(speed=60.0), [100.0]
+    clock = SharedExchangeClock(exchange, monotonic=lambda: watch[0])
 
     async def go():
-        first = await pace.now()
+        first = await clock.now()
         watch[0] += 0.4
-        second = await pace.now()
-        return first, second, clock.asked
+        return first, await clock.now(), exchange.asked
 
     assert run(go()) == (T0, T0 + timedelta(seconds=24), 1)
 
 
-def test_exchange_pace_goes_on_while_the_exchange_is_away():
-    clock, watch = FakeClock(speed=10.0), [100.0]
-    pace = ExchangePace(clock, monotonic=lambda: watch[0])
+def test_exchange_clock_goes_on_while_the_exchange_is_away():
+    exchange, watch = FakeClock(speed=10.0), [100.0]
+    clock = SharedExchangeClock(exchange, monotonic=lambda: watch[0])
 
     async def go():
-        await pace.now()
-        clock.is_away = True
+        await clock.now()
+        exchange.is_away = True
         watch[0] += 6.0
-        return await pace.now()
+        return await clock.now()
 
     assert run(go()) == T0 + timedelta(minutes=1)
     with pytest.raises(ExchangeUnavailableError):
-        run(ExchangePace(clock).now())
+        run(SharedExchangeClock(exchange).now())

@@ -12,17 +12,16 @@ import pytest
 
 from core.candles import MINUTE, Candle, Page, Span
 from core.errors import UnknownProductError
-from market.ingest.backfill import BackfillResult, backfill, open_store, questions
+from market.ingest.backfill import BackfillResult, backfill, pack_into_requests
 from market.ingest.listings import ASK_AGAIN_AFTER
 from market.ingest.repair import RepairResult, repair
-from market.providers import FailedWindow, WindowsFailedError
+from market.providers import FetchFailed, FetchFailedError
+from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-    from pathlib import Path
 
     from core.settings import Settings
-    from store.feature_store import FeatureStore
 
 
 class ToldProvider:
@@ -45,11 +44,11 @@ class ToldProvider:
         for window in windows:
             self.asked.append(window)
             if any(window.start < hole.end and window.end > hole.start for hole in self.fails):
-                failed.append(FailedWindow(window, "503"))
+                failed.append(FetchFailed(window, "503"))
                 continue
             yield Page(product, window, self._inside(product, window), self.present, self.name)
         if failed:
-            raise WindowsFailedError(product, failed, gave_up=False)
+            raise FetchFailedError(product, failed, gave_up=False)
 
     async def first_candle(self, product: str, span: Span) -> datetime | None:
         self.searched.append(span)
@@ -94,12 +93,6 @@ def candles(walk: Callable[..., list[Candle]]) -> list[Candle]:
     return walk("BTC-USD", 900, start=T0)
 
 
-@pytest.fixture(autouse=True)
-def made(settings: Settings, fresh_market: Callable[[Path], FeatureStore]) -> None:
-    """The database is there, so that no test has to build it."""
-    fresh_market(settings.paths.market_db)
-
-
 @pytest.fixture
 def filled(settings: Settings) -> Callable[..., BackfillResult]:
     def run(provider: ToldProvider, span: Span = SPAN, product: str = "BTC-USD") -> BackfillResult:
@@ -118,7 +111,7 @@ def repaired(settings: Settings) -> Callable[..., RepairResult]:
 
 @pytest.fixture
 def store(settings: Settings) -> FeatureStore:
-    return open_store(settings)
+    return FeatureStore(settings.paths.market_db)
 
 
 def age(store: FeatureStore, hours: float) -> None:
@@ -334,4 +327,4 @@ def test_repair_asks_at_once_whether_a_product_is_offered_now(
     ],
 )
 def test_questions_cover_what_is_due_with_few_pages(spans: list[Any], asked: list[Any]) -> None:
-    assert questions(hole(*span) for span in spans) == [hole(*span) for span in asked]
+    assert pack_into_requests(hole(*span) for span in spans) == [hole(*span) for span in asked]

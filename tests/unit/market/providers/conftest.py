@@ -20,15 +20,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypercorn.config import Config
 
 from core.settings import load_settings
-from desk.exchange import build_markets
-from market.exchange.app import BASE_PATH, Behaviour, build_app
-from market.exchange.auth import TokenChecker
-from market.exchange.clock import Present
+from market.exchange.app import BASE_PATH, build_app
 from market.exchange.state import Exchange
-from market.exchange.token_bucket import TokenBucket
-from market.providers.coinbase import CoinbaseProvider, RetryPolicy
+from market.providers import RetryPolicy
+from market.providers.coinbase import CoinbaseProvider
 
-PRESENT = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
 BASE_URL = "http://exchange.test/api/v3/brokerage"
 KEY_NAME = "organizations/0a1b/apiKeys/2c3d4e5f"
 AT_ONCE = RetryPolicy(attempts=4, wait_initial=0.0, wait_max=0.0, wait_jitter=0.0)
@@ -44,26 +40,6 @@ class Recorder(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request):
         self.requests.append(request)
         return await self._inner.handle_async_request(request)
-
-
-@pytest.fixture
-def present():
-    return PRESENT
-
-
-@pytest.fixture
-def make_exchange():
-    def make(present=None, behaviour=None, private_rate=0, public_rate=0, checker=None, **market_options):
-        return Exchange(
-            build_markets(market_options.pop("kind", "planted"), **market_options),
-            present or Present(PRESENT, stepped=True),
-            checker or TokenChecker({}),
-            TokenBucket(public_rate),
-            TokenBucket(private_rate),
-            behaviour=behaviour or Behaviour(),
-        )
-
-    return make
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from core.clock import ManualClock
 from core.errors import CredentialsError, ExchangeUnavailableError, ProviderError, SpanError, UnknownProductError
 from market.exchange.app import Behaviour
 from market.exchange.clock import Present
-from market.providers import WindowsFailedError, latest
-from market.providers.coinbase import GIVE_UP_AFTER, RetryPolicy
-from market.providers.coinbase_connection import MOST_AT_ONCE
+from market.providers import FetchFailedError, RetryPolicy
+from market.providers.coinbase_connection import MAX_CONCURRENT
+from market.providers.fetch_windows import GIVE_UP_AFTER
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -243,7 +243,7 @@ def test_answer_of_the_wrong_shape_is_tried_again_then_failed(make_provider, col
         asked.append(request)
         return httpx.Response(200, content=content)
 
-    with pytest.raises(WindowsFailedError, match="in 4 tries"):
+    with pytest.raises(FetchFailedError, match="in 4 tries"):
         collect(make_provider(httpx.MockTransport(answer), clock=ManualClock(hour.end)), "BTC-USD", [hour])
     assert len(asked) == 4
 
@@ -266,19 +266,19 @@ def test_one_failing_window_leaves_the_others_standing(make_exchange, make_provi
         async for page in provider.pages("BTC-USD", windows):
             pages.append(page.window)  # noqa: PERF401  # a comprehension would lose them when the error comes
 
-    with pytest.raises(WindowsFailedError, match="1 windows without a useful answer") as raised:
+    with pytest.raises(FetchFailedError, match="1 windows without a useful answer") as raised:
         run(make_provider(Partly()), gather)
     assert sorted(pages) == [window for window in windows if window != windows[2]]
     assert [failed.window for failed in raised.value.failed] == [windows[2]]
-    assert "HTTP 500" in raised.value.failed[0].reason and not raised.value.gave_up
+    assert "HTTP 500" in raised.value.failed[0].cause and not raised.value.gave_up
 
 
 def test_outage_is_given_up_after_a_few_windows(make_exchange, make_provider, collect, present):
     exchange = make_exchange()
     plan(exchange, kind="502", probability=1.0)
-    with pytest.raises(WindowsFailedError, match="gave up") as raised:
+    with pytest.raises(FetchFailedError, match="gave up") as raised:
         collect(make_provider(exchange), "BTC-USD", list(Span(present - 30 * DAY, present).pages(300)))
-    assert GIVE_UP_AFTER <= len(raised.value.failed) <= GIVE_UP_AFTER + MOST_AT_ONCE
+    assert GIVE_UP_AFTER <= len(raised.value.failed) <= GIVE_UP_AFTER + MAX_CONCURRENT
     assert isinstance(raised.value, ExchangeUnavailableError)
 
 
@@ -290,29 +290,6 @@ def test_pages_closed_early_leave_nothing_running(make_exchange, make_provider, 
         return len(asyncio.all_tasks())
 
     assert run(make_provider(make_exchange()), work) == 1
-
-
-def test_latest_asks_all_products(make_exchange, make_provider, run, hour):
-    async def work(provider):
-        return await latest(provider, ["BTC-USD", "ETH-USD", "SOL-USD"], hour)
-
-    pages = run(make_provider(make_exchange()), work)
-    assert [page.product for page in pages] == ["BTC-USD", "ETH-USD", "SOL-USD"]
-
-
-def test_latest_with_one_unknown_product_gives_the_others_and_says_so(make_exchange, make_provider, run, hour, caplog):
-    async def work(provider):
-        return await latest(provider, ["BTC-USD", "NOPE-USD"], hour)
-
-    assert [page.product for page in run(make_provider(make_exchange()), work)] == ["BTC-USD"]
-    assert "NOPE-USD: no candles" in caplog.text
-
-
-def test_latest_with_no_answer_at_all_raises(make_exchange, make_provider, run, hour):
-    exchange = make_exchange()
-    plan(exchange, kind="500", probability=1.0)
-    with pytest.raises(ExchangeUnavailableError):
-        run(make_provider(exchange), lambda provider: latest(provider, ["BTC-USD", "ETH-USD"], hour))
 
 
 @pytest.mark.parametrize("days", [0.4, 1, 29.9, 30, 45, 59.7])

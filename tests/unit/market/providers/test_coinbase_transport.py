@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import ssl
 from datetime import timedelta
 
 import httpx
@@ -14,7 +15,7 @@ from market.exchange import server
 from market.exchange.app import build_app
 from market.exchange.auth import TokenChecker
 from market.providers import coinbase_connection
-from market.providers.coinbase_connection import MOST_AT_ONCE, at_once
+from market.providers.coinbase_connection import MAX_CONCURRENT
 
 KEY_NAME = "organizations/0a1b/apiKeys/2c3d4e5f"
 
@@ -47,7 +48,7 @@ def test_https_to_a_server_without_http_2_keeps_its_connections(
     with over_tls(make_exchange(), alpn_protocols=["http/1.1"]) as (url, seen):
         pages = collect(make_provider(None, coinbase_base_url=url), "BTC-USD", days * 3)
     assert len(pages) == 3 * len(days) and set(seen.versions) == {"1.1"}
-    assert len(set(seen.connections)) <= MOST_AT_ONCE < len(pages)
+    assert len(set(seen.connections)) <= MAX_CONCURRENT < len(pages)
 
 
 def test_http_2_connection_that_the_server_ends_now_and_then_loses_nothing(
@@ -84,8 +85,12 @@ def test_certificate_file_that_is_not_there_is_named(make_provider, monkeypatch,
 
 
 def test_plain_http_needs_no_authorities(make_provider, monkeypatch, run):
-    monkeypatch.setattr(httpx, "create_ssl_context", lambda: pytest.fail("authorities were loaded"))
+    loaded = []
+    monkeypatch.setattr(httpx, "create_ssl_context", lambda: loaded.append(1) or ssl.create_default_context())
     run(make_provider(None, coinbase_base_url="http://127.0.0.1:1/api"), lambda _: asyncio.sleep(0))
+    assert loaded == []
+    run(make_provider(None, coinbase_base_url="https://127.0.0.1:1/api"), lambda _: asyncio.sleep(0))
+    assert loaded == [1]
 
 
 def test_tokens_are_taken_over_http_2_and_never_logged(  # noqa: PLR0917  # fixtures
@@ -120,7 +125,7 @@ def test_plain_http_keeps_its_connections(make_exchange, make_provider, collect,
     monkeypatch.setattr(server, "build_app", watched)
     with server.running(make_exchange()) as url:
         pages = collect(make_provider(None, coinbase_base_url=url), "BTC-USD", days * 3)
-    assert len(pages) == 3 * len(days) and len(clients) <= MOST_AT_ONCE < len(pages)
+    assert len(pages) == 3 * len(days) and len(clients) <= MAX_CONCURRENT < len(pages)
 
 
 def test_time_is_asked_for_once_however_many_windows_follow(make_exchange, make_provider, collect, days):
@@ -175,6 +180,7 @@ def test_server_that_never_finishes_is_left(make_provider, monkeypatch, drips, r
         asyncio.run(whole())
 
 
-@pytest.mark.parametrize(("rate", "most"), [(1, 8), (10, 8), (30, 15), (1000, MOST_AT_ONCE)])
-def test_requests_on_the_way_are_enough_for_the_rate(rate, most):
-    assert at_once(rate) == most
+@pytest.mark.parametrize(("rate", "most"), [(1, 8), (10, 8), (30, 15), (1000, MAX_CONCURRENT)])
+def test_requests_on_the_way_are_enough_for_the_rate(make_provider, rate, most):
+    provider = make_provider(httpx.MockTransport(lambda _: httpx.Response(500)), public_requests_per_second=rate)
+    assert provider.connection.concurrency == most

@@ -41,6 +41,11 @@ def same(one, other):
         lambda text: f'"{text.strip()}"',
         lambda text: f"  {text}  ",
         lambda text: text.replace("\n", "").replace("KEY-----", "KEY-----\n", 1),
+        lambda text: text.replace("\n", "\\\\n"),
+        lambda text: text.replace("\n", "\\r\\n"),
+        lambda text: f"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n{text}",
+        lambda text: f'"{text.strip()}",',
+        lambda text: f"\ufeff{text}",
     ],
 )
 def test_ec_pem_is_read_as_people_paste_it(ec_key, pem, form, spoil):
@@ -53,7 +58,15 @@ def test_ed25519_pem_is_read(ed_key, pem):
 
 @pytest.mark.parametrize("half", [0, 1])
 @pytest.mark.parametrize(
-    "spoil", [lambda text: text, lambda text: f" {text}\n", lambda text: f"{text[:20]}\n{text[20:]}"]
+    "spoil",
+    [
+        lambda text: text,
+        lambda text: f" {text}\n",
+        lambda text: f"{text[:20]}\n{text[20:]}",
+        lambda text: text.rstrip("="),
+        lambda text: text.replace("+", "-").replace("/", "_"),
+        lambda text: f'"{text}",',
+    ],
 )
 def test_ed25519_base64_of_32_or_64_bytes_is_read(ed_key, half, spoil):
     text = base64.b64encode(raw(ed_key)[half]).decode()
@@ -109,6 +122,17 @@ def test_broken_key_is_refused_by_the_name_of_its_setting_and_never_shown(ec_key
 def test_key_file_of_either_age_is_read(tmp_path, ec_key, pem, field):
     file = tmp_path / "key.json"
     file.write_text(json.dumps({field: "organizations/a/apiKeys/b", "privateKey": pem(ec_key)}))
+    signer = load_signer(load_settings(desk_home=tmp_path, coinbase_key_file=file))
+    assert signer is not None and signer.name == "organizations/a/apiKeys/b"
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", " ", "\r\n"])
+def test_key_file_with_byte_order_mark_and_loose_ends_is_read(tmp_path, ec_key, pem, mark, end):
+    file = tmp_path / "key.json"
+    secret = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n" + pem(ec_key)
+    content = json.dumps({"name": f"organizations/a/apiKeys/b{end}", "privateKey": secret.replace("\n", "\\n")})
+    file.write_text(mark + content, encoding="utf-8")
     signer = load_signer(load_settings(desk_home=tmp_path, coinbase_key_file=file))
     assert signer is not None and signer.name == "organizations/a/apiKeys/b"
 

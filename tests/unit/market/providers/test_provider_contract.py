@@ -7,6 +7,7 @@ candles answers; the synthetic market is this process's own.
 import asyncio
 import gc
 import random
+import warnings
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -26,8 +27,7 @@ from market.exchange.server import listen, running
 from market.exchange.simulated_market import simulated_market
 from market.exchange.state import Exchange
 from market.exchange.token_bucket import TokenBucket
-from market.providers import WindowsFailedError, open_provider
-from market.providers.retries import RetryPolicy
+from market.providers import FetchFailedError, RetryPolicy, open_provider
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 HALF_A_MINUTE = timedelta(seconds=30)
@@ -186,7 +186,7 @@ def outcome(bench, run):
             try:
                 async for page in provider.pages(product, windows):
                     pages.append(page)  # noqa: PERF401  # a comprehension would lose them when the error comes
-            except WindowsFailedError as error:
+            except FetchFailedError as error:
                 failed = error.failed
             return pages, failed
 
@@ -270,7 +270,7 @@ def test_failing_window_is_told_after_all_the_others_were_given(bench, outcome, 
     bench.fail(bad)
     pages, failed = outcome([others[0], bad, *others[1:]])
     assert {page.window for page in pages} == set(others)
-    assert [one.window for one in failed] == [bad] and "in 3 tries" in failed[0].reason
+    assert [one.window for one in failed] == [bad] and "in 3 tries" in failed[0].cause
 
 
 def test_pages_left_in_the_middle_leave_nothing_running(bench, run, present):
@@ -329,7 +329,11 @@ def test_close_twice_is_harmless_also_when_nothing_was_asked(bench):
         await bench.provider.aclose()
         await bench.provider.aclose()
 
-    asyncio.run(work())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        asyncio.run(work())
+        gc.collect()
+    assert not [warning for warning in caught if "unclosed" in str(warning.message)]
 
 
 @asked_of(REMOTE)

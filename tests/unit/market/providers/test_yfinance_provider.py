@@ -11,8 +11,7 @@ from core.clock import ManualClock
 from core.errors import ExchangeUnavailableError, ListingUnknownError, ProviderError, UnknownProductError
 from core.settings import load_settings
 from market.exchange.simulated_market import simulated_market
-from market.providers import WindowsFailedError
-from market.providers.retries import RetryPolicy
+from market.providers import FetchFailedError, RetryPolicy
 from market.providers.yfinance_provider import YahooProvider
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -47,7 +46,7 @@ def outcome(run):
             try:
                 async for page in opened.pages(product, windows):
                     pages.append(page)  # noqa: PERF401  # a comprehension would lose them when the error comes
-            except WindowsFailedError as error:
+            except FetchFailedError as error:
                 failed = error.failed
             return pages, failed
 
@@ -98,7 +97,7 @@ def test_hole_between_two_rows_is_answered_and_one_at_the_edge_is_not(make_yahoo
     assert [page.window for page in pages] == [Span(start, max(yahoo.candles) + MINUTE)]
     assert not hole & {candle.open_time for candle in pages[0].candles}
     assert failed[-1].window.end == after + HOUR and failed[-1].window.start <= after
-    assert "no candle on both sides" in failed[0].reason
+    assert "no candle on both sides" in failed[0].cause
 
 
 def test_window_beyond_the_thirty_days_is_never_asked_for_nor_proved(provider, outcome, yahoo, present):
@@ -108,7 +107,7 @@ def test_window_beyond_the_thirty_days_is_never_asked_for_nor_proved(provider, o
     assert [page.window for page in pages] == [new]
     # 24 windows, one line
     assert [one.window for one in failed] == [Span(present - 40 * DAY, present - 35 * DAY)]
-    assert "last 30 days only" in failed[0].reason and "proves nothing" in failed[0].reason
+    assert "last 30 days only" in failed[0].cause and "proves nothing" in failed[0].cause
     assert all(start >= present - 30 * DAY for start, _ in yahoo.asked)
 
 
@@ -193,7 +192,7 @@ def test_bad_day_fails_the_window_after_the_others_were_given(provider, outcome,
     yahoo.broken = [(bad.start, bad.end, faults[what])]
     pages, failed = outcome(provider, [bad, good])
     assert [page.window for page in pages] == [good] and [one.window for one in failed] == [bad]
-    assert "in 3 tries" in failed[0].reason
+    assert "in 3 tries" in failed[0].cause
     # each try is another question, which the library's cache of failed answers does not know
     assert len({start for start, end in yahoo.asked if start < bad.end}) == 3
 
@@ -203,7 +202,7 @@ def test_refusal_with_a_reason_is_not_tried_again(provider, outcome, yahoo, pres
     error = {"code": "Unprocessable Entity", "description": "1m data not available today"}
     yahoo.broken = [(window.start, window.end, {"chart": {"result": None, "error": error}})]
     pages, failed = outcome(provider, [window])
-    assert pages == [] and "1m data not available today" in failed[0].reason and len(yahoo.asked) == 1
+    assert pages == [] and "1m data not available today" in failed[0].cause and len(yahoo.asked) == 1
 
 
 def test_check_says_what_yahoo_is(provider, run):

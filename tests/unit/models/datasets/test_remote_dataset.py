@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.candles import DatasetRef
-from core.errors import DatasetError, DiskFullError, PlaceError
-from core.remote_folder import is_uri, open_place, split, told, within
+from core.dataset_files import DatasetRef
+from core.errors import DatasetError, DiskFullError, RemoteFolderError
+from core.remote_folder import is_uri, open_folder, redacted, split, within
 from models.datasets import remote_dataset
 from models.datasets.dataset import load_dataset
 from models.datasets.remote_dataset import fetch_dataset, publish_dataset
@@ -65,10 +65,10 @@ def candidate_in(folder, weights=b"weights"):
     return CandidateRef("lstm-BTC-USD-1", "lstm", ("BTC-USD",), str(home))
 
 
-def test_dataset_by_uri_is_the_same_data_set(make_dataset, place):
+def test_dataset_by_uri_is_the_same_data_set(make_dataset, place, tmp_path):
     local = make_dataset(products=("BTC-USD", "ETH-USD"), minutes=300)
     shared = publish_dataset(local, place)
-    here, there = load_dataset(local, ["ETH-USD"]), load_dataset(shared, ["ETH-USD"])
+    here, there = (load_dataset(fetch_dataset(one, tmp_path / "cache"), ["ETH-USD"]) for one in (local, shared))
     assert is_uri(shared.path)
     assert there.digest == here.digest
     np.testing.assert_array_equal(there.x_NF, here.x_NF)
@@ -76,13 +76,13 @@ def test_dataset_by_uri_is_the_same_data_set(make_dataset, place):
 
 def test_fetch_twice_asks_the_place_once(published, tmp_path, monkeypatch):
     first = fetch_dataset(published, tmp_path / "cache")
-    monkeypatch.setattr(remote_dataset, "open_place", lambda uri: pytest.fail(f"asked {uri} again"))
+    monkeypatch.setattr(remote_dataset, "open_folder", lambda uri: pytest.fail(f"asked {uri} again"))
     assert fetch_dataset(published, tmp_path / "cache") == first
 
 
 def test_fetch_by_many_at_once_asks_the_place_once(published, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(remote_dataset, "open_place", lambda uri: asked.append(uri) or open_place(uri))
+    monkeypatch.setattr(remote_dataset, "open_folder", lambda uri: asked.append(uri) or open_folder(uri))
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: fetch_dataset(published, tmp_path / "cache"), range(8)))
     assert len(set(found)) == 1
@@ -92,7 +92,9 @@ def test_fetch_by_many_at_once_asks_the_place_once(published, tmp_path, monkeypa
 def test_fetch_puts_a_spoiled_copy_right(published, tmp_path):
     local = fetch_dataset(published, tmp_path / "cache")
     Path(local.path).write_bytes(b"spoiled")
-    load_dataset(fetch_dataset(published, tmp_path / "cache"))
+    again = fetch_dataset(published, tmp_path / "cache")
+    assert again == local
+    assert sha256(Path(again.path).read_bytes()).hexdigest() == published.digest
 
 
 def test_fetch_of_other_bytes_is_refused_and_leaves_nothing(published, place, tmp_path):
@@ -100,7 +102,7 @@ def test_fetch_of_other_bytes_is_refused_and_leaves_nothing(published, place, tm
     with pytest.raises(DatasetError, match=r"has sha256 .*, expected .*; remove it there"):
         fetch_dataset(published, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.parquet"))
-    assert not list((tmp_path / "cache").glob(".*.fetching"))
+    assert not list((tmp_path / "cache").glob(".*.tmp"))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"digest": "1234"}'])
@@ -129,13 +131,13 @@ def test_dataset_from_a_web_server(make_dataset, web, tmp_path):
 
 
 def test_web_server_without_the_data_set_cannot_be_written(make_dataset, web):
-    with pytest.raises(PlaceError, match="only gives files out"):
+    with pytest.raises(RemoteFolderError, match="only gives files out"):
         publish_dataset(make_dataset(minutes=300), web)
 
 
 def test_web_server_that_is_gone_names_the_setting(tmp_path):
     gone = DatasetRef("0" * 64, "http://127.0.0.1:9/x.parquet", "http://127.0.0.1:9/x.json?token=hush")
-    with pytest.raises(PlaceError, match=r"127\.0\.0\.1:9/x\.json cannot be read .*DATASETS_URI") as caught:
+    with pytest.raises(RemoteFolderError, match=r"127\.0\.0\.1:9/x\.json cannot be read .*DATASETS_URI") as caught:
         fetch_dataset(gone, tmp_path)
     assert "hush" not in str(caught.value)
 
@@ -144,19 +146,19 @@ def test_web_server_that_is_gone_names_the_setting(tmp_path):
 def test_no_room_here_is_told_as_such(published):
     folder, name = split(published.path)
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(DiskFullError, match="free some disk space"):
-        open_place(folder).read(name, full)
+        open_folder(folder).read(name, full)
 
 
 @pytest.mark.parametrize("uri", ["s3://key:hush@bucket/x", "https://user:hush@host/x"])
 def test_uri_with_credentials_is_refused_without_showing_them(uri):
-    with pytest.raises(PlaceError, match="credentials") as caught:
-        open_place(uri)
+    with pytest.raises(RemoteFolderError, match="credentials") as caught:
+        open_folder(uri)
     assert "hush" not in str(caught.value)
 
 
 def test_unknown_kind_of_uri_names_the_known_ones():
-    with pytest.raises(PlaceError, match="s3, gs"):
-        open_place("ftp://host/x")
+    with pytest.raises(RemoteFolderError, match="s3, gs"):
+        open_folder("ftp://host/x")
 
 
 @pytest.mark.parametrize("uri", ["file:///srv/desk", "s3://bucket/desk?endpoint_override=127.0.0.1%3A9", "http://h/"])
@@ -165,7 +167,7 @@ def test_within_and_split_are_inverse(uri):
 
 
 def test_told_hides_the_query():
-    assert told("https://host/x?signature=hush") == "https://host/x"
+    assert redacted("https://host/x?signature=hush") == "https://host/x"
 
 
 def test_candidate_makes_the_round_trip(place, tmp_path):
@@ -183,7 +185,7 @@ def test_candidate_that_is_nowhere_is_none(place, tmp_path):
 
 def test_candidate_with_other_weights_is_refused(place, tmp_path):
     publish_candidate(candidate_in(tmp_path / "worker", weights=b"others"), place)
-    with pytest.raises(PlaceError, match="not whole"):
+    with pytest.raises(RemoteFolderError, match="not whole"):
         fetch_candidate("lstm-BTC-USD-1", place, tmp_path / "desk")
     assert not (tmp_path / "desk" / "lstm-BTC-USD-1" / "candidate.json").exists()
 
@@ -204,7 +206,7 @@ def test_publish_into_its_own_folder_leaves_the_files_alone(tmp_path):
 def test_written_file_is_never_seen_in_part(place, tmp_path):
     source = tmp_path / "big"
     source.write_bytes(b"x" * (4 << 20))
-    there, seen, done = open_place(place), set(), threading.Event()
+    there, seen, done = open_folder(place), set(), threading.Event()
 
     def watch():
         while not done.is_set():

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import DatasetError
 from models.datasets.dataset import load_dataset
 from models.datasets.scaler import CLIP, Scaler, fit_scaler
-from models.datasets.windows import gather, part_ends, usable_ends, window_view
+from models.datasets.windows import part_ends, usable_ends, windows
 
 
 def test_load_dataset_gives_rows_as_the_store_wrote_them(make_dataset):
@@ -69,21 +70,24 @@ def test_load_dataset_with_an_infinite_input_names_the_column(make_dataset):
         load_dataset(make_dataset(minutes=300, spoil=spoil))
 
 
-def test_window_view_copies_nothing_and_ends_at_its_row():
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_windows_end_at_their_rows_in_one_contiguous_batch(kind):
     x_NF = np.arange(20, dtype=np.float32).reshape(10, 2)
-    view = window_view(x_NF, 4)
-    assert view.shape == (7, 4, 2)
-    assert np.shares_memory(view, x_NF)
-    np.testing.assert_array_equal(gather(view, np.array([5]))[0], x_NF[2:6])
+    x_BTF = np.asarray(windows(kind(x_NF), np.array([5, 3, 9]), 4))
+    assert x_BTF.shape == (3, 4, 2)
+    assert x_BTF.dtype == np.float32
+    assert x_BTF.flags.c_contiguous
+    for window_TF, end in zip(x_BTF, (5, 3, 9), strict=True):
+        np.testing.assert_array_equal(window_TF, x_NF[end - 3 : end + 1])
 
 
-def test_window_view_longer_than_the_rows_is_empty():
-    assert window_view(np.zeros((3, 2), np.float32), 4).shape == (0, 4, 2)
+def test_windows_that_end_nowhere_are_an_empty_batch():
+    assert windows(np.zeros((3, 2), np.float32), np.empty(0, np.int64), 4).shape == (0, 4, 2)
 
 
 def test_usable_ends_never_mix_coins_and_never_cross_a_gap(make_dataset):
     data = load_dataset(make_dataset(products=("BTC-USD", "ETH-USD"), minutes=300, gap_at=150))
-    usable_N = usable_ends(data, 60)
+    usable_N = usable_ends(data.minute_N, 60, data.coin_N)
     for end in range(len(usable_N)):
         first = end - 59
         whole = first >= 0 and data.coin_N[first] == data.coin_N[end]

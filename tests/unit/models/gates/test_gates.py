@@ -124,6 +124,8 @@ def test_every_gate_says_a_sentence_with_its_figure():
         (["local:planted", "local:null"], False),
         (["coinbase"], True),
         (["local:recorded"], True),
+        (["local:planted", "local:planted:trades", "local:null:trades"], False),
+        (["coinbase:trades"], True),
         (["local:planted", "import"], True),
         ([], True),
     ],

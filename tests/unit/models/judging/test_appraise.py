@@ -39,9 +39,7 @@ def judged(tmp_path_factory):
     torch.manual_seed(3)
     scaler, minutes = fit_scaler(data), window_minutes("lstm_one_way")
     network = build_network("lstm_one_way", len(COLUMNS), 1, 0.0).eval()
-    graph = export_graph(
-        served(network, scaler, [Calibration.line("platt", 5.0, 0.1, 1000)]), folder, minutes, len(COLUMNS)
-    )
+    graph = export_graph(served(network, scaler, [Calibration("platt", 5.0, 0.1, 1000)]), folder, minutes, len(COLUMNS))
     passport = {
         "model_id": "appraised",
         "architecture": "lstm_one_way",

@@ -13,13 +13,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import DeskError, ModelMismatchError
 from core.files import as_json_bytes, write_json
 from core.integrity import seal_of, sealed, sha256_of
 from models.datasets.dataset import load_dataset
 from models.datasets.scaler import fit_scaler
-from models.datasets.windows import gather, part_ends, window_view
+from models.datasets.windows import part_ends, windows
 from models.gates import gate_profile
 from models.judging import appraise
 from models.passport import verify
@@ -66,26 +66,27 @@ def judged(folder: Path, dataset: DatasetRef, slope: float, like: Path | None = 
     folder.mkdir()
     write_graph(folder / "model.onnx", slope)
     data, sha256 = load_dataset(dataset, [PRODUCT]), sha256_of(folder / "model.onnx")
+    manifest = json.loads(Path(dataset.manifest_path).read_text())
     spec = spec_as_json(TrainSpec("lstm", (PRODUCT,), epochs=1, seed=int(slope)))
-    name = name_of(spec, data.digest, data.manifest["feature_set"]["sha256"], RECIPE)
+    name = name_of(spec, data.digest, manifest["feature_set"]["sha256"], RECIPE)
     passport: dict[str, Any] = {
         "model_id": f"{name}-{sha256[:8]}",
         "candidate_id": name,
         "architecture": "lstm",
         "products": [PRODUCT],
-        "market": list(data.manifest["products"]),
+        "market": list(manifest["products"]),
         "inputs": list(data.columns),
-        "feature_set": data.manifest["feature_set"]["name"],
-        "feature_set_version": data.manifest["feature_set"]["version"],
-        "feature_hash": data.manifest["feature_set"]["sha256"],
+        "feature_set": manifest["feature_set"]["name"],
+        "feature_set_version": manifest["feature_set"]["version"],
+        "feature_hash": manifest["feature_set"]["sha256"],
         "window_minutes": MINUTES,
         "horizon_minutes": data.horizon_minutes,
         "opset": OPSET,
         "sha256": sha256,
         "dataset_digest": data.digest,
-        "dataset_manifest_sha256": seal_of(data.manifest),
-        "borders": data.manifest["borders"],
-        "span": data.manifest["span"],
+        "dataset_manifest_sha256": seal_of(manifest),
+        "borders": manifest["borders"],
+        "span": manifest["span"],
         "sources": list(data.sources),
         "scaler": fit_scaler(data).as_json(),
         "spec": spec,
@@ -102,7 +103,7 @@ def judged(folder: Path, dataset: DatasetRef, slope: float, like: Path | None = 
     write_json(folder / "passport.json", passport)
     scorer, ends = Scorer(folder), part_ends(data, "test", MINUTES)
     few = ends[np.linspace(0, len(ends) - 1, 8).astype(int)]
-    p_B = scorer.score(gather(window_view(data.x_NF, MINUTES), few), PRODUCT)
+    p_B = scorer.score(windows(data.x_NF, few, MINUTES), PRODUCT)
     sample = [
         {"product": PRODUCT, "minute": int(data.minute_N[row]), "probability": float(p)}
         for row, p in zip(few, p_B, strict=True)
@@ -119,7 +120,7 @@ def judged(folder: Path, dataset: DatasetRef, slope: float, like: Path | None = 
         return folder
     found = appraise.appraise(data, scorer, passport)[PRODUCT]
     early = part_ends(data, "calibration", MINUTES)
-    logit_N = np.concatenate([scorer.score_with_logits(gather(window_view(data.x_NF, MINUTES), early), PRODUCT)[1]])
+    logit_N = np.concatenate([scorer.score_with_logits(windows(data.x_NF, early, MINUTES), PRODUCT)[1]])
     fitted = fit_calibration(
         logit_N, data.direction_N[early], data.minute_N[early], horizon_minutes=data.horizon_minutes
     )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from core.errors import ModelError
 from core.settings import Paths, load_settings
 from models.registry.events import RegistryEvent

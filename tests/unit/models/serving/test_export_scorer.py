@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KINDS = (
-    Calibration.line("platt", 0.9, 0.05, 500),
-    Calibration("isotonic", knots=((-1.0, -0.4), (-0.2, -0.1), (0.3, 0.9)), end_slope=0.3),
-    Calibration("beta", low=2.0, high=0.0, shift=0.3),
-    Calibration.line("temperature", 0.4, 0.0, 500),
+    Calibration("platt", 0.9, 0.05, 500),
+    Calibration("temperature", 0.4, rows=500),
     Calibration("none"),
 )
 COINS = {"lstm": ["BTC-USD"], "lstm_one_way": ["BTC-USD"], "transformer": ["BTC-USD", "ETH-USD", "SOL-USD"]}

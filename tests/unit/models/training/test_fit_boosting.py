@@ -107,7 +107,7 @@ def test_fit_boosting_on_labels_of_one_kind_is_a_named_refusal(reference):
 
 
 def test_graph_of_boosting_agrees_with_torch_and_has_the_same_bytes_twice(fitted, tmp_path):
-    calibrations = [Calibration.line("platt", 0.9, 0.05, 500), Calibration("none", rows=500)]
+    calibrations = [Calibration("platt", 0.9, 0.05, 500), Calibration("none", rows=500)]
     model = served(network_of(fitted), fitted.scaler, calibrations)
     graph = export_graph(model, tmp_path, window_minutes("boosting"), 31)
     first = graph.read_bytes()

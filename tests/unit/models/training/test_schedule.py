@@ -6,15 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import ConfigError, TrainingError
 from models.datasets.dataset import Dataset
 from models.datasets.scaler import fit_scaler
-from models.datasets.windows import gather, part_ends, window_view
-from models.training.batches import Batches, windows
+from models.datasets.windows import part_ends
+from models.training.batches import Batches
 from models.training.schedule import Schedule
 from models.training.spec import TrainSpec
 
@@ -28,7 +27,7 @@ def data(tmp_path_factory) -> Dataset:
     generator = np.random.default_rng(0)
     return Dataset(
         digest="d" * 64,
-        manifest={},
+        manifest=None,  # no schedule reads it
         coins=("BTC-USD",),
         columns=("one", "two", "three"),
         coin_N=np.zeros(2000, np.int64),
@@ -164,15 +163,7 @@ def test_batches_gather_on_the_device_what_numpy_gathers(data):
     batch = batches.at(ends)
     expected = data.x_NF.copy()
     scaler.scale_in_place(expected, data.coin_N)
-    np.testing.assert_array_equal(batch.x_BTF.numpy(), gather(window_view(expected, MINUTES), ends))
+    np.testing.assert_array_equal(batch.x_BTF.numpy(), [expected[end - MINUTES + 1 : end + 1] for end in ends])
     np.testing.assert_array_equal(batch.direction_B.numpy(), data.direction_N[ends].astype(np.float32))
     np.testing.assert_allclose(batch.return_B.numpy(), np.clip(data.return_N[ends] / 2.0, -3, 3), rtol=1e-6)
     assert batch.x_BTF.is_contiguous()
-
-
-def test_windows_are_a_view_and_copy_nothing(data):
-    x_NF = torch.from_numpy(data.x_NF)
-    view = windows(x_NF, MINUTES)
-    assert view.data_ptr() == x_NF.data_ptr()
-    assert view.shape == (2000 - MINUTES + 1, MINUTES * 3)
-    assert windows(x_NF[:10], MINUTES).shape[0] == 0

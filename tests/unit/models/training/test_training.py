@@ -67,7 +67,7 @@ KILLS = """
 import hashlib, json, os, signal, sys
 from dataclasses import replace
 from pathlib import Path
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from models.training.spec import TrainSpec
 from models.training import checkpoint, fit
 from models.datasets.dataset import load_dataset

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.forecasts import ensembles, fold_lines, lines, main, views
-from core.candles import DatasetRef
+from core.dataset_files import DatasetRef
 from models.walk_forward.forecasts import Forecasts
 from store.splits import Borders
 

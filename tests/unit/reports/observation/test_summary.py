@@ -1,6 +1,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from reports.observation.summary import ARTIFACT_BYTES, QUERIES, read_summary, write_summary
 from reports.observation.terminal import verdict_table
-from reports.observation.verdict import LimitProof
+from reports.observation.verdict import LimitProof, Standing
 from store.reader import Reader
 
 PROOFS = (LimitProof("daily", True, "stopped at 4.5 %"), LimitProof("total", True, "stopped at 9 %"))
@@ -104,8 +105,21 @@ def test_queries_worth_trying_run(observed, query):
 
 
 def test_verdict_table_shows_verdict_criteria_and_products(summary):
-    console = Console(width=140, record=True, file=io.StringIO())
+    console = Console(width=80, record=True, file=io.StringIO())
     console.print(verdict_table(summary))
     text = console.export_text()
-    for part in (summary.verdict.word, "Win rate near its baseline", "SOL-USD", str(summary.html.name)):
+    for part in (summary.verdict.word, "Win rate near its baseline", "SOL-USD"):
         assert part in text
+
+
+def test_verdict_table_of_80_columns_says_each_refusal_once_and_breaks_no_word(summary):
+    console = Console(width=80, record=True, file=io.StringIO())
+    refused = Standing("SOL-USD", (), {"transformer-all-daaa20015b63": ("accuracy_above_base_rate", "brier_skill")})
+    verdict = replace(
+        summary.verdict, word="NO-GO", standings=(refused,), reasons=(f"SOL-USD: {refused.reason}", "too few hours")
+    )
+    console.print(verdict_table(replace(summary, verdict=verdict)))
+    text = console.export_text()
+    assert "- too few hours" in text
+    words = ("transformer-all-daaa20015b63", "accuracy_above_base_rate", "brier_skill")
+    assert [text.count(word) for word in words] == [1, 1, 1]
