@@ -33,7 +33,9 @@ def sources(root: Path) -> list[Path]:
     listed = subprocess.run(
         ["git", "ls-files", "*.py"], cwd=root, capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    return [root / name for name in sorted(set(listed)) if "/" in name and not name.startswith(("tests/", "benchmarks/"))]
+    return [
+        root / name for name in sorted(set(listed)) if "/" in name and not name.startswith(("tests/", "benchmarks/"))
+    ]
 
 
 def room_of(path: Path, root: Path) -> str:

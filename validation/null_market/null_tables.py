@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from validation.null_market.universe import UniverseOutcome
 
 MIN_PROMOTED = 0.9
-"""Share of planted universes that must be promoted."""
+"""PromotionCount of planted universes that must be promoted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class PromotionCount:
     """So many of so many, with the exact 95 % interval of Clopper and Pearson (1934)."""
 
     hits: int
@@ -49,11 +49,11 @@ class Share:
 class Claims:
     """The two claims, counted."""
 
-    false: Share
+    false: PromotionCount
     """Promotions where there is nothing to find."""
-    false_by_figures: Share
+    false_by_figures: PromotionCount
     """What would be promoted there if the gates that audit the judging did not exist."""
-    true: Share
+    true: PromotionCount
     """Promotions where there is an edge."""
     failures: int
 
@@ -78,9 +78,9 @@ def claims(outcomes: Sequence[UniverseOutcome], profile: str) -> Claims:
     nulls = [each for each in outcomes if each.universe.is_null]
     planted = [each for each in outcomes if not each.universe.is_null]
     return Claims(
-        Share(sum(each.promoted for each in nulls), len(nulls)),
-        Share(sum(each.passes(profile, without=AUDITS) for each in nulls), len(nulls)),
-        Share(sum(each.promoted for each in planted), len(planted)),
+        PromotionCount(sum(each.promoted for each in nulls), len(nulls)),
+        PromotionCount(sum(each.passes(profile, without=AUDITS) for each in nulls), len(nulls)),
+        PromotionCount(sum(each.promoted for each in planted), len(planted)),
         sum(bool(each.failure) for each in outcomes),
     )
 
@@ -163,7 +163,7 @@ def kind_table(outcomes: Sequence[UniverseOutcome], profile: str) -> Table:
         own = [each for each in outcomes if each.universe.kind == kind]
         accepted = [sum(each.passes(name) for each in own) for name in (*PROFILES, ALWAYS_ON)]
         by_figures = sum(each.passes(profile, without=AUDITS) for each in own)
-        promoted = Share(sum(each.promoted for each in own), len(own))
+        promoted = PromotionCount(sum(each.promoted for each in own), len(own))
         table.add_row(kind, str(len(own)), str(promoted), *(str(count) for count in (*accepted, by_figures)))
     return table
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from core.errors import TrainingError
 from desk import null_check
 from models.gates import gate_profile
-from validation.null_market.null_tables import Share, claims, refusals, show
+from validation.null_market.null_tables import PromotionCount, claims, refusals, show
 from validation.null_market.universe import ALWAYS_ON, Sizes, UniverseOutcome, failed, universes
 from validation.null_market.universe_runs import NullTerms, OutcomeLog, exclusively, try_universes
 
@@ -41,11 +41,11 @@ GOOD = [outcome(one) for one in WORLDS]
     [(0, 100, 0.0, 0.0362), (18, 20, 0.6830, 0.9877), (20, 20, 0.8316, 1.0), (0, 0, 0.0, 1.0)],
 )
 def test_count_has_the_exact_interval(hits, of, low, high):
-    assert Share(hits, of).interval == pytest.approx((low, high), abs=1e-4)
+    assert PromotionCount(hits, of).interval == pytest.approx((low, high), abs=1e-4)
 
 
 def test_count_reads_as_a_share():
-    assert str(Share(0, 100)) == "0 of 100 (95 %: 0.0 to 3.6 %)"
+    assert str(PromotionCount(0, 100)) == "0 of 100 (95 %: 0.0 to 3.6 %)"
 
 
 def test_claims_hold_when_nothing_false_and_nine_of_ten_true_are_promoted():
