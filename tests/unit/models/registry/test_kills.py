@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[4]
 SLOT = "lstm:BTC-USD"
 FILES = ("model.onnx", "passport.json", "curves.json", "baseline.json")
-SERVER = forks("store.registry_mirror", "core.settings", "pytest")
 
 
 def act(home: str, what: str, folder: str, armed: str) -> None:
@@ -111,7 +110,7 @@ def settings(prepared, tmp_path) -> Settings:
 
 
 def started(settings: Settings, what: str, armed: str = "", candidate: str = "lstm-BTC-new") -> ForkServerProcess:
-    child = SERVER.Process(
+    child = forks("store.registry_mirror", "core.settings", "pytest").Process(
         target=act, args=(str(settings.paths.home), what, str(settings.paths.checkpoints / candidate), armed)
     )
     child.start()
