@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.feature_engines import COLUMNS, EVER
 from benchmarks.surroundings import console, folder, show
-from core.candles import MINUTE, Span
-from market.exchange.simulated_market import EPOCH, epoch_minute, simulated_market
+from core.candles import MINUTE, Span, epoch_minute
+from market.exchange.simulated_market import EPOCH, simulated_market
 from models.datasets.dataset import PARTS as TRAINING_PARTS
 from models.datasets.parquet_reader import read_rows
 from store.feature_sets import feature_set

@@ -34,20 +34,19 @@ from scipy.special import expit
 from benchmarks.parity import load
 from benchmarks.surroundings import console, show, shown
 from core.candles import Span
-from core.files import read_json, write_json
-from core.integrity import sha256_of
 from core.settings import load_settings
 from models.datasets.dataset import Dataset, load_dataset
 from models.datasets.folds import FoldBorders, minutes_of, write_view
 from models.datasets.scaler import Scaler
 from models.datasets.windows import part_ends, windows
-from models.judging.appraise import slot_of
 from models.judging.baselines import baseline_forecasts
-from models.judging.judge import calibrate
-from models.serving.export import OPSET, export_graph, load_network, served
+from models.judging.judge import calibrate, describe, network_of
+from models.serving.export import export_graph, served
+from models.serving.passport import slot_of
 from models.serving.scorer import Scorer
 from models.statistics import metrics
 from models.statistics.bootstrap import DayBootstrap
+from models.training.candidate import TrainedCandidate
 from models.training.run_training import train_in_process
 from models.walk_forward.forecasts import Forecasts, one_after_another
 from store.feature_store import FeatureStore
@@ -137,35 +136,24 @@ def train(order: Order, specs: Sequence[TrainSpec], reference: DatasetRef) -> li
 def serve(candidate: CandidateRef, reference: DatasetRef) -> Scorer:
     """Calibrate the candidate and export its graph, as the judge does; open it as the runtime does."""
     folder = Path(candidate.path)
-    marker = read_json(folder / "candidate.json")
-    data = load_dataset(reference, marker["products"])
-    scaler, network = Scaler.from_json(marker["scaler"]), load_network(folder, marker)
-    minutes = int(marker["window_minutes"])
+    trained = TrainedCandidate.read(folder)
+    data = load_dataset(reference, trained.products)
+    scaler, network = Scaler.from_json(trained.scaler), network_of(trained, folder)
+    minutes = trained.window_minutes
     fitted = [calibrate(network, scaler, data, minutes, 1, product)[0] for product in data.coins]
     graph = export_graph(served(network, scaler, fitted), folder, minutes, len(data.columns))
-    passport = {
-        "model_id": candidate.candidate_id,
-        "architecture": marker["architecture"],
-        "inputs": list(data.columns),
-        "feature_set": marker["feature_set"]["name"],
-        "feature_hash": marker["feature_set"]["sha256"],
-        "window_minutes": minutes,
-        "products": list(data.coins),
-        "opset": OPSET,
-        "sha256": sha256_of(graph),
-    }
-    write_json(folder / "passport.json", passport)
+    describe(trained, graph, data, reference).write(folder)
     kinds = ", ".join(f"{product} {one.kind}" for product, one in zip(data.coins, fitted, strict=True))
     console.print(
-        f"{candidate.candidate_id}: {graph.stat().st_size / 1e3:.0f} kB, calibrated by {kinds}; trained in {marker['seconds']:.0f} s, "
-        f"{marker['train_windows']:,} windows, best checks {marker['best_checks']}"
+        f"{candidate.candidate_id}: {graph.stat().st_size / 1e3:.0f} kB, calibrated by {kinds}; trained in {trained.seconds:.0f} s, "
+        f"{trained.train_windows:,} windows, best checks {list(trained.best_checks)}"
     )
     return Scorer(folder)
 
 
 def said(scorer: Scorer, data: Dataset, product: str, every: int) -> Forecasts:
     """Return what a served graph says of the coin's judged minutes, calibrated and raw."""
-    manifest = scorer.manifest
+    manifest = scorer.passport
     ends = part_ends(data, "test", manifest.window_minutes, stride=every, product=product)
     parts = [
         scorer.score_with_logits(windows(data.x_NF, ends[start : start + _BATCH], manifest.window_minutes), product)
@@ -190,11 +178,11 @@ def judged(order: Order, reference: DatasetRef) -> dict[str, Forecasts]:
         rows = data.rows(product, "test")
         rows = rows[data.minute_N[rows] % order.every == 0]
         forecasts = _forecasts(data, rows, baseline_forecasts(data, product, rows))
-        for scorer in (one for one in scorers if product in one.manifest.products):
+        for scorer in (one for one in scorers if product in one.passport.products):
             began = time.process_time()
             own = said(scorer, data, product, order.every)
             cost = 1e6 * (time.process_time() - began) / max(1, len(own.minute_N))
-            console.print(f"{scorer.manifest.model_id}: {len(own.minute_N):,} windows of {product}, {cost:.0f} µs each")
+            console.print(f"{scorer.passport.model_id}: {len(own.minute_N):,} windows of {product}, {cost:.0f} µs each")
             forecasts = forecasts.beside(own)
         found[product] = forecasts
     return found

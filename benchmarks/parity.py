@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.surroundings import console, show
-from market.exchange.simulated_market import EPOCH, epoch_minute, simulated_market
+from core.candles import epoch_minute
+from market.exchange.simulated_market import EPOCH, simulated_market
 from store.feature_sets import feature_set
 from store.feature_store import FeatureStore
 

@@ -7,7 +7,7 @@ loaded data set on; looks that the recipe would not take are not counted, all of
 over-fits within its first epoch, on a short span so far that its best loss is worse than a coin's and any start reaches it: so the
 third and fourth line look at the recipe as often as at ours, and the loss on the calibration part, which neither saw, stands
 beside. On planted minutes there is something to learn. The recipe ends an epoch after its best; ``--full`` takes two years and
-all 15 epochs (hours). ``--choices`` measures what our training is made of, see `benchmarks.training_choices`.
+all 15 epochs (hours).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from benchmarks import seed_recipe, training_choices
+from benchmarks import seed_recipe
 from benchmarks.parity import candle_table, load
 from benchmarks.seed_recipe import Mark
 from benchmarks.surroundings import console, folder, show
@@ -39,7 +39,7 @@ from models.datasets.windows import part_ends, windows
 from models.networks.build import build_network, window_minutes
 from models.training.candidate import spec_as_json, spec_from_json
 from models.training.fit import early_stop_ends, fit, forward
-from models.training.presets import train_spec
+from models.training.spec import train_spec
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
@@ -71,14 +71,6 @@ def build(data: Path | None, days: int, home: Path) -> DatasetRef:
 def child(job: dict[str, Any]) -> dict[str, Any]:
     """Do one side's training in this process; return what it did."""
     data = load_dataset(DatasetRef(**job["dataset"]), [job["product"]])
-    if job["side"] == "choices":
-        for table in (training_choices.speeds(data), training_choices.qualities(data, job["product"])):
-            rows = []
-            for row in table:
-                print(json.dumps({"row": row}), flush=True)
-                rows.append(row)
-            job.setdefault("tables", []).append(rows)
-        return {"tables": job["tables"]}
     if job["side"] == "seed":
         return _seed(data, job)
     return _ours(data, job)
@@ -258,11 +250,6 @@ def _market(chosen: argparse.Namespace, market: str) -> None:
         console.print(f"building the data set: {market} minutes, the newest {days} days at most")
         reference = build(chosen.data if market == "recorded" else None, days, home)
         job = {"dataset": asdict(reference), "product": chosen.product}
-        if chosen.choices:
-            told = in_child(job | {"side": "choices"})
-            show(f"a training step, {market} minutes", training_choices.SPEED_COLUMNS, told["tables"][0])
-            show(f"one setting changed, {market} minutes", training_choices.QUALITY_COLUMNS, told["tables"][1])
-            return
         seed, ours = _both(chosen, job, planted=market == "planted")
     ran = sum(mark["is_epoch"] for mark in seed["marks"])
     ended = (
@@ -301,7 +288,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--product", choices=PRODUCTS, default=PRODUCTS[0])
     add("--full", action="store_true", help="two years (or all recorded minutes) and all 15 epochs: hours")
     add("--quick", action="store_true", help=f"a look: {QUICK_DAYS} days, three epochs of the recipe")
-    add("--choices", action="store_true", help="measure batch size, precision, stride, threads, cells, long passes")
     add(
         "--threads", type=int, default=0, help="of the recipe, all cores by default; 1 to compare CPU seconds when busy"
     )

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
 
 from core.errors import DiskFullError, FileError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator
     from pathlib import Path
 
+_T = TypeVar("_T")
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
 
 
@@ -62,26 +67,6 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def write_draft(path: Path, content: bytes) -> Path:
-    """Write ``content`` beside ``path``, flushed to the disk; return the file that `put_in_place` makes ``path``.
-
-    Raises:
-        DiskFullError: there was no room; nothing is left beside.
-        FileError: the folder cannot be written.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise writing_error(error, path) from error
-    return draft
-
-
 def put_in_place(draft: Path, path: Path) -> None:
     """Make a draft the file itself, and that survive a power cut."""
     draft.replace(path)
@@ -118,6 +103,51 @@ def as_json_bytes(content: object) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
+def plain_json(content: Any) -> Any:  # noqa: ANN401  # any JSON value
+    """Return ``content`` as a reader of the file sees it: tuples as lists, a figure that is no finite number as None."""
+    if isinstance(content, dict):
+        return {key: plain_json(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [plain_json(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a model's file.
+
+    Raises:
+        ModelError: the file is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        msg = f"{path} is missing; train and judge the model again: make train"
+        raise ModelError(msg) from None
+    except OSError as error:
+        msg = f"{path} cannot be read ({error}); train and judge the model again: make train"
+        raise ModelError(msg) from error
+
+
+def parse_json(kind: type[_T], content: bytes) -> _T:
+    """Return JSON text as a dataclass, lists as tuples where it has tuples; keys it does not know are passed over.
+
+    Raises:
+        ValueError: it is no JSON, or a value is missing or of another type than its field; the text names the path of keys.
+    """
+    try:
+        return cast("_T", _adapter(cast("Hashable", kind)).validate_json(content, strict=True))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        msg = f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"
+        raise ValueError(msg) from None
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401  # a type, which mypy does not take for hashable
+    # building one walks the whole type: milliseconds for a passport, too much for each file of a folder of models
+    return TypeAdapter(kind)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -125,11 +155,8 @@ def read_json(path: Path) -> dict[str, Any]:
         ModelError: the file is missing or is not a JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        msg = f"{path} is missing; train and judge the model again: make train"
-        raise ModelError(msg) from None
-    except (OSError, ValueError) as error:
+        content = json.loads(read_bytes(path).decode())
+    except ValueError as error:
         msg = f"{path} cannot be read ({error}); train and judge the model again: make train"
         raise ModelError(msg) from error
     if not isinstance(content, dict):

@@ -20,7 +20,7 @@ _COMMANDS = {
     "follow": ("desk.follow:follow", "Store every minute live, within seconds of its close"),
     "data": ("desk.data:app", "docs: coverage, quality and feature distributions as one page"),
     "coverage": ("desk.coverage:coverage", "Which minutes are stored, proved empty, missing"),
-    "import": ("desk.import_candles:import_", "Candles from CSV, JSON lines and Parquet files"),
+    "import": ("desk.import_candles:import_", "Candles from CSV, JSON, Parquet and Feather files"),
     "verify": ("desk.verify:verify", "Prove the store against exports, ledger and checks"),
     "leak-check": ("desk.leak_check:leak_check", "Does anything know the future? Audit, plants, clean seeds"),
     "walk-forward": ("desk.walk_forward:walk_forward", "Train and judge fold by fold through time"),

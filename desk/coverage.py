@@ -6,9 +6,8 @@ import csv
 import json
 import sys
 from datetime import UTC, date, datetime
-from enum import StrEnum
 from itertools import groupby
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -28,14 +27,6 @@ console = Console()
 remarks = Console(stderr=True)
 
 
-class Format(StrEnum):
-    """How the rows are printed."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-
-
 def coverage(
     product: Annotated[
         list[str] | None, typer.Argument(help="Products, such as BTC-USD or btc; all when left out")
@@ -44,7 +35,9 @@ def coverage(
     windows: Annotated[
         bool, typer.Option("--windows", help="Runs of minutes without a candle, with when and why")
     ] = False,
-    output: Annotated[Format, typer.Option("--format", help="table, csv or json")] = Format.TABLE,
+    output: Annotated[
+        Literal["table", "csv", "json"], typer.Option("--format", help="How the rows are printed")
+    ] = "table",
 ) -> None:
     """Show which minutes are stored, proved empty, quarantined, failed and not asked for."""
     settings = load_settings()
@@ -52,9 +45,9 @@ def coverage(
         rows = reader.rows("queries/" + ("coverage_days" if daily else "coverage_runs" if windows else "coverage_rows"))
         published_at = reader.published_at()
     rows = _chosen(rows, settings.resolve_products(product) if product else ())
-    if output is Format.JSON:
+    if output == "json":
         print(json.dumps(rows, default=str, indent=2))
-    elif output is Format.CSV:
+    elif output == "csv":
         _csv(rows)
     else:
         (_calendars if daily else _runs if windows else _summary)(rows)

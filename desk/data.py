@@ -1,4 +1,4 @@
-"""`desk data docs`: one page that shows what the store holds, with pictures."""
+"""Write one page with pictures of what the store holds (`desk data docs`)."""
 
 from __future__ import annotations
 

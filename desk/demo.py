@@ -64,7 +64,7 @@ class MarketKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DemoPlan:
     """One demo: its folder, its market and how much of it."""
 
     home: Path
@@ -100,7 +100,7 @@ def demo(
 ) -> None:
     """Carry an empty folder through all eight steps and end with the verdict; about five minutes on two cores."""
     present = _recorded_present(data, hours) if market is MarketKind.RECORDED else SIMULATED_PRESENT
-    plan = Plan(home or Path("var") / f"demo-{market}", market.value, data, days, hours, seed, present)
+    plan = DemoPlan(home or Path("var") / f"demo-{market}", market.value, data, days, hours, seed, present)
     paths = Paths(plan.home.absolute())
     # so that SIGTERM leaves the block below, which ends the servers, as Ctrl-C does
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
@@ -132,7 +132,7 @@ def _recorded_present(data: Path | None, hours: int) -> datetime:
     return datetime.fromtimestamp(60 * last, UTC).replace(hour=0, minute=0)
 
 
-def _prepare(plan: Plan, paths: Paths) -> None:
+def _prepare(plan: DemoPlan, paths: Paths) -> None:
     """Start from an empty folder, or go on in one whose demo was interrupted."""
     marker = paths.home / "demo.json"
     if marker.exists():
@@ -156,12 +156,12 @@ def _refuse_foreign(home: Path) -> None:
         raise ConfigError(msg)
 
 
-def _mark(paths: Paths, plan: Plan, *, finished: bool) -> None:
+def _mark(paths: Paths, plan: DemoPlan, *, finished: bool) -> None:
     text = json.dumps({"plan": plan.identity, "finished": finished})
     (paths.home / "demo.json").write_text(text, encoding="utf-8")
 
 
-def _start_servers(stack: ExitStack, plan: Plan, paths: Paths) -> dict[str, str]:
+def _start_servers(stack: ExitStack, plan: DemoPlan, paths: Paths) -> dict[str, str]:
     """Start the exchange and the alert receiver; return the environment in which everything finds them."""
     exchange_port, receiver_port = free_port(), free_port()
     secret, public = _key_pair()
@@ -182,7 +182,7 @@ def _start_servers(stack: ExitStack, plan: Plan, paths: Paths) -> dict[str, str]
     return environ
 
 
-def _introduce(plan: Plan, log: Path) -> None:
+def _introduce(plan: DemoPlan, log: Path) -> None:
     console.print(
         f"local exchange on loopback, market [bold]{plan.market}[/bold], its present {plan.present:%Y-%m-%d %H:%M} UTC"
     )
@@ -191,7 +191,7 @@ def _introduce(plan: Plan, log: Path) -> None:
             console.print(f"  {line.strip()}")
 
 
-def _exchange_command(plan: Plan, paths: Paths, port: int, public_file: Path) -> list[str]:
+def _exchange_command(plan: DemoPlan, paths: Paths, port: int, public_file: Path) -> list[str]:
     present = SignalStore(paths.signals_db).resume_moment() or plan.present
     command = [sys.executable, "-m", "desk", "exchange", "--market", plan.market, "--port", str(port), "--stepped"]
     command += ["--start", max(present, plan.present).isoformat(), "--seed", str(plan.seed)]
@@ -213,7 +213,7 @@ def _key_pair() -> tuple[str, str]:
     return secret.decode(), public.decode()
 
 
-def _environ(plan: Plan, paths: Paths, exchange_port: int, receiver_port: int, secret: str) -> dict[str, str]:
+def _environ(plan: DemoPlan, paths: Paths, exchange_port: int, receiver_port: int, secret: str) -> dict[str, str]:
     return {
         "DESK_HOME": str(paths.home),
         "PROVIDER": "coinbase",
@@ -234,7 +234,7 @@ def _environ(plan: Plan, paths: Paths, exchange_port: int, receiver_port: int, s
     }
 
 
-def _run_flow(plan: Plan, paths: Paths, environ: dict[str, str], *, verbose: bool) -> None:
+def _run_flow(plan: DemoPlan, paths: Paths, environ: dict[str, str], *, verbose: bool) -> None:
     """Run the flow `restart`, show how far it is, and keep all that it prints in ``logs/demo.log``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""`desk doctor`: what is there, what is missing, and the one command that comes next."""
+"""Examine a folder step by step: what is there, what is missing, and which command comes next (`desk doctor`)."""
 
 from __future__ import annotations
 
@@ -40,12 +40,8 @@ def doctor() -> None:
     for name in ("", "what", "found", "repair"):
         table.add_column(name, overflow="fold")
     for finding in findings:
-        table.add_row(
-            "[green]ok[/green]" if not finding.repair else "[yellow]--[/yellow]",
-            finding.what,
-            finding.detail,
-            finding.repair,
-        )
+        mark = "[yellow]--[/yellow]" if finding.repair else "[green]ok[/green]"
+        table.add_row(mark, finding.what, finding.detail, finding.repair)
     console.print(table)
     wanting = [finding for finding in findings if finding.repair]
     console.print(f"next: [bold]{wanting[0].repair}[/bold]" if wanting else "nothing is missing: make run-dry")
@@ -56,10 +52,10 @@ def _settings() -> list[Finding]:
     unknown = unknown_names()
     gone = [f"{name} is gone: {REMOVED[name.upper()]}" for name in unknown if name.upper() in REMOVED]
     foreign = [name for name in unknown if name.upper() not in REMOVED]
-    found = [Finding("settings", "; ".join(gone), "take it out of .env")] if gone else []
+    findings = [Finding("settings", "; ".join(gone), "take it out of .env")] if gone else []
     if foreign:
-        found.append(Finding("settings", f".env also sets {', '.join(foreign)}: not Candledesk's, not read"))
-    return found
+        findings.append(Finding("settings", f".env also sets {', '.join(foreign)}: not Candledesk's, not read"))
+    return findings
 
 
 def _market(settings: Settings) -> Finding:
@@ -88,47 +84,37 @@ def _store(settings: Settings) -> list[Finding]:
             )
             sets = reader.sql("select digest, created_at from datasets order by created_at desc limit 1")
     except StoreError:
-        return [
-            Finding("candles", "none are published", "make backfill"),
-            Finding("data set", "none", "make features"),
-        ]
+        return [Finding("candles", "none are published", "make backfill"), Finding("data set", "none", "make features")]
     text = "; ".join(f"{row['product']} {row['candles']} to {row['newest']:%Y-%m-%d %H:%M}" for row in candles)
-    found = [Finding("candles", text or "none", "" if candles else "make backfill")]
-    if sets:
-        return [
-            *found,
-            Finding("data set", f"{sets[0]['digest'][:16]} of {sets[0]['created_at']:%Y-%m-%d %H:%M}"),
-        ]
-    return [*found, Finding("data set", "none", "make features")]
+    newest = [f"{row['digest'][:16]} of {row['created_at']:%Y-%m-%d %H:%M}" for row in sets]
+    return [
+        Finding("candles", text or "none", "" if candles else "make backfill"),
+        Finding("data set", *newest) if newest else Finding("data set", "none", "make features"),
+    ]
 
 
 def _registry(settings: Settings) -> Finding:
     path = settings.paths.registry
     if not path.exists():
-        return Finding(
-            "models",
-            "none was ever trained: the runtime would signal nothing",
-            "make train COIN=BTC && make evaluate",
-        )
+        repair = "make train COIN=BTC && make evaluate"
+        return Finding("models", "no model was ever trained: the runtime would signal nothing", repair)
     slots = json.loads(path.read_text(encoding="utf-8")).get("current", {})
     if not slots:
         return Finding("models", "none is promoted; the gates' reasons: desk models list", "desk models list")
-    return Finding("models", ", ".join(f"{slot}" for slot in sorted(slots)))
+    return Finding("models", ", ".join(sorted(slots)))
 
 
 def _alerts(settings: Settings) -> Finding:
     if settings.alert_targets:
         return Finding("alerts", f"{len(settings.alert_targets)} target(s); try: desk alerts test")
-    return Finding("alerts", "no target: nobody would hear a signal", "set ALERT_URLS in .env")
+    return Finding("alerts", "no target is set: signals would reach nobody", "set ALERT_URLS in .env")
 
 
 def _services() -> Finding:
     states = services.status()
     if not states:
         return Finding("Prefect", "not up (optional): make up")
-    is_good = all(state == "RUNNING" for state in states.values())
-    return Finding(
-        "Prefect",
-        ", ".join(f"{name} {state}" for name, state in states.items()),
-        "" if is_good else "make down && make up",
-    )
+    text = ", ".join(f"{name} {state}" for name, state in states.items())
+    if any(state != "RUNNING" for state in states.values()):
+        return Finding("Prefect", text, "make down && make up")
+    return Finding("Prefect", f"{text}; run a flow: .venv/bin/prefect deployment run train-all/train-all")

@@ -1,4 +1,4 @@
-"""``python -m desk exchange``: start the local exchange and say what it is."""
+"""`desk exchange`: start the local exchange and print what it serves."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from core.candles import floor_minute
 from core.errors import ConfigError, DeskError
 from market.exchange.auth import TokenChecker, load_public_key
 from market.exchange.behaviour import parse_behaviour
-from market.exchange.clock import Present
 from market.exchange.recorded_market import RecordedMarket, recorded_markets
 from market.exchange.responses import last_bar
 from market.exchange.server import base_url, listen, server
-from market.exchange.simulated_market import BEST_ACCURACY, EPOCH, SimulatedMarket, simulated_market, span_of_minutes
-from market.exchange.state import Exchange
-from market.exchange.token_bucket import TokenBucket
+from market.exchange.simulated_market import BEST_ACCURACY, EPOCH, SimulatedMarket, simulated_market
+from market.exchange.state import Exchange, Present, TokenBucket, parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,10 +79,8 @@ def exchange(  # one option each
     except DeskError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
-    state = Exchange(
-        markets, present, TokenChecker(keys, jwt_host), TokenBucket(public_rate), TokenBucket(private_rate)
-    )
-    state.behaviour = shape
+    checker = TokenChecker(keys, jwt_host)
+    state = Exchange(markets, present, checker, TokenBucket(public_rate), TokenBucket(private_rate), behaviour=shape)
     for simulated in markets.values():
         # generating from the epoch takes a moment; the first request must not wait for it while others queue up
         last_bar(simulated, present.now())
@@ -142,26 +139,22 @@ def _described(market: Market) -> str:
         best = f"best possible accuracy {market.best_accuracy:.3f} (direction over 15 minutes)"
         return f"{market.kind}, {best if market.kind == 'planted' else 'no edge at all'}"
     if isinstance(market, RecordedMarket):
-        return f"recorded, {span_of_minutes(market.first_minute, market.end_minute)}"
+        return f"recorded, {market.span}"
     return market.kind
 
 
 def _start(text: str, markets: Mapping[str, Market], *, stepped: bool, speed: float) -> datetime | None:
     """Return the present to begin with; None for the machine's clock."""
     if text:
-        return _time(text, "--start")
+        return parse_moment(text, "--start")
     ends = [span.end for span in _recordings(markets).values()]
     if ends:
         return min(ends)
-    return datetime.now(UTC).replace(second=0, microsecond=0) if stepped or speed != 1.0 else None
+    return floor_minute(datetime.now(UTC)) if stepped or speed != 1.0 else None
 
 
 def _recordings(markets: Mapping[str, Market]) -> dict[str, Span]:
-    return {
-        name: span_of_minutes(market.first_minute, market.end_minute)
-        for name, market in markets.items()
-        if isinstance(market, RecordedMarket)
-    }
+    return {name: market.span for name, market in markets.items() if isinstance(market, RecordedMarket)}
 
 
 def _covering(markets: dict[str, Market], moment: datetime) -> dict[str, Market]:
@@ -189,23 +182,10 @@ def _checked(moment: datetime | None, markets: Mapping[str, Market]) -> datetime
     return moment
 
 
-def _time(text: str, option: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        msg = f"{option}: {text!r} is no ISO time; write for example 2026-01-01T00:00"
-        raise ConfigError(msg) from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
 def _split(values: Sequence[str] | None) -> list[str]:
     return [part.strip() for value in values or () for part in value.split(",") if part.strip()]
 
 
 def _listings(values: Sequence[str] | None) -> dict[str, datetime]:
     pairs = [value.partition("=") for value in values or ()]
-    return {name: _time(text, "--listed-at") for name, _, text in pairs}
-
-
-if __name__ == "__main__":
-    typer.run(exchange)
+    return {name: parse_moment(text, "--listed-at") for name, _, text in pairs}

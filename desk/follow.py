@@ -13,18 +13,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from core.settings import Settings, load_settings
-from market.ingest.follow import FollowOptions, Watcher
-from market.ingest.follow import follow as follow_market
-from market.ingest.live_clock import CorrectedClock, LiveClock, SharedExchangeClock
+from market.ingest.follower import FollowOptions, Watcher
+from market.ingest.follower import follow as follow_market
+from market.ingest.live_clock import LiveClock, follow_exchange_clock, follow_server_time
 from market.providers import ExchangeClock, Provider, RetryPolicy, open_provider
 from store.schema import migrate_databases
 
 if TYPE_CHECKING:
-    from market.ingest.follow import MinuteReport
     from market.ingest.follow_stats import FollowStats
+    from market.ingest.follower import MinuteReport
 
 LIVE_RETRY = RetryPolicy(attempts=3, wait_initial=0.5, wait_max=2.0, wait_jitter=0.5)
-"""Short: whoever was not answered is asked again five seconds later, and the others should not wait for it."""
+"""Short: a product that was not answered is asked for again five seconds later, and the others should not wait for it."""
 
 
 def follow(
@@ -70,12 +70,12 @@ def _stopping(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, screen: Scre
 
 def _clock(settings: Settings, provider: Provider) -> LiveClock:
     if settings.clock == "exchange":
-        return SharedExchangeClock(ExchangeClock(settings.coinbase_base_url))
-    return CorrectedClock(provider.server_time)
+        return follow_exchange_clock(ExchangeClock(settings.coinbase_base_url))
+    return follow_server_time(provider.server_time)
 
 
 class ToScreen(logging.Handler):
-    """Shows warnings among the other lines, without every try of a request: what came of them is told anyway."""
+    """Shows warnings among the other lines, without every try of a request: what came of them is shown anyway."""
 
     def __init__(self, screen: Screen) -> None:
         """Show warnings and worse on ``screen``."""

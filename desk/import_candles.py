@@ -1,4 +1,4 @@
-"""`desk import`: candles from CSV, JSON lines and Parquet files into the store."""
+"""`desk import`: candles from CSV, JSON, Parquet and Feather files into the store."""
 
 from __future__ import annotations
 
@@ -14,10 +14,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from core.candles import MINUTE, Span, floor_minute
+from core.candles import MINUTE, Span
 from core.settings import Settings, load_settings
 from market.ingest.backfill import OnProgress
-from market.ingest.import_file import ImportOrder, ImportResult, import_file, import_order, restore_file
+from market.ingest.file_layout import IGNORED
+from market.ingest.import_file import (
+    Examined,
+    ImportOrder,
+    ImportResult,
+    examine,
+    faults_of,
+    import_file,
+    import_order,
+    restore_file,
+)
 from store.feature_store import FeatureStore
 from store.schema import migrate_databases
 
@@ -26,12 +36,12 @@ remarks = Console(stderr=True)
 
 
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="CSV, JSON lines or Parquet files, plain or gzipped")],
+    files: Annotated[list[Path], typer.Argument(help="CSV, JSON, Parquet or Feather files, plain or packed")],
     product: Annotated[str | None, typer.Option(help="Product id, where the file's name does not show it")] = None,
     source: Annotated[str | None, typer.Option(help="What the candles carry as source; the file's name")] = None,
     columns: Annotated[
         str | None,
-        typer.Option(help="All columns from the left, such as time,low,high,open,close,volume; - ignores one"),
+        typer.Option(help="All columns from the left, such as date,time,open,high,low,close,volume; - ignores one"),
     ] = None,
     replace: Annotated[
         bool,
@@ -43,6 +53,19 @@ def import_(
     ] = False,
     restore: Annotated[
         bool, typer.Option("--restore", help="The files are exports of this store: put lost rows back as they were")
+    ] = False,
+    trust_prices: Annotated[
+        bool,
+        typer.Option(
+            "--trust-prices", help="The prices are of this product, however far from those stored around then"
+        ),
+    ] = False,
+    sparse: Annotated[
+        bool, typer.Option("--sparse", help="The rows are minutes, though no two of them follow one another")
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Say how each file would be read, and which rows set aside; change nothing"),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Do it on a copy of the store, and show what would come of it")
@@ -56,11 +79,25 @@ def import_(
     """
     settings = load_settings()
     parts = tuple(columns.split(",")) if columns else None
-    # every file is looked at before the first is stored
     orders = [
-        import_order(path, product, source, parts, replace=replace, last_is_closed=last_is_closed)
+        import_order(
+            path,
+            product,
+            source,
+            parts,
+            replace=replace,
+            last_is_closed=last_is_closed,
+            trust_prices=trust_prices,
+            sparse=sparse,
+        )
         for path in ([] if restore else files)
     ]
+    # every file is looked at before the first is stored
+    examined = [examine(order) for order in orders]
+    if explain:
+        for order, seen in zip(orders, examined, strict=True):
+            _explain(order, seen)
+        return
     with _target(settings, dry_run=dry_run) as store:
         if restore:
             for path in files:
@@ -68,11 +105,40 @@ def import_(
                     count = restore_file(store, path, show)
                 console.print(f"{path.name}: {count} rows put back", highlight=False)
         else:
-            _import(store, orders)
+            _import(store, orders, examined)
         if not dry_run:
             store.publish(settings.paths.market_copy)
     if dry_run:
         remarks.print("dry run: nothing was stored", style="yellow")
+
+
+def _explain(order: ImportOrder, seen: Examined) -> None:
+    """Say what a file is taken for, and which rows would be set aside."""
+    layout = seen.layout
+    table = Table(box=None, header_style="bold", pad_edge=False, title=str(order.path), title_justify="left")
+    for name in ("column", "in the file", "is"):
+        table.add_column(name, overflow="fold")
+    for number, meaning in enumerate(str(layout).split(","), 1):
+        name = layout.names[number - 1] if number <= len(layout.names) else ""
+        table.add_row(str(number), name, "not read" if meaning == IGNORED else meaning)
+    console.print(table, markup=False)
+    faults = faults_of(order, seen)
+    lines = [
+        f"order of columns   {layout.recipe}",
+        f"time               {layout.unit}",
+        f"product            {seen.product}",
+        f"interval           {'1 minute' if seen.interval_minutes == 1 else 'minutes, by --sparse' if order.sparse else 'one row, taken for a minute'}",
+        f"first, last        {_minute(seen.first)} .. {_minute(seen.last)} UTC",
+        f"rows               {seen.rows}, of {seen.minutes} different minutes",
+        f"set aside          {', '.join(f'{count} as {why}' for why, count in sorted(faults.items())) or 'none'}",
+    ]
+    if layout.skipped:
+        lines.insert(0, f"above the data     {layout.skipped} lines, the header among them")
+    if seen.other_products:
+        others = ", ".join(f"{count} of {name}" for name, count in seen.other_products.most_common())
+        lines.append(f"left out           {others}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -91,12 +157,12 @@ def _target(settings: Settings, *, dry_run: bool) -> Iterator[FeatureStore]:
             yield store
 
 
-def _import(store: FeatureStore, orders: list[ImportOrder]) -> None:
+def _import(store: FeatureStore, orders: list[ImportOrder], examined: list[Examined]) -> None:
     results: list[ImportResult] = []
     try:
-        for order in orders:
+        for order, seen in zip(orders, examined, strict=True):
             with _bar(order.path.name) as show:
-                results.append(import_file(store, order, show))
+                results.append(import_file(store, order, show, seen=seen))
     finally:
         if results:
             _show(store, results)
@@ -139,19 +205,20 @@ def _show(store: FeatureStore, results: list[ImportResult]) -> None:
 
 def _remark(store: FeatureStore, result: ImportResult) -> None:
     """Say what the counts do not: how the columns were read, why rows were set aside, what looks wrong, what is missing."""
-    said = [f"columns {result.columns}", f"sha256 {result.sha256[:16]}"]
-    said += [f"{number} quarantined as {reason}" for reason, number in sorted(result.count.quarantined.items())]
-    if result.first_open_time is not None and result.last_open_time is not None:
-        # a row off the grid may be the first or the last
-        span = Span(floor_minute(result.first_open_time), floor_minute(result.last_open_time) + MINUTE)
-        flags = store.flag_counts(result.product, span)
-        states = store.ledger_summary(result.product, span)
-        said.append(f"flagged: {flags['early_saves']} minutes look saved too early, {flags['spikes']} spikes")
-        said.append(
-            f"{states['not_asked'] + states['failed']} minutes of its span are still to be asked for: make backfill"
-        )
-    console.print(f"{result.source.removeprefix('import:')}: {'; '.join(said)}", soft_wrap=True, highlight=False)
+    facts = [f"columns {result.columns}", f"sha256 {result.sha256[:16]}"]
+    facts += [f"{number} quarantined as {reason}" for reason, number in sorted(result.count.quarantined.items())]
+    if result.count.rounded:
+        facts.append(f"{result.count.rounded} volumes rounded to 8 decimals")
+    facts += [f"{count} rows of {name} left out" for name, count in result.other_products.most_common(3)]
+    span = Span(result.first_open_time, result.last_open_time + MINUTE)
+    flags = store.flag_counts(result.product, span)
+    states = store.ledger_summary(result.product, span)
+    facts.append(f"flagged: {flags['early_saves']} minutes look saved too early, {flags['spikes']} spikes")
+    facts.append(
+        f"{states['not_asked'] + states['failed']} minutes of its span are still to be asked for: make backfill"
+    )
+    console.print(f"{result.source.removeprefix('import:')}: {'; '.join(facts)}", soft_wrap=True, highlight=False)
 
 
-def _minute(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M}" if moment else ""
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}"

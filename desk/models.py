@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from core.errors import DiskFullError, ModelError, StoreBusyError
-from core.files import read_json
+from core.dataset_files import DatasetManifest, DatasetRef
+from core.errors import DatasetError, DiskFullError, ModelError, StoreBusyError
+from core.integrity import sha256_of
 from core.settings import Settings, load_settings
-from desk import model_tables
-from desk.model_files import candidate_folder, dataset_of, model_folder, weights_of
-from models.gates.gate_notes import beside_the_gates
-from models.gates.judgement import Judgement, MetricRow
-from models.judging.run_judging import judge_in_process
+from models.gates.judgement import MetricRow
+from models.judging import promotion
 from models.passport.verify import verify as verify_passport
-from models.registry import Registry, recorded_passports, require_whole
-from models.registry.judging_terms import judging_terms
-from models.training.candidate import finished
+from models.registry import Registry
+from models.registry.trials import candidate_of
+from models.serving.passport import Passport
+from models.training.candidate import TrainedCandidate, finished, finished_trainings
 from models.training.spec import CandidateRef
+from reports.models.history import history_table, judged_models, judged_part_lines
+from reports.models.model_card import read_card
+from reports.models.tables import calibration_blocks, facts_table, figures_table, gates_table, notes_beside_gates
+from reports.page.console import print_blocks, screen
 from store.feature_store import FeatureStore
 from store.registry_mirror import mirror_registry, restore_registry
 
@@ -44,41 +47,39 @@ def list_models(
     Also says how many trainings and judgings there were, which every result must be weighed with.
     """
     settings = load_settings()
-    registry = Registry(settings.paths.registry)
+    registry, console = Registry(settings.paths.registry), screen()
     events = registry.events()
-    serving = {slot: found.model_id for slot, found in registry.current().items()}
-    table = model_tables.judged_models(events, serving, everything=everything)
-    screen = model_tables.screen()
-    screen.print(table if table.row_count else "no model was ever judged; run: make train COIN=BTC, then make evaluate")
-    trained = [marker.parent.name for marker in settings.paths.checkpoints.glob("*/candidate.json")]
-    count = registry.counted(trained)
-    screen.print(
+    serving = {slot: model.model_id for slot, model in registry.current().items()}
+    print_blocks(console, [judged_models(events, serving, everything=everything)])
+    trained = [candidate.candidate_id for candidate in finished_trainings(settings.paths.checkpoints)]
+    count = registry.count_trials(trained)
+    console.print(
         f"\n{count.trainings} trainings ({count.unjudged} never judged), {count.judgings} judgings: {count.total} trials"
     )
-    for line in model_tables.judged_part_lines(events):
-        screen.print(line)
+    for line in judged_part_lines(events):
+        console.print(line)
 
 
 @app.command("show")
 def show(model: Model) -> None:
     """Print a model's passport: origin, figures with intervals beside the baselines, calibration, gates, and its history."""
-    settings = load_settings()
-    passport = read_json(model_folder(settings, model) / "passport.json")
-    registry = Registry(settings.paths.registry)
-    screen = model_tables.screen()
-    screen.print(f"[bold]{passport['model_id']}[/bold]")
-    screen.print(model_tables.facts(passport))
-    for product, verdict in (passport.get("verdicts") or {}).items():
-        outcome = "[green]accepted[/green]" if verdict["accepted"] else "[red]refused[/red]"
-        screen.print(f"\n[bold]{verdict.get('slot', product)}[/bold]  {outcome}")
-        screen.print(model_tables.figures(verdict))
-        for line in model_tables.calibration_lines(verdict):
-            screen.print(line)
-        screen.print(model_tables.gates(verdict.get("gates", [])))
-    names = {passport["model_id"], passport.get("candidate_id")}
-    events = [event for event in registry.events() if event.model_id in names]
-    screen.print("\n[bold]history[/bold]")
-    screen.print(model_tables.history(events) if events else "the registry of this folder knows nothing of it")
+    settings, console = load_settings(), screen()
+    card = read_card(model_folder(settings, model))
+    console.print(f"[bold]{card.model_id}[/bold]")
+    print_blocks(console, [facts_table(card.passport)])
+    for product in card.cards:
+        _print_heading(product.slot, "accepted" if product.is_accepted else "", product.failed)
+        gates = gates_table([card], product.product)
+        print_blocks(console, [figures_table(product), *calibration_blocks(product), gates])
+    names = {card.model_id, card.passport.candidate_id}
+    console.print("\n[bold]history[/bold]")
+    events = [event for event in Registry(settings.paths.registry).events() if event.model_id in names]
+    print_blocks(console, [history_table(events)])
+
+
+def _print_heading(title: str, accepted: str, refused_by: Iterable[str]) -> None:
+    outcome = f"[green]{accepted}[/green]" if accepted else f"[red]refused by {', '.join(refused_by)}[/red]"
+    screen().print(f"\n[bold]{title}[/bold]  {outcome}", soft_wrap=True)
 
 
 @app.command("verify")
@@ -100,31 +101,26 @@ def verify(
         _verify_registry(settings)
         return
     home = folder if folder is not None else model_folder(settings, model)
-    passport = read_json(home / "passport.json")
-    reference = dataset_of(settings, passport, dataset)
-    recorded = recorded_passports(Registry(settings.paths.registry).events(), str(passport.get("model_id")))
-    screen = model_tables.screen()
-    with screen.status("recomputing every figure"):
-        found = verify_passport(
-            home,
-            reference,
-            weights=weights_of(settings, passport, home),
-            recorded=recorded,
-            memory_gb=settings.train_memory_gb,
+    passport = Passport.read(home, with_seal=False)
+    reference = dataset_of(settings, passport.dataset_digest or "", dataset)
+    recorded = Registry(settings.paths.registry).recorded_passports(passport.model_id)
+    weights = weights_of(settings, passport, home)
+    console = screen()
+    with console.status("recomputing every figure"):
+        verified = verify_passport(
+            home, reference, weights=weights, recorded=recorded, memory_gb=settings.train_memory_gb
         )
-    remarks = list(found.remarks)
-    if not recorded:
-        remarks.append("no registry here recorded its passport")
+    remarks = [*verified.remarks, *([] if recorded else ["no registry here recorded its passport"])]
     for remark in remarks:
-        screen.print(f"note: {remark}", soft_wrap=True)
-    if not found.is_true:
-        lines = "\n  ".join(found.differences)
+        console.print(f"note: {remark}", soft_wrap=True)
+    if not verified.is_true:
+        lines = "\n  ".join(verified.differences)
         msg = (
-            f"{found.model_id} in {home} is not what its passport says:\n  {lines}\n"
+            f"{verified.model_id} in {home} is not what its passport says:\n  {lines}\n"
             "Do not use it: go back (desk models rollback), put the judged files back, or judge it again: desk evaluate --model"
         )
         raise ModelError(msg)
-    screen.print(f"{found.model_id}: all {found.figures} values recomputed, no difference", soft_wrap=True)
+    console.print(f"{verified.model_id}: all {verified.figures} values recomputed, no difference", soft_wrap=True)
 
 
 @app.command("promote")
@@ -137,21 +133,15 @@ def promote(
     dry_run: DryRun = False,
 ) -> None:
     """Let a judged model that passed every gate serve a slot, by one atomic switch; the runtime takes it up within a minute."""
-    settings = load_settings()
-    registry = Registry(settings.paths.registry)
+    settings, console = load_settings(), screen()
+    registry, mirror = Registry(settings.paths.registry), partial(_mirror, settings)
     home, slots = candidate_folder(settings, model), [slot] if slot else []
-    wanted = registry.promotion(home, slots)
-    screen = model_tables.screen()
-    if not dry_run:
-        # before the switch too: a registry that was cut is refused before anything builds on it
-        _keep(settings, registry)
-        registry.promote(home, slots, why=why)
-        _keep(settings, registry)
-    if not wanted.changes:
-        screen.print(f"{wanted.model_id} is served already; its files are as they were judged")
+    switched = promotion.promote(registry, home, slots, why=why, mirror=mirror, dry_run=dry_run)
+    if not switched.changes:
+        console.print(f"{switched.model_id} is served already; its files are as they were judged")
     verb = "would be served" if dry_run else "is served"
-    for name, before in wanted.changes.items():
-        screen.print(f"{name} {verb} by {wanted.model_id} (before: {before or 'nothing'})", soft_wrap=True)
+    for name, before in switched.changes.items():
+        console.print(f"{name} {verb} by {switched.model_id} (before: {before or 'nothing'})", soft_wrap=True)
 
 
 @app.command("rollback")
@@ -161,14 +151,14 @@ def rollback(
     """Let a slot serve again what it served before its present model, by one atomic switch."""
     settings = load_settings()
     registry = Registry(settings.paths.registry)
-    screen = model_tables.screen()
+    console = screen()
     if dry_run:
-        screen.print(f"{slot} would be served by {registry.earlier(slot) or 'nothing'}", soft_wrap=True)
+        console.print(f"{slot} would be served by {registry.earlier(slot) or 'nothing'}", soft_wrap=True)
         return
-    _keep(settings, registry)
+    _mirror(settings, registry)
     earlier = registry.rollback(slot, why=why)
-    _keep(settings, registry)
-    screen.print(f"{slot} is served by {earlier or 'nothing'}", soft_wrap=True)
+    _mirror(settings, registry)
+    console.print(f"{slot} is served by {earlier or 'nothing'}", soft_wrap=True)
 
 
 @app.command("restore")
@@ -177,43 +167,41 @@ def restore() -> None:
     settings = load_settings()
     registry = Registry(settings.paths.registry)
     count, kept = restore_registry(settings, registry)
-    screen = model_tables.screen()
-    screen.print(f"{registry.path} holds {count} events again", soft_wrap=True)
+    console = screen()
+    console.print(f"{registry.path} holds {count} events again", soft_wrap=True)
     if kept is not None:
-        screen.print(
+        console.print(
             f"the damaged file is {kept.name}; events after {registry.events()[-1].happened_at:%Y-%m-%d %H:%M} UTC are only there, if any"
         )
 
 
 def _verify_registry(settings: Settings) -> None:
     registry = Registry(settings.paths.registry)
-    events = registry.events()
-    faults = []
-    current = registry.current()
-    for slot, found in current.items():
+    events, faults, current = registry.events(), [], registry.current()
+    for slot, model in current.items():
         try:
-            require_whole(found.path, found.model_id, recorded_passports(events, found.model_id))
+            registry.require_whole(model)
         except ModelError as error:
             faults.append(f"{slot}: {error}")
-    _keep(settings, registry)
+    _mirror(settings, registry)
     if settings.paths.market_db.exists():
         faults += FeatureStore(settings.paths.market_db).model_history_faults()
     if faults:
         lines = "\n  ".join(faults)
         msg = f"the registry does not hold:\n  {lines}\nGo back to copies of these files, or promote again: desk models promote"
         raise ModelError(msg)
-    model_tables.screen().print(
+    screen().print(
         f"{len(events)} events, each linked to the one before; the tables agree; {len(current)} slots serve whole files",
         soft_wrap=True,
     )
 
 
-def _keep(settings: Settings, registry: Registry, metrics: Iterable[MetricRow] = ()) -> None:
+def _mirror(settings: Settings, registry: Registry, metrics: Iterable[MetricRow] = ()) -> None:
     """Bring the tables up to date; where they are busy or the disk is full the next command does it."""
     try:
         mirror_registry(settings, registry, metrics)
     except (StoreBusyError, DiskFullError) as error:
-        model_tables.screen().print(
+        screen().print(
             f"note: the tables follow with the next promotion or desk models verify ({error})", soft_wrap=True
         )
 
@@ -235,40 +223,23 @@ def evaluate(
 
     Promotes nothing: `make evaluate` does, or `desk models promote`.
     """
-    settings = load_settings()
+    settings, console = load_settings(), screen()
     wanted = settings.resolve_products(symbol) if symbol else None
     candidate = _candidate(settings, model, model_type, wanted)
-    judgement = _judge(settings, candidate, min_accuracy, max_calibration_error)
-    refused = False
-    screen = model_tables.screen()
-    for verdict in judgement.verdicts:
-        if wanted is not None and verdict.product not in wanted:
-            continue
-        refused |= not verdict.accepted
-        outcome = (
-            "[green]passes every gate[/green]"
-            if verdict.accepted
-            else f"[red]refused by {', '.join(verdict.refused_by)}[/red]"
-        )
-        screen.print(f"\n[bold]{verdict.slot}[/bold]  {judgement.model_id}  {outcome}")
-        screen.print(model_tables.gates([asdict(gate) for gate in verdict.gates]))
-        passport = read_json(Path(judgement.path) / "passport.json")
-        for line in beside_the_gates(passport, verdict.product):
-            screen.print(line, soft_wrap=True, highlight=False)
-    if refused:
+    dataset = dataset_of(settings, TrainedCandidate.read(Path(candidate.path)).dataset_digest)
+    with console.status(f"judging {candidate.candidate_id}"):
+        judgement = promotion.judge_candidate(settings, candidate, dataset, min_accuracy, max_calibration_error)
+    _mirror(settings, Registry(settings.paths.registry), judgement.metrics)
+    card = read_card(Path(judgement.path))
+    verdicts = [verdict for verdict in judgement.verdicts if wanted is None or verdict.product in wanted]
+    for verdict in verdicts:
+        accepted = "passes every gate" if verdict.accepted else ""
+        _print_heading(f"{verdict.slot}  {judgement.model_id}", accepted, verdict.refused_by)
+        print_blocks(console, [gates_table([card], verdict.product)])
+        for line in notes_beside_gates(card.passport, verdict.product):
+            console.print(line, soft_wrap=True)
+    if not all(verdict.accepted for verdict in verdicts):
         raise typer.Exit(1)
-
-
-def _judge(settings: Settings, candidate: CandidateRef, accuracy: float | None, error: float | None) -> Judgement:
-    dataset = dataset_of(settings, read_json(Path(candidate.path) / "candidate.json"))
-    terms = judging_terms(settings, accuracy, error, dataset=dataset)
-    with model_tables.screen().status(f"judging {candidate.candidate_id}"):
-        judgement = judge_in_process(candidate, dataset, terms.profile, cost_bps=terms.cost_bps, trials=terms.trials)
-    # a look at the test part counts, whatever comes of it
-    registry = Registry(settings.paths.registry)
-    registry.record_judgement(judgement)
-    _keep(settings, registry, judgement.metrics)
-    return judgement
 
 
 def _candidate(
@@ -276,20 +247,78 @@ def _candidate(
 ) -> CandidateRef:
     if model is not None:
         home = candidate_folder(settings, model)
-        found = finished(home)
-        if found is None:
+        candidate = finished(home)
+        if candidate is None:
             msg = f"the training in {home} did not finish; run it again, it goes on where it stood"
             raise ModelError(msg)
-        return found
-    markers = sorted(settings.paths.checkpoints.glob("*/candidate.json"), key=lambda path: path.stat().st_mtime)
-    for marker in reversed(markers):
-        candidate = finished(marker.parent)
-        if candidate is not None and _fits(candidate, model_type, products):
-            return candidate
+        return candidate
+    for trained in reversed(finished_trainings(settings.paths.checkpoints)):
+        is_right = model_type is None or trained.architecture.startswith(model_type)
+        if is_right and (products is None or set(products) <= set(trained.products)):
+            candidate = finished(settings.paths.checkpoints / trained.candidate_id)
+            if candidate is not None:
+                return candidate
     msg = "no trained model fits; run: make train COIN=BTC, or make transformer"
     raise ModelError(msg)
 
 
-def _fits(candidate: CandidateRef, model_type: str | None, products: tuple[str, ...] | None) -> bool:
-    right_type = model_type is None or candidate.architecture.startswith(model_type)
-    return right_type and (products is None or set(products) <= set(candidate.products))
+def model_folder(settings: Settings, model: str) -> Path:
+    """Return the folder of a promoted model, or of a judged candidate where none is promoted.
+
+    Raises:
+        ModelError: there is none, or several; the text names them.
+    """
+    return _resolve_folder(settings, model, (settings.paths.promoted, settings.paths.checkpoints))
+
+
+def candidate_folder(settings: Settings, model: str) -> Path:
+    """Return a candidate's own folder, or the promoted copy where that is gone.
+
+    Raises:
+        ModelError: there is none, or several; the text names them.
+    """
+    return _resolve_folder(settings, model, (settings.paths.checkpoints, settings.paths.promoted))
+
+
+def _resolve_folder(settings: Settings, model: str, homes: tuple[Path, ...]) -> Path:
+    if "/" in model or Path(model).is_dir():
+        if not Path(model).is_dir():
+            msg = f"{model} is no folder; name a model: desk models list --all"
+            raise ModelError(msg)
+        return Path(model)
+    for home in homes:
+        folders = [path for path in sorted(home.glob("*")) if path.is_dir() and not path.name.startswith(".")]
+        # a model's id is its candidate's id with the beginning of its graph's hash
+        exact = [path for path in folders if path.name == model or candidate_of(model) == path.name]
+        fitting = exact or [path for path in folders if path.name.startswith(model)]
+        if len(fitting) > 1:
+            msg = f"{model!r} fits {', '.join(path.name for path in fitting)}; write one of them whole"
+            raise ModelError(msg)
+        if fitting:
+            return fitting[0]
+    msg = f"no model {model!r} under {settings.paths.home / 'models'}; see: desk models list --all"
+    raise ModelError(msg)
+
+
+def weights_of(settings: Settings, passport: Passport, home: Path) -> Path | None:
+    """Return the folder with the weights a model was exported from, None if they are not on this machine."""
+    named = settings.paths.checkpoints / (passport.candidate_id or candidate_of(passport.model_id))
+    return next((folder for folder in (home, named) if finished(folder) is not None), None)
+
+
+def dataset_of(settings: Settings, digest: str, file: Path | None = None) -> DatasetRef:
+    """Return the data set of a digest, or the one in ``file``, whatever its digest.
+
+    Raises:
+        DatasetError: it is not there; the text names the command that puts it back.
+    """
+    path = file if file is not None else settings.paths.datasets / f"{digest[:16]}.parquet"
+    manifest = path.with_suffix(".json")
+    if file is None and not path.exists() and manifest.exists():
+        # a walk-forward's fold is a manifest alone, over the file of the whole
+        path = settings.paths.datasets / f"{DatasetManifest.read(manifest).file_digest[:16]}.parquet"
+    if not path.exists() or not manifest.exists():
+        gone = path if not path.exists() else manifest
+        msg = f"{gone} of data set {digest[:16]} is not there; put it back: desk dataset rebuild {digest[:16]}, or name a copy: --dataset FILE"
+        raise DatasetError(msg)
+    return DatasetRef(digest if file is None else sha256_of(path), str(path), str(manifest))

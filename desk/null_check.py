@@ -15,7 +15,7 @@ from rich.console import Console
 from core.settings import load_settings
 from desk.leak_check import Format, step_bar
 from models.gates import gate_profile
-from models.registry.judging_terms import round_trip_bps
+from models.judging.promotion import round_trip_cost
 from store.feature_sets import FEATURE_SETS, feature_set
 from validation.null_market.null_tables import claims, show
 from validation.null_market.universe import PLANTED_ACCURACY, Sizes, UniverseOutcome, universes
@@ -79,7 +79,7 @@ def null_check(
     gates = gate_profile(
         profile.value, min_accuracy=settings.min_accuracy, max_calibration_error=settings.max_calibration_error
     )
-    terms = NullTerms(seed, architecture.value, best_accuracy, gates, round_trip_bps(settings))
+    terms = NullTerms(seed, architecture.value, best_accuracy, gates, round_trip_cost(settings))
     outcomes = _tried(sizes, terms, settings.paths.home / "null-check", workers, fresh=fresh)
     if output is Format.JSON:
         print(json.dumps([asdict(outcome) for outcome in outcomes], indent=2))

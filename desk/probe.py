@@ -101,17 +101,13 @@ async def ask(
     """
     try:
         await session.begin()
-        findings: list[ProbeFinding] = []
         for question in questions:
             on_question(question.name)
-            findings += await question.ask(session)
+            await question.ask(session)
     finally:
         await session.provider.aclose()
-    findings.append(access_questions.rate_headers(session.replies))
-    limited = [reply for reply in session.replies if reply.status == 429]
-    if limited and access_questions.PROVOKED not in questions:
-        findings.append(access_questions.describe_429(limited[0], ", met on the way"))
-    return findings
+    access_questions.met_on_the_way(session, was_provoked=access_questions.PROVOKED in questions)
+    return session.findings
 
 
 def _row(finding: ProbeFinding) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`desk sql`: any SQL on the published read copies, as a table, CSV, JSON, Markdown or a Parquet file."""
+"""Run any SQL on the published read copies; print a table, CSV, JSON or Markdown, or write Parquet (`desk sql`)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import re
 import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from enum import StrEnum
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -31,22 +30,13 @@ if TYPE_CHECKING:
 
     from store.reader import Row
 
-_MOST_ROWS = 200
-_MOST_RECORDS = 5
+MAX_TABLE_ROWS = 200
+_MAX_RECORDS = 5
 """Up to so many rows that are too wide are shown one value a line; more are shown in blocks of columns."""
 _KEYS = ("product", "open_time", "day", "start_time", "kind", "name", "session")
 """Columns repeated in every block when they stand in front."""
-_UNLIMITED_WIDTH = 10_000
+Format = Literal["table", "csv", "json", "markdown"]
 remarks = Console(stderr=True)
-
-
-class Format(StrEnum):
-    """How the rows are printed."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-    MARKDOWN = "markdown"
 
 
 def sql(
@@ -55,14 +45,16 @@ def sql(
         typer.Argument(help="SQL text, or the name of a worked question (see --list); a prompt when left out"),
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the SQL from a file")] = None,
-    output: Annotated[Format, typer.Option("--format", help="table, csv, json or markdown")] = Format.TABLE,
+    output: Annotated[Format, typer.Option("--format", help="How the rows are printed")] = "table",
     parquet: Annotated[Path | None, typer.Option(help="Write the rows to this Parquet file instead")] = None,
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", help="name=value, for $name in the SQL; repeat it")
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(help=f"Most rows to show; 0 for all. By default {_MOST_ROWS} of a table, all otherwise", min=0),
+        typer.Option(
+            help=f"Most rows to show; 0 for all. By default {MAX_TABLE_ROWS} of a table, all otherwise", min=0
+        ),
     ] = None,
     names: Annotated[bool, typer.Option("--list", help="List the worked questions in sql/adhoc")] = False,
 ) -> None:
@@ -85,10 +77,10 @@ def sql(
                 remarks.print(f"wrote {parquet}", highlight=False, soft_wrap=True)
                 return
             columns, rows = reader.stream(text, given)
-            _piped(columns, rows, output, limit)
+            print_rows(columns, rows, output, limit)
         except StoreError as error:
             raise StoreError(explained(str(error), reader)) from error
-        if output is Format.TABLE:
+        if output == "table":
             remarks.print(f"[dim]{_copies(reader)}[/dim]", highlight=False)
 
 
@@ -117,14 +109,14 @@ def _text(query: str | None, file: Path | None) -> str:
 
 
 def _parameters(given: Sequence[str]) -> dict[str, object]:
-    found: dict[str, object] = {}
+    parameters: dict[str, object] = {}
     for pair in given:
         name, sign, value = pair.partition("=")
         if not sign or not name.isidentifier():
             msg = f"{pair!r} is no parameter; write --parameter name=value and $name in the SQL"
             raise ConfigError(msg)
-        found[name] = _number(value)
-    return found
+        parameters[name] = _number(value)
+    return parameters
 
 
 def _number(text: str) -> object:
@@ -188,42 +180,34 @@ def _not_there(name: str, reader: Reader) -> str:
 # --- rows
 
 
-def _piped(columns: list[str], rows: Iterator[Row], output: Format, limit: int | None) -> None:
-    """Print; whoever reads the pipe may stop at any moment, as `head` does."""
+def print_rows(columns: list[str], rows: Iterator[Row], output: Format, limit: int | None) -> None:
+    """Print up to ``limit`` rows; whoever reads the pipe may stop at any moment, as `head` does."""
+    limit = (MAX_TABLE_ROWS if output == "table" else 0) if limit is None else limit
+    shown = islice(rows, limit) if limit else rows
     try:
-        _show(columns, rows, output, limit)
+        {"table": _table, "csv": _csv, "json": _json, "markdown": _markdown}[output](columns, shown)
         sys.stdout.flush()
     except BrokenPipeError:
         # what is still buffered must not be tried again when Python ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _show(columns: list[str], rows: Iterator[Row], output: Format, limit: int | None) -> None:
-    most = (_MOST_ROWS if output is Format.TABLE else 0) if limit is None else limit
-    shown = islice(rows, most) if most else rows
-    if output is Format.CSV:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(shown)
-    elif output is Format.JSON:
-        _json(columns, shown)
-    elif output is Format.MARKDOWN:
-        _markdown(columns, shown)
-    else:
-        _table(columns, list(shown))
-    if most and next(rows, None) is not None:
-        sys.stdout.flush()
+        return
+    if limit and next(rows, None) is not None:
         remarks.print(
-            f"the first {most} rows; there are more: --limit 0 shows all, --format csv or --parquet keep them"
+            f"the first {limit} rows; there are more: --limit 0 shows all, --format csv or --parquet keep them"
         )
+
+
+def _csv(columns: list[str], rows: Iterator[Row]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
 
 
 def _json(columns: list[str], rows: Iterator[Row]) -> None:
     """Print a list of objects, one a line, without holding them all."""
     opening = "["
     for row in rows:
-        print(opening)
-        print("  " + json.dumps(dict(zip(columns, row, strict=True)), default=_plain), end="")
+        print(f"{opening}\n  {json.dumps(dict(zip(columns, row, strict=True)), default=_plain)}", end="")
         opening = ","
     print("[]" if opening == "[" else "\n]")
 
@@ -238,93 +222,70 @@ def _plain(value: object) -> object:
 def _markdown(columns: list[str], rows: Iterator[Row]) -> None:
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for row in rows:
-        cells = (_cell(value).replace("|", "\\|").replace("\n", " ") for value in row)
-        print(f"| {' | '.join(cells)} |")
+        print(f"| {' | '.join(_cell(value).replace('|', chr(92) + '|').replace(chr(10), ' ') for value in row)} |")
 
 
-def _table(columns: list[str], rows: list[Row]) -> None:
-    if not rows:
+def _table(columns: list[str], rows: Iterator[Row]) -> None:
+    """Print a table; one too wide for the terminal becomes blocks of columns or, for few rows, one value a line."""
+    held = list(rows)
+    if not held:
         print(f"no rows ({', '.join(columns)})" if columns else "done")
         return
-    cells = [[_cell(value) for value in row] for row in rows]
-    numeric = [all(_is_number(row[place]) for row in rows) for place in range(len(columns))]
-    is_terminal = sys.stdout.isatty()
-    width = Console().width if is_terminal else _UNLIMITED_WIDTH
-    widths = [max(len(name), *(len(line[place]) for line in cells)) for place, name in enumerate(columns)]
-    if sum(widths) + 2 * len(widths) <= width:
-        _print(_grid(columns, cells, numeric, range(len(columns))), width)
-    elif len(rows) <= _MOST_RECORDS:
-        _records(columns, cells, width)
+    cells = [[_cell(value) for value in row] for row in held]
+    # through a pipe a table is as wide as it needs
+    width = Console().width if sys.stdout.isatty() else 10_000
+    widths = [2 + max(len(name), *(len(row[n]) for row in cells)) for n, name in enumerate(columns)]
+    numeric = {n for n in range(len(columns)) if all(isinstance(row[n], int | float | Decimal | None) for row in held)}
+    if sum(widths) > width and len(held) <= _MAX_RECORDS:
+        grids = [_grid(("", ""), [list(pair) for pair in zip(columns, row, strict=True)], set()) for row in cells]
     else:
-        for block in _blocks(columns, widths, width):
-            _print(_grid(columns, cells, numeric, block), width)
-            print()
+        blocks = column_blocks(columns, widths, width)
+        grids = [
+            _grid(
+                [columns[n] for n in block],
+                [[row[n] for n in block] for row in cells],
+                {at for at, n in enumerate(block) if n in numeric},
+            )
+            for block in blocks
+        ]
+    # by way of text: rich ends the whole process on a closed pipe, with status 1
+    sink = io.StringIO()
+    console = Console(file=sink, width=width, force_terminal=sys.stdout.isatty(), markup=False, emoji=False)
+    for grid in grids:
+        console.print(grid, highlight=False)
+    print("\n".join(line.rstrip() for line in sink.getvalue().rstrip().splitlines()))
 
 
-def _is_number(value: object) -> bool:
-    return value is None or (isinstance(value, int | float | Decimal) and not isinstance(value, bool))
-
-
-def _grid(columns: list[str], cells: list[list[str]], numeric: list[bool], block: Sequence[int]) -> Table:
-    table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for place in block:
-        table.add_column(columns[place], justify="right" if numeric[place] else "left", overflow="fold")
-    for line in cells:
-        table.add_row(*(line[place] for place in block))
+def _grid(columns: Sequence[str], cells: list[list[str]], numeric: set[int]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(columns))
+    for at, name in enumerate(columns):
+        table.add_column(name, justify="right" if at in numeric else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    table.add_row()  # parts blocks and records
     return table
 
 
-def _records(columns: list[str], cells: list[list[str]], width: int) -> None:
-    for number, line in enumerate(cells, 1):
-        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, cell in zip(columns, line, strict=True):
-            table.add_row(name, cell)
-        if len(cells) > 1:
-            print(f"{'' if number == 1 else chr(10)}row {number}")
-        _print(table, width)
-
-
-def _blocks(columns: list[str], widths: list[int], width: int) -> list[list[int]]:
-    """Return which columns stand together; those in front that name the row stand in every block."""
-    keys: list[int] = []
-    for place, name in enumerate(columns):
-        if name not in _KEYS or sum(widths[key] + 2 for key in [*keys, place]) > width // 2:
-            break
-        keys.append(place)
-    room = width - sum(widths[key] + 2 for key in keys)
-    blocks: list[list[int]] = []
-    used = width
-    for place in range(len(keys), len(columns)):
-        if used + widths[place] + 2 > room:
+def column_blocks(columns: Sequence[str], widths: Sequence[int], width: int) -> list[list[int]]:
+    """Return which columns stand together in ``width``; key columns in front stand in every block."""
+    keys = list(takewhile(lambda n: columns[n] in _KEYS, range(len(columns))))
+    while sum(widths[n] for n in keys) > width // 2:
+        keys.pop()
+    blocks = [[*keys]]
+    for n in range(len(keys), len(columns)):
+        if len(blocks[-1]) > len(keys) and sum(widths[i] for i in blocks[-1]) + widths[n] > width:
             blocks.append([*keys])
-            used = 0
-        blocks[-1].append(place)
-        used += widths[place] + 2
+        blocks[-1].append(n)
     return blocks
 
 
-def _print(table: Table, width: int) -> None:
-    # by way of text: rich ends the whole process on a closed pipe, with status 1
-    sink = io.StringIO()
-    Console(
-        file=sink, width=width, force_terminal=sys.stdout.isatty(), highlight=False, markup=False, emoji=False
-    ).print(table)
-    lines = sink.getvalue().splitlines()
-    print("\n".join(line.rstrip() for line in lines))
-
-
 def _cell(value: Any) -> str:  # noqa: ANN401  # whatever type a column has
-    if value is None:
-        return ""
     if isinstance(value, datetime):
         moment = value.astimezone(UTC) if value.tzinfo else value
-        form = "%Y-%m-%d %H:%M" if not (moment.second or moment.microsecond) else "%Y-%m-%d %H:%M:%S"
-        return f"{moment:{form}}"
+        return f"{moment:{'%Y-%m-%d %H:%M:%S' if moment.second or moment.microsecond else '%Y-%m-%d %H:%M'}}"
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 # --- prompt
@@ -356,6 +317,6 @@ def _prompt(reader: Reader) -> None:
 def _answer(reader: Reader, text: str) -> None:
     try:
         columns, rows = reader.stream(text)
-        _show(columns, rows, Format.TABLE, None)
+        print_rows(columns, rows, "table", None)
     except StoreError as error:
         remarks.print(explained(str(error), reader), style="red", highlight=False, markup=False, soft_wrap=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -21,15 +20,8 @@ from store.verify import proofs
 console = Console()
 
 
-class Format(StrEnum):
-    """How the proofs are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
 def verify(
-    output: Annotated[Format, typer.Option("--format", help="table or json")] = Format.TABLE,
+    output: Annotated[Literal["table", "json"], typer.Option("--format", help="How the rows are printed")] = "table",
 ) -> None:
     """Prove every export row by row against the store, the ledger, all checks and the data sets; changes nothing.
 
@@ -41,7 +33,7 @@ def verify(
         raise StoreError(msg)
     with FeatureStore(paths.market_db) as store:
         found = list(proofs(store, paths))
-    if output is Format.JSON:
+    if output == "json":
         print(json.dumps([asdict(proof) for proof in found], indent=2))
     else:
         _show(found)

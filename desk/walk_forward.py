@@ -1,4 +1,4 @@
-"""`desk walk-forward`: what a model trained again and again on the past would have said of what followed."""
+"""`desk walk-forward`: train a model again for each fold on the past, and show how it forecasts what followed."""
 
 from __future__ import annotations
 
@@ -8,27 +8,34 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import rich.table
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from core.dataset_files import DatasetRef
+from core.candles import epoch_minute, minute_start
+from core.dataset_files import DatasetManifest, DatasetRef
 from core.errors import ConfigError, DatasetError
-from core.files import read_json, write_bytes, write_json
+from core.files import write_text
 from core.settings import Settings, load_settings
 from models.datasets.folds import FoldBorders, minutes_of
+from models.judging.promotion import judging_order
 from models.registry import Registry
-from models.registry.judging_terms import judging_terms
 from models.training.candidate import spec_as_json
-from models.training.presets import ALL_COINS, train_spec
-from models.training.spec import TrainSpec
-from models.walk_forward.configurations import parsed
-from models.walk_forward.run import Configuration, Done, Plan, Step, run
+from models.training.spec import ALL_COINS, TrainSpec, spec_from_settings
+from models.walk_forward.record import WalkForwardRecord
+from models.walk_forward.run import (
+    Changes,
+    Configuration,
+    FinishedJob,
+    WalkForwardPlan,
+    WalkForwardStep,
+    parse_configurations,
+    run,
+)
 from models.walk_forward.summary import walk_forward_record
 from reports.page.document import Table
 from store.feature_sets import recorded_set
@@ -80,24 +87,24 @@ def walk_forward(
     """
     settings = load_settings()
     reference = _dataset(settings, dataset)
-    manifest = read_json(Path(reference.manifest_path))
-    tried = parsed(set_ or [], configurations)
+    manifest = reference.manifest()
+    tried = parse_configurations(set_ or [], configurations)
     keeps_test = test_part if test_part is not None else len(tried) == 1
     coins = _coins(settings, manifest, products)
     borders = _borders(reference, manifest, folds, rolling, every, keeps_test=keeps_test)
-    terms = judging_terms(settings)
-    chosen = _chosen(settings, architecture, epochs, stride)
-    plan = Plan(
+    terms = judging_order(settings)
+    typed: Changes = {name: value for name, value in (("epochs", epochs), ("stride", stride)) if value is not None}
+    plan = WalkForwardPlan(
         reference,
         coins,
         borders,
-        tuple(_configuration(settings, architecture, coins, name, chosen | more) for name, more in tried.items()),
+        tuple(_configuration(settings, architecture, coins, name, typed | more) for name, more in tried.items()),
         terms.profile,
         terms.cost_bps,
     )
     began = time.monotonic()
     with _bar(plan) as on_step:
-        done = run(
+        finished = run(
             plan,
             settings.paths.home / "models" / "walk_forward",
             workers=settings.train_workers,
@@ -105,15 +112,19 @@ def walk_forward(
             on_step=on_step,
         )
     registry = Registry(settings.paths.registry)
-    _record_trials(registry, plan, done)
-    record = walk_forward_record(plan, done, trials=registry.trials(), manifest=manifest) | {
-        "rolling_days": rolling,
-        "walks_over_test_part": keeps_test,
-        "seconds": round(time.monotonic() - began, 1),
-    }
+    _record_trials(registry, plan, finished)
+    record = walk_forward_record(
+        plan,
+        finished,
+        trials=registry.count_trials().total,
+        manifest=manifest,
+        rolling_days=rolling,
+        walks_over_test_part=keeps_test,
+        seconds=round(time.monotonic() - began, 1),
+    )
     paths = _write(settings, record)
     _show(record, paths, as_json=as_json)
-    if any(one.error for one in done):
+    if any(ended.error for ended in finished):
         raise typer.Exit(1)
 
 
@@ -124,24 +135,24 @@ def _dataset(settings: Settings, digest: str | None) -> DatasetRef:
         raise DatasetError(msg)
     store = FeatureStore(paths.market_db)
     if digest is None:
-        found = store.latest_dataset()
-        features = read_json(Path(found.manifest_path))["feature_set"]
-        recorded_set(features["name"], features["sha256"], settings.feature_set)
-        return found
+        newest = store.latest_dataset()
+        features = newest.manifest().feature_set
+        recorded_set(features.name, features.sha256, settings.feature_set)
+        return newest
     row = recorded(store, digest)
     path = paths.home / row["path"]
     if not path.exists():
         msg = f"the data set {row['digest'][:16]} is recorded, its file {path} is gone; run: desk dataset rebuild {row['digest'][:16]}"
         raise DatasetError(msg)
-    return DatasetRef(row["digest"], str(path), str(path.with_suffix(".json")))
+    return DatasetRef.at(row["digest"], path)
 
 
-def _coins(settings: Settings, manifest: dict[str, Any], names: str | None) -> tuple[str, ...]:
-    there = tuple(manifest["products"])
-    wanted = settings.resolve_products(names) if names else there
-    if missing := [product for product in wanted if product not in there]:
+def _coins(settings: Settings, manifest: DatasetManifest, names: str | None) -> tuple[str, ...]:
+    held = manifest.products
+    wanted = settings.resolve_products(names) if names else held
+    if missing := [product for product in wanted if product not in held]:
         msg = (
-            f"the data set {manifest['digest'][:16]} holds {', '.join(there)}, not {', '.join(missing)}; name those it holds, "
+            f"the data set {manifest.digest[:16]} holds {', '.join(held)}, not {', '.join(missing)}; name those it holds, "
             f"or backfill them and build it again: make backfill, make features"
         )
         raise DatasetError(msg)
@@ -150,7 +161,7 @@ def _coins(settings: Settings, manifest: dict[str, Any], names: str | None) -> t
 
 def _borders(
     reference: DatasetRef,
-    manifest: dict[str, Any],
+    manifest: DatasetManifest,
     folds: int,
     rolling: int | None,
     every: int,
@@ -165,75 +176,58 @@ def _borders(
     first, end = minutes_of(reference)
     if not keeps_test:
         # what is chosen by looking at the folds must find its test part unseen
-        end = min(end, _minute(manifest["borders"]["test"]))
-    found = require_folds(first, end, folds, rolling_minutes=None if rolling is None else rolling * 1440)
+        end = min(end, epoch_minute(manifest.borders.test))
+    planned = require_folds(first, end, folds, rolling_minutes=None if rolling is None else rolling * 1440)
     return tuple(
         FoldBorders(fold.train_start, fold.early_stop, fold.calibration, fold.test_start, fold.test_end, every)
-        for fold in found
+        for fold in planned
     )
 
 
-def _minute(moment: str) -> int:
-    return int(datetime.fromisoformat(moment).timestamp()) // 60
-
-
-def _chosen(settings: Settings, architecture: str, epochs: int | None, stride: int | None) -> dict[str, Any]:
-    """Return what settings and options say; boosting, and any preset but ``market``, bring their own."""
-    chosen: dict[str, Any] = {"budget_seconds": settings.train_budget_seconds}
-    if settings.train_preset == "market" and architecture != "boosting":
-        stride = settings.transformer_stride if architecture == "transformer" else settings.train_stride
-        chosen |= {"epochs": settings.epochs, "stride": stride, "members": settings.train_members}
-    told = {"epochs": epochs, "stride": stride}
-    return chosen | {name: value for name, value in told.items() if value is not None}
-
-
 def _configuration(
-    settings: Settings, architecture: str, products: tuple[str, ...], name: str, changes: dict[str, Any]
+    settings: Settings, architecture: str, products: tuple[str, ...], name: str, changes: Changes
 ) -> Configuration:
     groups = [products] if architecture in ALL_COINS else [(product,) for product in products]
-    told = {"seed": settings.train_seed} | changes
-    specs = tuple(train_spec(architecture, group, preset=settings.train_preset, **told) for group in groups)
+    specs = tuple(spec_from_settings(settings, architecture, group, **changes) for group in groups)
     return Configuration(name, changes, specs)
 
 
-def _record_trials(registry: Registry, plan: Plan, done: list[Done]) -> None:
+def _record_trials(registry: Registry, plan: WalkForwardPlan, finished: list[FinishedJob]) -> None:
     """Record each configuration whose folds are all there as one trial for each of its models; once, however often run."""
     known = {(event.kind, event.model_id) for event in registry.events()}
     for number, configuration in enumerate(plan.configurations):
         for spec in configuration.specs:
-            folds = [one for one in done if one.job.configuration == number and one.job.spec == spec]
+            folds = [ended for ended in finished if ended.job.configuration == number and ended.job.spec == spec]
             model_id = _trial_id(plan, spec)
-            if any(one.error for one in folds) or ("trial", model_id) in known:
+            if any(ended.error for ended in folds) or ("trial", model_id) in known:
                 continue
             registry.record("trial", spec.architecture, model_id, _trial_words(plan, spec, configuration.name))
 
 
-def _trial_id(plan: Plan, spec: TrainSpec) -> str:
-    told = [plan.base.digest, [asdict(fold) for fold in plan.folds], spec_as_json(spec), plan.cost_bps]
-    return f"walk-forward-{spec.name}-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]}"
+def _trial_id(plan: WalkForwardPlan, spec: TrainSpec) -> str:
+    decides = [plan.base.digest, [asdict(fold) for fold in plan.folds], spec_as_json(spec), plan.cost_bps]
+    return f"walk-forward-{spec.name}-{hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
-def _trial_words(plan: Plan, spec: TrainSpec, name: str) -> str:
-    """Tell it in the words `models.registry.trials` reads: which minutes of which coins were looked at."""
-    start, end = (
-        datetime.fromtimestamp(60 * minute, UTC).isoformat() for minute in (plan.folds[0].test, plan.folds[-1].end)
-    )
-    told = name.replace(" ", "").replace("=", ":")
+def _trial_words(plan: WalkForwardPlan, spec: TrainSpec, name: str) -> str:
+    """Return the trial in the words `models.registry.trials` reads: which minutes of which coins were looked at."""
+    start, end = (minute_start(minute).isoformat() for minute in (plan.folds[0].test, plan.folds[-1].end))
+    label = name.replace(" ", "").replace("=", ":")
     return (
-        f"walk-forward over {len(plan.folds)} folds configuration={told} dataset={plan.base.digest[:16]} "
+        f"walk-forward over {len(plan.folds)} folds configuration={label} dataset={plan.base.digest[:16]} "
         f"test={start}/{end} of={','.join(spec.products)}"
     )
 
 
 @contextmanager
-def _bar(plan: Plan) -> Iterator[Callable[[Step], None]]:
-    """Show how far all jobs are, by their length, and what each says when it ends."""
+def _bar(plan: WalkForwardPlan) -> Iterator[Callable[[WalkForwardStep], None]]:
+    """Show how far all jobs are, by their length, and how each ended."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     shares: dict[tuple[int, int, str], float] = {}
     with Progress(*columns, TimeRemainingColumn(), console=remarks, speed_estimate_period=600) as bar:
         task = bar.add_task("walking forward", total=1.0)
 
-        def on_step(step: Step) -> None:
+        def on_step(step: WalkForwardStep) -> None:
             job = step.job
             shares[job.configuration, job.fold, job.spec.name] = job.weight * step.share
             where = f"{job.spec.name}, fold {job.fold + 1} of {len(plan.folds)}"
@@ -246,21 +240,21 @@ def _bar(plan: Plan) -> Iterator[Callable[[Step], None]]:
         yield on_step
 
 
-def _write(settings: Settings, record: dict[str, Any]) -> tuple[Path, Path]:
+def _write(settings: Settings, record: WalkForwardRecord) -> tuple[Path, Path]:
     from reports.walk_forward.page import walk_forward_document  # noqa: PLC0415  # plotting takes a second; --help need not wait
 
     folder = settings.paths.reports / "walk_forward"
-    page, data = folder / f"{record['run_id']}.html", folder / f"{record['run_id']}.json"
-    write_json(data, record)
-    write_bytes(page, walk_forward_document(record).html().encode())
+    page, data = folder / f"{record.run_id}.html", folder / f"{record.run_id}.json"
+    record.write(data)
+    write_text(page, walk_forward_document(record).html())
     return page, data
 
 
-def _show(record: dict[str, Any], paths: tuple[Path, Path], *, as_json: bool) -> None:
-    from reports.walk_forward.tables import terminal_tables  # noqa: PLC0415  # the same
+def _show(record: WalkForwardRecord, paths: tuple[Path, Path], *, as_json: bool) -> None:
+    from reports.walk_forward.page import terminal_tables  # noqa: PLC0415  # the same
 
     if as_json:
-        print(json.dumps(record, indent=1))
+        print(json.dumps(record.as_json(), indent=1))
         return
     # a pipe must not cut a row in two
     screen = console if console.is_terminal else Console(width=250)
@@ -269,7 +263,7 @@ def _show(record: dict[str, Any], paths: tuple[Path, Path], *, as_json: bool) ->
         screen.print(_rich(table))
         for note in notes:
             screen.print(note, highlight=False)
-    for failure in record["failures"]:
+    for failure in record.failures:
         screen.print(f"failed: {failure}", style="red", soft_wrap=True, highlight=False)
     for path in paths:
         screen.print(f"wrote {path}", soft_wrap=True, highlight=False)

@@ -34,7 +34,9 @@ def promote(
     apply_schema()
     dataset = latest_dataset()
     chosen = candidates_of(dataset, candidates, slots)
-    judging = [judge_model.submit(one, dataset, min_accuracy, max_calibration_error, profile) for one in chosen]
+    judging = [
+        judge_model.submit(candidate, dataset, min_accuracy, max_calibration_error, profile) for candidate in chosen
+    ]
     promoted = promote_models([run.result() for run in judging], slots, dry_run)
     if not dry_run:
         record_baseline(dataset, "dryrun" if promoted else "shadow")

@@ -30,7 +30,8 @@ class Answers:
     def add(self, page: Page) -> None:
         """Take in one page."""
         known = self.candles.setdefault(page.product, {})
-        known.update((candle.open_time, candle) for candle in page.candles)
+        # a row without numbers is no candle to decide on; the market store keeps it in quarantine
+        known.update((candle.open_time, candle) for candle in page.candles if candle.close.is_finite())
         self.sources.add(page.source)
 
 

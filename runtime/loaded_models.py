@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from core.errors import ModelMismatchError
-from core.files import read_json
-from models.registry import Registry, recorded_passports, require_whole
+from models.registry import Registry
+from models.serving.passport import FILE, Passport
 from models.serving.scorer import Scorer
 from store.feature_sets import feature_set
 
@@ -41,7 +41,7 @@ class LoadedModel:
     window_minutes: int
     scorer: Scores
     is_shadow: bool = False
-    passport: Mapping[str, Any] = field(default_factory=dict)
+    passport: Passport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,9 @@ def load_models(settings: Settings, products: Sequence[str], mode: str | None = 
 
 def _require_judged(registry: Registry, products: Sequence[str]) -> None:
     """Refuse promoted files that are gone, or are not those the registry recorded when the model was judged."""
-    events = registry.events()
     for slot, promoted in registry.current().items():
         if slot.partition(":")[2] in products:
-            require_whole(promoted.path, promoted.model_id, recorded_passports(events, promoted.model_id))
+            registry.require_whole(promoted)
 
 
 def _open(settings: Settings, kind: str, folder: Path, is_shadow: bool, opened: dict[Path, Scorer]) -> LoadedModel:
@@ -109,24 +108,24 @@ def _open(settings: Settings, kind: str, folder: Path, is_shadow: bool, opened: 
         scorer.require(columns=chosen.columns, feature_hash=chosen.sha256)
         opened[folder] = scorer
     scorer = opened[folder]
-    manifest = scorer.manifest
-    return LoadedModel(kind, manifest.model_id, manifest.window_minutes, scorer, is_shadow, scorer.passport)
+    passport = scorer.passport
+    return LoadedModel(kind, passport.model_id, passport.window_minutes, scorer, is_shadow, passport)
 
 
 def _require_set(settings: Settings, scorer: Scorer) -> None:
     """Name the setting at once: the hashes of two different sets would only say that something differs."""
-    manifest = scorer.manifest
-    if manifest.feature_set != settings.feature_set:
+    passport = scorer.passport
+    if passport.feature_set != settings.feature_set:
         msg = (
-            f"{manifest.model_id} was trained on feature set {manifest.feature_set}, FEATURE_SET is {settings.feature_set}; "
-            f"set FEATURE_SET={manifest.feature_set}, or train on {settings.feature_set}: make features, make train"
+            f"{passport.model_id} was trained on feature set {passport.feature_set}, FEATURE_SET is {settings.feature_set}; "
+            f"set FEATURE_SET={passport.feature_set}, or train on {settings.feature_set}: make features, make train"
         )
         raise ModelMismatchError(msg)
 
 
 def _require_market(settings: Settings, model: LoadedModel, products: Sequence[str]) -> None:
     """Refuse a model whose inputs read other coins than those it was trained among."""
-    trained = model.passport.get("market")
+    trained = model.passport.market if model.passport else None
     if feature_set(settings.feature_set).crosses_products and sorted(trained or ()) != sorted(products):
         msg = (
             f"{model.model_id} was trained on feature set {settings.feature_set} in a market of "
@@ -139,9 +138,8 @@ def _require_market(settings: Settings, model: LoadedModel, products: Sequence[s
 def _newest_candidates(settings: Settings, registry: Registry) -> dict[str, Path]:
     """Return the folder of the model judged last for each slot, whatever the verdict, if its files are still there."""
     folders: dict[str, Path] = {}
-    for passport in settings.paths.checkpoints.glob("*/passport.json"):
-        content = read_json(passport)
-        if (passport.parent / "model.onnx").exists():
-            folders[str(content.get("model_id"))] = passport.parent
+    for path in settings.paths.checkpoints.glob(f"*/{FILE}"):
+        if (path.parent / "model.onnx").exists():
+            folders[Passport.read(path.parent, with_seal=False).model_id] = path.parent
     judged = [event for event in registry.events() if event.kind in {"candidate", "refusal"}]
     return {event.slot: folders[event.model_id] for event in judged if event.model_id in folders}

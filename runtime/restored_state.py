@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.candles import MINUTE
 from runtime.engine import CostsFor, Engine, EngineRules, ProductRules
@@ -70,18 +70,11 @@ def product_rules(settings: Settings, loaded: ProductModels) -> ProductRules:
 def _coverage_cuts(settings: Settings, loaded: ProductModels) -> tuple[float, float] | None:
     weights = ensemble_weights(settings)
     for kind in sorted(loaded.models, key=lambda kind: -weights[kind]):
-        found = coverage_cuts(loaded.models[kind].passport, loaded.product)
-        if found is not None:
-            return found
+        passport = loaded.models[kind].passport
+        cuts = passport.cuts(loaded.product) if passport else {}
+        if "high" in cuts and "medium" in cuts:
+            return cuts["high"].confidence, cuts["medium"].confidence
     return None
-
-
-def coverage_cuts(passport: Mapping[str, Any], product: str) -> tuple[float, float] | None:
-    """Return the confidence cuts (high, medium) the passport carries for ``product``, None if it carries none."""
-    cuts = passport.get("verdicts", {}).get(product, {}).get("coverage_cuts", {})
-    if "high" not in cuts or "medium" not in cuts:
-        return None
-    return float(cuts["high"]["confidence"]), float(cuts["medium"]["confidence"])
 
 
 def fresh_engine(settings: Settings, rules: EngineRules, moment: datetime) -> Engine:

@@ -338,9 +338,9 @@ def models_line(loaded: ProductModels) -> str:
     """Return the model ids behind one product, and how right their most confident calls were in calibration."""
     parts = []
     for kind, model in sorted(loaded.models.items()):
-        seen = model.passport.get("verdicts", {}).get(loaded.product, {}).get("coverage_cuts", {}).get("high", {})
-        told = f" (surest 1 % were right {seen['accuracy']:.0%} of the time)" if "accuracy" in seen else ""
-        parts.append(f"{kind} {model.model_id}{told}")
+        cut = model.passport.cuts(loaded.product).get("high") if model.passport else None
+        right = f" (surest 1 % were right {cut.accuracy:.0%} of the time)" if cut and cut.accuracy is not None else ""
+        parts.append(f"{kind} {model.model_id}{right}")
     return ", ".join(parts)
 
 

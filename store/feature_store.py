@@ -318,19 +318,27 @@ class FeatureStore(CoverageStore):
 
     # --- files of candles
 
-    def import_rows(self, candles: Sequence[Candle], source: str, *, replace: bool = False) -> ImportCount:
-        """Store rows of a file of one product, all or nothing; see `store.file_import` for what a file may prove.
+    def import_rows(
+        self,
+        candles: Sequence[Candle],
+        source: str,
+        at: datetime,
+        *,
+        replace: bool = False,
+        trust_prices: bool = False,
+    ) -> ImportCount:
+        """Store rows of a file of one product, learned ``at``, all or nothing; see `store.file_import` for what it may prove.
 
         Raises:
-            CandleFileError: the prices are those of another product.
+            CandleFileError: the prices are those of another product, and are not to be trusted.
         """
         with self._writing() as connection:
-            return file_import.record_rows(connection, candles, source, datetime.now(UTC), replace=replace)
+            return file_import.record_rows(connection, candles, source, at, replace=replace, trust_prices=trust_prices)
 
-    def quarantine(self, candles: Sequence[Candle], reason: str, source: str) -> int:
+    def quarantine(self, candles: Sequence[Candle], reason: str, source: str, at: datetime) -> int:
         """Keep rows that are not believed, with the reason; return how many there are. The ledger is not told."""
         with self._writing() as connection:
-            file_import.quarantine_rows(connection, [(candle, reason) for candle in candles], source, datetime.now(UTC))
+            file_import.quarantine_rows(connection, [(candle, reason) for candle in candles], source, at)
         return len(candles)
 
     def ledger_summary(self, product: str, span: Span) -> dict[str, int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from core.candles import MINUTE, Page, Span
 from core.errors import CandleFileError
 from store import ingest
-from store.candle_rules import fault
+from store.candle_rules import GRAIN, fault
 from store.sql_files import load_sql
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class ImportCount:
     """Rows that tell nothing new: duplicates, or stored before."""
     quarantined: Counter[str] = field(default_factory=Counter)
     """Rows that were not believed, by reason."""
+    rounded: int = 0
+    """Rows whose volume has more decimals than are kept."""
 
     def add(self, other: ImportCount) -> None:
         """Count another batch in."""
@@ -58,10 +60,17 @@ class ImportCount:
         self.revised += other.revised
         self.known += other.known
         self.quarantined += other.quarantined
+        self.rounded += other.rounded
 
 
 def record_rows(
-    connection: duckdb.DuckDBPyConnection, candles: Sequence[Candle], source: str, at: datetime, *, replace: bool
+    connection: duckdb.DuckDBPyConnection,
+    candles: Sequence[Candle],
+    source: str,
+    at: datetime,
+    *,
+    replace: bool,
+    trust_prices: bool = False,
 ) -> ImportCount:
     """Store one batch of a file's rows; doing it again changes nothing.
 
@@ -71,17 +80,20 @@ def record_rows(
         source: ``import:<name>``.
         at: When the batch is learned.
         replace: Believe the file against the exchange's earlier answers, which then become revisions.
+        trust_prices: The prices are of this product, however far they are from those stored around then.
 
     Raises:
         CandleFileError: the prices are of another size than those stored around then.
     """
     count = ImportCount(rows=len(candles))
     good, bad = _parted(candles, at)
+    count.rounded = sum(bool(candle.volume % GRAIN) for candle in good)
     told = [ingest.Version(at, candle, source) for candle in good]
     pages: list[Page] = []
     if told:
         ingest.stage(connection, told)
-        _require_scale(connection, good[0].product)
+        if not trust_prices:
+            _require_scale(connection, good[0].product)
         verdicts = connection.execute(load_sql("queries/import_compare")).fetchall()
         pages, contradicting = _judged(told, verdicts, count, replace=replace)
         bad += [(candle, "contradicts_exchange") for candle in contradicting]
@@ -110,8 +122,8 @@ def _require_scale(connection: duckdb.DuckDBPyConnection, product: str) -> None:
     ratio = connection.execute(load_sql("queries/import_scale")).fetchall()[0][0]
     if ratio is not None and not 1 / MOST_PRICE_RATIO < ratio < MOST_PRICE_RATIO:
         msg = (
-            f"the file's prices are {ratio:.3g} times those stored of {product} around then, so it is of another product; "
-            "name the right one with --product"
+            f"the file's prices are {ratio:.3g} times those stored of {product} within the hour before or after: name the right "
+            f"product with --product; if they are of {product} (a crash, a new unit), say so with --trust-prices"
         )
         raise CandleFileError(msg)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -95,10 +96,8 @@ class Reader:
         Raises:
             StoreError: DuckDB's own words for what is wrong with it; also while rows are taken.
         """
-        try:
+        with _asking():
             cursor = self.connection.execute(text, dict(parameters) if parameters else None)
-        except duckdb.Error as error:
-            raise StoreError(str(error)) from error
         return [column[0] for column in cursor.description or []], _taken(cursor)
 
     def write_parquet(self, text: str, target: Path, parameters: Mapping[str, object] | None = None) -> None:
@@ -107,7 +106,7 @@ class Reader:
         Raises:
             StoreError: the SQL is wrong or the file cannot be written.
         """
-        try:
+        with _asking():
             # the stub does not say that there is none where the text is no SELECT
             relation = cast(
                 "duckdb.DuckDBPyRelation | None",
@@ -117,8 +116,6 @@ class Reader:
                 msg = "a Parquet file needs rows: give one SELECT"
                 raise StoreError(msg)
             relation.write_parquet(str(target), compression="zstd")
-        except duckdb.Error as error:
-            raise StoreError(str(error)) from error
 
     def names(self) -> list[str]:
         """Return every table, view and macro there is to ask, whichever copy it is in."""
@@ -139,17 +136,29 @@ class Reader:
         return datetime.fromtimestamp(min(copy.stat().st_mtime for copy in self._copies), UTC)
 
     def _fetch(self, text: str, parameters: dict[str, object]) -> list[dict[str, Any]]:
-        try:
+        with _asking():
             cursor = self.connection.execute(text, parameters or None)
             names = [column[0] for column in cursor.description or []]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        except duckdb.Error as error:
-            raise StoreError(str(error)) from error
 
 
 def _taken(cursor: duckdb.DuckDBPyConnection) -> Iterator[Row]:
+    while True:
+        with _asking():
+            rows = cursor.fetchmany(_ROWS_AT_A_TIME)
+        if not rows:
+            return
+        yield from rows
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Raise what DuckDB refuses as `StoreError`, and Ctrl-C during a query as what it is."""
     try:
-        while rows := cursor.fetchmany(_ROWS_AT_A_TIME):
-            yield from rows
+        yield
     except duckdb.Error as error:
         raise StoreError(str(error)) from error
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise

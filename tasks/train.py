@@ -1,4 +1,4 @@
-"""Tasks of step 4: one training process per coin, and one for the transformer."""
+"""Train models as tasks: one process per coin's network, and one for each model of all coins."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import os
 import platform
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task, unmapped
 from prefect.artifacts import create_markdown_artifact
 
 from core.dataset_files import DatasetRef
-from core.errors import ConfigError, RemoteFolderError, TrainingError
-from core.files import read_json
+from core.errors import RemoteFolderError, TrainingError
 from core.remote_folder import is_uri
 from core.settings import Settings, load_settings
 from models.datasets.remote_dataset import fetch_dataset
 from models.registry import Registry
 from models.training.candidate import candidate_id
-from models.training.presets import ALL_COINS, train_spec
 from models.training.progress import TrainProgress
 from models.training.remote_candidate import fetch_candidate, publish_candidate
 from models.training.run_training import train_in_process
-from models.training.spec import CandidateRef, TrainSpec
+from models.training.spec import CandidateRef, TrainSpec, spec_from_settings
 from reports.models.training_curves import curve_markdown, overview_markdown, read_curve
 from tasks.progress import Progress, artifact_key
 from tasks.runner import child_slots, training_runner
@@ -51,26 +49,9 @@ def plan_trainings(
     if boosting is None:
         boosting = settings.train_boosting and settings.train_preset == "market"
     wanted = [("transformer", products)] * transformer + [("lstm", [product]) for product in products] * lstm
-    specs = [plan_training(settings, architecture, coins, epochs=epochs) for architecture, coins in wanted]
+    specs = [spec_from_settings(settings, architecture, coins, epochs=epochs) for architecture, coins in wanted]
     # epochs are the networks': rounds of boosting stand in its preset
-    return specs + [plan_training(settings, "boosting", products)] * boosting
-
-
-def plan_training(settings: Settings, architecture: str, products: Sequence[str], **chosen: Any) -> TrainSpec:  # noqa: ANN401 - fields of TrainSpec
-    """Return the spec of one training: what is ``chosen`` wins over the settings, and they over the preset; None is not chosen.
-
-    Raises:
-        ConfigError: an LSTM for several coins, an unknown architecture, or a value that makes no sense.
-    """
-    if architecture not in ALL_COINS and len(products) != 1:
-        msg = f"{architecture} learns one coin, not {len(products)} ({', '.join(products)}); name one: product=BTC"
-        raise ConfigError(msg)
-    decided: dict[str, Any] = {"seed": settings.train_seed, "budget_seconds": settings.train_budget_seconds}
-    if settings.train_preset == "market" and architecture != "boosting":
-        stride = settings.transformer_stride if architecture == "transformer" else settings.train_stride
-        decided |= {"epochs": settings.epochs, "stride": stride, "members": settings.train_members}
-    decided |= {name: value for name, value in chosen.items() if value is not None}
-    return train_spec(architecture, products, preset=settings.train_preset, **decided)
+    return specs + [spec_from_settings(settings, "boosting", products)] * boosting
 
 
 def train_models(specs: Sequence[TrainSpec], dataset: DatasetRef) -> list[CandidateRef | TrainingError]:
@@ -120,7 +101,7 @@ def train_model(spec: TrainSpec, dataset: DatasetRef, candidates: str = "") -> C
 
 
 class _Shown:
-    """Shows what a training says of itself."""
+    """Shows how far a training is, on its bar in the Prefect UI."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -135,7 +116,7 @@ class _Shown:
 
 
 def _identity(spec: TrainSpec, dataset: DatasetRef) -> str:
-    return candidate_id(spec, dataset, read_json(Path(dataset.manifest_path))["feature_set"]["sha256"])
+    return candidate_id(spec, dataset, dataset.manifest().feature_set.sha256)
 
 
 def _show_curve(spec: TrainSpec, candidate: CandidateRef, seconds: float) -> None:
@@ -143,11 +124,11 @@ def _show_curve(spec: TrainSpec, candidate: CandidateRef, seconds: float) -> Non
     create_markdown_artifact(
         curve_markdown(curve), key=artifact_key("curve", spec.name), description=f"Training curve of {spec.name}"
     )
-    best = min(curve.best, key=lambda check: check.watched)
+    best = min(curve.best, key=lambda check: check.early_stop_log_loss)
     get_run_logger().info(
         "%s: best log loss %.4f in epoch %d, %d checks, candidate %s; %.0f s in process %d on %s",
         spec.name,
-        best.watched,
+        best.early_stop_log_loss,
         best.epoch,
         len(curve.checks),
         candidate.candidate_id,
@@ -163,14 +144,14 @@ def _outcome(
     """Wait for one training; what went wrong becomes an error that names it."""
     try:
         run.wait()
-        found: object = run.result(raise_on_failure=False)
+        result: object = run.result(raise_on_failure=False)
     except lost as error:
-        told = (str(error) or type(error).__name__).partition(". ")[0].splitlines()[0]
-        msg = f"{spec.name}: its worker was lost ({told}); run the same flow again, it does only what is left"
+        cause = (str(error) or type(error).__name__).partition(". ")[0].splitlines()[0]
+        msg = f"{spec.name}: its worker was lost ({cause}); run the same flow again, it does only what is left"
         return TrainingError(msg)
-    if isinstance(found, CandidateRef):
-        return found
-    text = str(found) or type(found).__name__
+    if isinstance(result, CandidateRef):
+        return result
+    text = str(result) or type(result).__name__
     return TrainingError(text if text.startswith(spec.name) else f"{spec.name}: {text}")
 
 
@@ -184,13 +165,13 @@ def _bring(
         msg = f"{spec.name}: its worker runs other code than this machine (it made {outcome.candidate_id}); install the same commit there and run the flow again"
         return TrainingError(msg)
     try:
-        found = fetch_candidate(outcome.candidate_id, shared.candidates, settings.paths.checkpoints)
+        candidate = fetch_candidate(outcome.candidate_id, shared.candidates, settings.paths.checkpoints)
     except RemoteFolderError as error:
         return TrainingError(f"{spec.name}: {error}")
-    if found is None:
+    if candidate is None:
         msg = f"{spec.name}: its worker put no candidate into CANDIDATES_URI; name a folder there that every machine reaches"
         return TrainingError(msg)
-    return found
+    return candidate
 
 
 def _show_overview(outcomes: Sequence[CandidateRef | TrainingError]) -> None:

@@ -1,4 +1,4 @@
-"""A local Coinbase: the Advanced Trade REST API over loopback, for demos, tests and users without a key.
+"""Serve a local Coinbase: the Advanced Trade REST API over loopback, for demos, tests and users without a key.
 
 It speaks the wire format of the real one (strings, newest first, the 350 cap, JWTs, token buckets, 429 pages) and
 says in every answer what it is: ``x-desk-market`` names the market on candles and on the time, ``x-desk-clock`` is
@@ -8,7 +8,6 @@ says in every answer what it is: ``x-desk-market`` names the market on candles a
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 from pydantic import ValidationError
@@ -19,30 +18,29 @@ from starlette.routing import Route
 from core.errors import ConfigError
 from market.exchange import responses
 from market.exchange.behaviour import Behaviour, buckets, too_wide
-from market.exchange.faults import Answer, error, spoil, spoil_rows, too_many, unauthorized
-from market.exchange.state import Exchange
+from market.exchange.faults import ExchangeAnswer, error, spoil, spoil_rows, too_many, unauthorized
+from market.exchange.state import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from starlette.requests import Request
 
     from market.exchange.faults import FaultPlan
     from market.exchange.simulated_market import Market
-    from market.exchange.token_bucket import TokenBucket
-
-__all__ = ["BASE_PATH", "Behaviour", "Exchange", "build_app"]
+    from market.exchange.state import Exchange
 
 BASE_PATH = "/api/v3/brokerage"
 _DATA_FAULTS = frozenset({"duplicates", "disorder", "outside", "revised", "late_hole"})
 _BAD_PRODUCT = "product_id argument is invalid"
-_MOST_LEVELS = 1000
+_MAX_LEVELS = 1000
 
 
 class _RefusedError(Exception):
     """Carries the answer that refuses a request."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: ExchangeAnswer) -> None:
         super().__init__(answer.body)
         self.answer = answer
 
@@ -56,17 +54,19 @@ def build_app(exchange: Exchange) -> Starlette:
         "/products": _products,
         "/product_book": _book,
     }
-    routes = [Route(f"{BASE_PATH}/time", _door(exchange, _time, "open"))]
+    routes = [Route(f"{BASE_PATH}/time", _endpoint(exchange, _time, "open"))]
     for path, handler in twins.items():
-        routes.append(Route(f"{BASE_PATH}{path}", _door(exchange, handler, "private")))
-        routes.append(Route(f"{BASE_PATH}/market{path}", _door(exchange, handler, "public")))
-    routes.append(Route(f"{BASE_PATH}/best_bid_ask", _door(exchange, _best_bid_ask, "private")))
-    routes.append(Route(f"{BASE_PATH}/key_permissions", _door(exchange, _permissions, "private")))
+        routes.append(Route(f"{BASE_PATH}{path}", _endpoint(exchange, handler, "private")))
+        routes.append(Route(f"{BASE_PATH}/market{path}", _endpoint(exchange, handler, "public")))
+    routes.append(Route(f"{BASE_PATH}/best_bid_ask", _endpoint(exchange, _best_bid_ask, "private")))
+    routes.append(Route(f"{BASE_PATH}/key_permissions", _endpoint(exchange, _permissions, "private")))
     return Starlette(routes=[*routes, *_controls(exchange)])
 
 
-def _door(
-    exchange: Exchange, handler: Callable[[Exchange, Request], Answer], surface: Literal["open", "public", "private"]
+def _endpoint(
+    exchange: Exchange,
+    handler: Callable[[Exchange, Request], ExchangeAnswer],
+    surface: Literal["open", "public", "private"],
 ) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint: token, rate, fault, then the handler; each answer is counted and labelled."""
 
@@ -74,7 +74,7 @@ def _door(
         exchange.counts[f"{surface}_requests"] += 1
         # one present for the whole answer: a client judges by it which rows are closed
         now = request.state.now = exchange.present.now()
-        response = _answered(exchange, handler, surface, request)
+        response = _answer(exchange, handler, surface, request)
         exchange.counts[f"status_{response.status_code}"] += 1
         response.headers["x-desk-clock"] = "simulated" if exchange.present.is_simulated else "machine"
         response.headers["x-desk-now"] = str(int(now.timestamp() * 1000))
@@ -85,15 +85,17 @@ def _door(
     return endpoint
 
 
-def _answered(
-    exchange: Exchange, handler: Callable[[Exchange, Request], Answer], surface: str, request: Request
+def _answer(
+    exchange: Exchange, handler: Callable[[Exchange, Request], ExchangeAnswer], surface: str, request: Request
 ) -> Response:
     path = request.url.path
     if not _is_known_key(exchange, surface, request):
         return unauthorized().response()
-    if surface != "open" and not _admitted(exchange, surface):
+    bucket = exchange.private if surface == "private" else exchange.public
+    if surface != "open" and not bucket.take():
         shape = exchange.behaviour
-        return too_many(shape.limit_body, shape.limit_retry_after, _limit_headers(exchange, surface)).response()
+        headers = bucket.headers if shape.limit_headers else {}
+        return too_many(shape.limit_body, shape.limit_retry_after, headers).response()
     plan = exchange.faults.pick(path)
     request.state.plan = plan
     try:
@@ -118,52 +120,33 @@ def _is_known_key(exchange: Exchange, surface: str, request: Request) -> bool:
     )
 
 
-def _bucket(exchange: Exchange, surface: str) -> TokenBucket:
-    return exchange.private if surface == "private" else exchange.public
-
-
-def _admitted(exchange: Exchange, surface: str) -> bool:
-    return _bucket(exchange, surface).take()
-
-
-def _limit_headers(exchange: Exchange, surface: str) -> dict[str, str]:
-    if not exchange.behaviour.limit_headers:
-        return {}
-    bucket = _bucket(exchange, surface)
-    return {
-        "x-ratelimit-limit": f"{bucket.rate:g}",
-        "x-ratelimit-remaining": str(bucket.remaining),
-        "x-ratelimit-reset": "1",
-    }
-
-
-def _json(content: object) -> Answer:
-    return Answer(json.dumps(content, separators=(",", ":")))
+def _json(content: object) -> ExchangeAnswer:
+    return ExchangeAnswer(json.dumps(content, separators=(",", ":")))
 
 
 def _refuse(details: str) -> NoReturn:
     raise _RefusedError(error(400, "INVALID_ARGUMENT", details))
 
 
-def _time(exchange: Exchange, request: Request) -> Answer:
+def _time(exchange: Exchange, request: Request) -> ExchangeAnswer:
     now = request.state.now
     millis = int(now.timestamp() * 1000)
     body = {"iso": now.strftime("%Y-%m-%dT%H:%M:%SZ"), "epochSeconds": str(millis // 1000), "epochMillis": str(millis)}
-    return Answer(json.dumps(body), headers=(("x-desk-market", exchange.kinds),))
+    return ExchangeAnswer(json.dumps(body), headers=(("x-desk-market", exchange.kinds),))
 
 
-def _candles(exchange: Exchange, request: Request) -> Answer:
+def _candles(exchange: Exchange, request: Request) -> ExchangeAnswer:
     name, query = request.path_params["product"], request.query_params
     shape, now = exchange.behaviour, request.state.now
-    market = _book_of(exchange, name)
+    market = exchange.market_shown_by(name)
     if market is None:
-        raise _RefusedError(_unknown_candles(exchange, name))
+        raise _RefusedError(_not_offered(shape.unknown_candles_status, name))
     minutes = _granularity(query.get("granularity", ""))
     first, end = _window(shape, query.get("start", ""), query.get("end", ""), minutes, now)
     if name in shape.delisted:
-        _served(shape.delisted_candles_status, name)
+        _require_served(shape.delisted_candles_status, name)
     if end * minutes <= market.first_minute:
-        _served(shape.before_listing_status, name)
+        _require_served(shape.before_listing_status, name)
     visible = responses.visible_rows(market, first * minutes, end * minutes, now)
     visible = responses.as_published(visible, now, shape.published_after_seconds, shape.settles_after_seconds)
     rows = responses.coarser(visible, minutes)
@@ -175,27 +158,16 @@ def _candles(exchange: Exchange, request: Request) -> Answer:
         exchange.faults.note(plan, rows, len(lines))
         lines = spoil_rows(lines, rows, plan)
     exchange.counts["candles"] += len(lines)
-    return Answer(f'{{"candles":[{",".join(lines)}]}}', headers=(("x-desk-market", market.kind),))
+    return ExchangeAnswer(f'{{"candles":[{",".join(lines)}]}}', headers=(("x-desk-market", market.kind),))
 
 
-def _book_of(exchange: Exchange, name: str) -> Market | None:
-    """Return the market whose trades a product shows; ``BTC-USDC`` shows those of ``BTC-USD``."""
-    if name not in exchange.markets and name.endswith("-USDC") and exchange.behaviour.usdc_aliases:
-        name = name.removesuffix("C")
-    return exchange.markets.get(name)
-
-
-def _unknown_candles(exchange: Exchange, name: str) -> Answer:
-    return _not_offered(exchange.behaviour.unknown_candles_status, name)
-
-
-def _not_offered(status: int, name: str) -> Answer:
+def _not_offered(status: int, name: str) -> ExchangeAnswer:
     if status == 400:
         return error(400, "INVALID_ARGUMENT", _BAD_PRODUCT)
     return error(404, "NOT_FOUND", f"Product {name} not supported")
 
 
-def _served(status: int, name: str) -> None:
+def _require_served(status: int, name: str) -> None:
     """Go on for 200, refuse with any other status."""
     if status != 200:
         raise _RefusedError(_not_offered(status, name))
@@ -241,16 +213,16 @@ def _market(exchange: Exchange, name: str, details: str) -> Market:
     return market
 
 
-def _product(exchange: Exchange, request: Request) -> Answer:
+def _product(exchange: Exchange, request: Request) -> ExchangeAnswer:
     name = request.path_params["product"]
-    if _book_of(exchange, name) is None:
+    if exchange.market_shown_by(name) is None:
         raise _RefusedError(_not_offered(404, name))
     return _json(_page(exchange, name, request.state.now))
 
 
 def _page(exchange: Exchange, name: str, now: datetime) -> dict[str, object]:
     """Return a product's page, which names the book it shows and the other names of its own."""
-    market = _book_of(exchange, name)
+    market = exchange.market_shown_by(name)
     assert market is not None  # noqa: S101  # the caller has looked
     page, shape = responses.product(market, now), exchange.behaviour
     if name != market.product:
@@ -262,34 +234,34 @@ def _page(exchange: Exchange, name: str, now: datetime) -> dict[str, object]:
     return page
 
 
-def _products(exchange: Exchange, request: Request) -> Answer:
+def _products(exchange: Exchange, request: Request) -> ExchangeAnswer:
     wanted = request.query_params.getlist("product_ids")
     now = request.state.now
     pages = [_page(exchange, name, now) for name in exchange.markets if not wanted or name in wanted]
     return _json({"products": pages, "num_products": len(pages), "pagination": None})
 
 
-def _book(exchange: Exchange, request: Request) -> Answer:
+def _book(exchange: Exchange, request: Request) -> ExchangeAnswer:
     market = _market(exchange, request.query_params.get("product_id", ""), "valid product_id is required")
-    levels = min(_limit(request.query_params.get("limit", ""), _MOST_LEVELS), _MOST_LEVELS)
+    levels = min(_limit(request.query_params.get("limit", ""), _MAX_LEVELS), _MAX_LEVELS)
     book = responses.pricebook(market, request.state.now, max(levels, 1))
     if book is None:
         raise _RefusedError(error(404, "NOT_FOUND", "no pricebook found"))
     return _json(responses.book_page(book))
 
 
-def _best_bid_ask(exchange: Exchange, request: Request) -> Answer:
+def _best_bid_ask(exchange: Exchange, request: Request) -> ExchangeAnswer:
     wanted = request.query_params.getlist("product_ids") or list(exchange.markets)
     now = request.state.now
     books = [responses.pricebook(exchange.markets[name], now, 1) for name in wanted if name in exchange.markets]
     return _json({"pricebooks": [book for book in books if book is not None]})
 
 
-def _ticker(exchange: Exchange, request: Request) -> Answer:
+def _ticker(exchange: Exchange, request: Request) -> ExchangeAnswer:
     name = request.path_params["product"]
     market = _market(exchange, name, f"Product {name} not supported")
-    limit = _limit(request.query_params.get("limit", ""), _MOST_LEVELS + 1)
-    if limit > _MOST_LEVELS and request.query_params.get("limit"):
+    limit = _limit(request.query_params.get("limit", ""), _MAX_LEVELS + 1)
+    if limit > _MAX_LEVELS and request.query_params.get("limit"):
         raise _RefusedError(error(500, "INTERNAL", "internal error"))
     now = request.state.now
     book = responses.pricebook(market, now, 1)
@@ -297,7 +269,7 @@ def _ticker(exchange: Exchange, request: Request) -> Answer:
     return _json({"trades": responses.trades(market, now, max(1, min(limit, 100))), **best})
 
 
-def _permissions(_: Exchange, __: Request) -> Answer:
+def _permissions(_: Exchange, __: Request) -> ExchangeAnswer:
     return _json(
         {"can_view": True, "can_trade": False, "can_transfer": False, "portfolio_uuid": "", "portfolio_type": "DEFAULT"}
     )
@@ -310,7 +282,7 @@ def _controls(exchange: Exchange) -> list[Route]:
         if request.method == "POST":
             body = await request.json()
             try:
-                exchange.present.advance(_moment(body.get("advance_to", "")))
+                exchange.present.advance(parse_moment(body.get("advance_to", "")))
             except ConfigError as fault:
                 return JSONResponse({"error": str(fault)}, 409)
         now = exchange.present.now()
@@ -353,12 +325,3 @@ def _controls(exchange: Exchange) -> list[Route]:
         Route("/_control/behaviour", behave, methods=["POST"]),
         Route("/_control/stats", stats),
     ]
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as fault:
-        msg = f"{text!r} is no ISO time; send for example 2026-01-01T00:00:00+00:00"
-        raise ConfigError(msg) from fault
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""Checks a request's JWT as Coinbase does: signature, names, times without leeway, method and path."""
+"""Check a request's JWT as Coinbase does: signature, names, times without leeway, method and path."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def load_public_key(file: Path) -> PublicKey:
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
         msg = f"{file} holds no public key in PEM form; make one with openssl ec -pubout, and pass it as --public-key"
         raise ConfigError(msg) from error
-    if isinstance(key, Ed25519PublicKey) or (isinstance(key, EllipticCurvePublicKey) and _is_p256(key)):
+    if isinstance(key, Ed25519PublicKey) or (
+        isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)
+    ):
         return key
     msg = f"the key in {file} is neither P-256 nor Ed25519; make a key of one of these kinds"
     raise ConfigError(msg)
@@ -62,7 +64,7 @@ class TokenChecker:
     def accepts(
         self, method: str, path: str, authorization: str, *, leeway: float = 0.0, nonce_once: bool = True
     ) -> bool:
-        """Say whether the header is good for this request; the reason against it is counted, never told.
+        """Return whether the header is good for this request; the reason against it is counted, never sent.
 
         Args:
             method: ``GET``.
@@ -108,7 +110,7 @@ class TokenChecker:
             "uri": uri not in uris,
             "nonce missing": not header.get("nonce"),
         }
-        first = next((name for name, found in faults.items() if found), "")
+        first = next((name for name, is_fault in faults.items() if is_fault), "")
         return first or self._nonce_fault(str(header["nonce"]))
 
     def _nonce_fault(self, nonce: str) -> str:
@@ -118,7 +120,3 @@ class TokenChecker:
         if len(self._nonces) > _REMEMBERED_NONCES:
             self._nonces.pop(next(iter(self._nonces)))
         return ""
-
-
-def _is_p256(key: EllipticCurvePublicKey) -> bool:
-    return isinstance(key.curve, SECP256R1)

@@ -1,4 +1,4 @@
-"""Where reports of the real exchange differ, or nobody has looked: the switches of the local one, and what they mean.
+"""Define the switches of the local exchange: the points at which reports of the real one differ, or nobody has measured.
 
 The defaults are what the local exchange assumes of Coinbase; ``desk probe coinbase`` compares them with the real one.
 """
@@ -69,7 +69,7 @@ def buckets(shape: Behaviour, start: int, end: int, step: int) -> tuple[int, int
 
 
 def too_wide(shape: Behaviour, start: int, end: int, step: int) -> bool:
-    """Say whether a request for ``[start, end]`` asks for more candles than one answer may hold."""
+    """Return whether a request for ``[start, end]`` asks for more candles than one answer may hold."""
     first, after = buckets(shape, start, end, step)
     return after - first > shape.cap if shape.cap_rule == "buckets" else end - start >= shape.cap * step
 
@@ -80,12 +80,12 @@ def parse_behaviour(words: Sequence[str]) -> Behaviour:
     Raises:
         ConfigError: a name or value that is none; names those there are.
     """
-    found: dict[str, object] = {}
+    switches: dict[str, object] = {}
     for word in words:
         name, _, text = word.partition("=")
-        found[name] = tuple(text.split(",")) if name == "delisted" else _value(text)
+        switches[name] = tuple(text.split(",")) if name == "delisted" else _value(text)
     try:
-        return Behaviour.model_validate(found)
+        return Behaviour.model_validate(switches)
     except ValidationError as error:
         fault = error.errors()[0]
         name = ".".join(str(part) for part in fault["loc"])

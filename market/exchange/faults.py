@@ -1,4 +1,4 @@
-"""Faults on demand: what a real exchange does on a bad day, by count or by probability."""
+"""Spoil answers on demand, by count or by probability, as a real exchange does on a bad day."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.errors import ConfigError
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from market.exchange.simulated_market import Rows
+    from market.exchange.simulated_market import CandleRows
 
 AnswerFault = Literal["429", "500", "502", "401", "reset", "slow", "html", "truncated"]
 DataFault = Literal["duplicates", "disorder", "outside", "revised", "late_hole"]
@@ -62,7 +62,7 @@ class Faults:
         self._plans: list[FaultPlan] = []
         self.happened: Counter[str] = Counter()
         self.untrue: list[tuple[str, str, int]] = []
-        """Kind, product and epoch minute of every candle that was told wrong, or left out, in one answer."""
+        """Kind, product and epoch minute of every candle that was wrong, or left out, in one answer."""
 
     def plan(self, entries: object) -> list[str]:
         """Add plans given as JSON; return the kinds now planned.
@@ -96,15 +96,15 @@ class Faults:
                 return plan
         return None
 
-    def note(self, plan: FaultPlan, rows: Rows, told: int) -> None:
-        """Remember which of the ``told`` newest rows the fault makes untrue, for whoever compares a store with the truth."""
-        if plan.kind in ("revised", "late_hole") and told:
-            # of rows told newest first the fault takes the middle one, as in `spoil_rows`
-            self.untrue.append((plan.kind, rows.product, int(rows.minute_N[::-1][told // 2])))
+    def note(self, plan: FaultPlan, rows: CandleRows, sent: int) -> None:
+        """Remember which of the ``sent`` newest rows the fault makes untrue, for tests that compare a store with the truth."""
+        if plan.kind in ("revised", "late_hole") and sent:
+            # of rows sent newest first the fault takes the middle one, as in `spoil_rows`
+            self.untrue.append((plan.kind, rows.product, int(rows.minute_N[::-1][sent // 2])))
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ExchangeAnswer:
     """What the exchange is about to send."""
 
     body: str
@@ -120,7 +120,7 @@ class Answer:
 class SlowResponse(Response):
     """Sends half the body, waits, sends the rest; or never sends it."""
 
-    def __init__(self, answer: Answer, seconds: float | None) -> None:
+    def __init__(self, answer: ExchangeAnswer, seconds: float | None) -> None:
         """Wait for ``seconds`` in the middle; None ends there, and the server cuts the connection."""
         super().__init__(answer.body, answer.status, dict(answer.headers), answer.media_type)
         self._seconds = seconds
@@ -137,35 +137,35 @@ class SlowResponse(Response):
 
 def too_many(
     body: LimitBody = "html", retry_after: float | None = None, headers: dict[str, str] | None = None
-) -> Answer:
+) -> ExchangeAnswer:
     """Return a 429 with one of the three bodies seen in the wild."""
     extra = dict(headers or {})
     if retry_after is not None:
         extra["retry-after"] = f"{retry_after:g}"
     texts = {"html": (HTML, "text/html"), "json": (_LIMIT_JSON, "application/json"), "empty": ("", "text/plain")}
     text, media_type = texts[body]
-    return Answer(text, 429, media_type, tuple(extra.items()))
+    return ExchangeAnswer(text, 429, media_type, tuple(extra.items()))
 
 
-def unauthorized() -> Answer:
+def unauthorized() -> ExchangeAnswer:
     """Return Coinbase's 401: plain text, not JSON."""
-    return Answer("Unauthorized\n", 401, "text/plain")
+    return ExchangeAnswer("Unauthorized\n", 401, "text/plain")
 
 
-def error(status: int, name: str, details: str) -> Answer:
-    """Return an error in Coinbase's shape, details said twice."""
+def error(status: int, name: str, details: str) -> ExchangeAnswer:
+    """Return an error in Coinbase's shape, with the details twice."""
     quoted = details.replace("\\", "\\\\").replace('"', '\\"')
-    return Answer(f'{{"error":"{name}","error_details":"{quoted}","message":"{quoted}"}}', status)
+    return ExchangeAnswer(f'{{"error":"{name}","error_details":"{quoted}","message":"{quoted}"}}', status)
 
 
-def spoil(answer: Answer, plan: FaultPlan) -> Response:
+def spoil(answer: ExchangeAnswer, plan: FaultPlan) -> Response:
     """Return ``answer`` with an answer fault done to it."""
     replacements: dict[str, Any] = {
         "429": too_many(plan.body, plan.retry_after),
         "500": error(500, "INTERNAL", "internal error"),
-        "502": Answer(HTML, 502, "text/html"),
+        "502": ExchangeAnswer(HTML, 502, "text/html"),
         "401": unauthorized(),
-        "html": Answer(HTML, 200, "text/html"),
+        "html": ExchangeAnswer(HTML, 200, "text/html"),
         "truncated": replace(answer, body=answer.body[: len(answer.body) // 2]),
     }
     if plan.kind in replacements:
@@ -174,7 +174,7 @@ def spoil(answer: Answer, plan: FaultPlan) -> Response:
     return SlowResponse(answer, plan.seconds if plan.kind == "slow" else None)
 
 
-def spoil_rows(lines: list[str], rows: Rows, plan: FaultPlan) -> list[str]:
+def spoil_rows(lines: list[str], rows: CandleRows, plan: FaultPlan) -> list[str]:
     """Return the rows of a candle answer, newest first, with a data fault done to them."""
     if not lines:
         return lines

@@ -1,4 +1,4 @@
-"""Recorded candles as a market: Parquet files of real minutes, read once, served as they are.
+"""Serve recorded candles as a market: Parquet files of real minutes, read once, served as they are.
 
 Shapes: _N minutes.
 """
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pyarrow import ArrowException, parquet
 
-from core.candles import Candle, Span, require_product
+from core.candles import Candle, Span, epoch_minute, minute_start, require_product
 from core.errors import ConfigError
-from market.exchange.simulated_market import Integers, Rows, epoch_minute
+from market.exchange.simulated_market import CandleRows, Integers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,14 +27,19 @@ class RecordedMarket:
 
     kind = "recorded"
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: CandleRows) -> None:
         """Serve ``rows``, which must be sorted and not empty."""
         self.product = rows.product
         self._rows = rows
         self.first_minute = int(rows.minute_N[0])
         self.end_minute = int(rows.minute_N[-1]) + 1
 
-    def rows(self, first_minute: int, end_minute: int) -> Rows:
+    @property
+    def span(self) -> Span:
+        """From the first recorded minute to the end of the last."""
+        return Span(minute_start(self.first_minute), minute_start(self.end_minute))
+
+    def rows(self, first_minute: int, end_minute: int) -> CandleRows:
         """Return the candles of epoch minutes ``[first_minute, end_minute)``."""
         return self._rows.slice(first_minute, end_minute)
 
@@ -66,8 +71,8 @@ def recorded_markets(folder: Path, products: Sequence[str] = ()) -> dict[str, Re
 def _read(folder: Path, product: str) -> RecordedMarket:
     file = folder / file_name(product)
     if not file.is_file():
-        found = ", ".join(sorted(path.name for path in folder.glob("*.parquet"))) or "no Parquet file"
-        msg = f"no recorded candles of {product} in {folder}: expected {file.name}, found {found}"
+        names = ", ".join(sorted(path.name for path in folder.glob("*.parquet"))) or "no Parquet file"
+        msg = f"no recorded candles of {product} in {folder}: expected {file.name}, found {names}"
         raise ConfigError(msg)
     try:
         table = parquet.read_table(file, columns=list(COLUMNS))
@@ -82,7 +87,7 @@ def _read(folder: Path, product: str) -> RecordedMarket:
     prices = [_whole(columns[name]) for name in COLUMNS[1:5]]
     volume = _whole(columns["volume"])
     return RecordedMarket(
-        Rows(product, seconds_N // 60, prices[0], prices[1], prices[2], prices[3], volume, _PLACES, _PLACES)
+        CandleRows(product, seconds_N // 60, prices[0], prices[1], prices[2], prices[3], volume, _PLACES, _PLACES)
     )
 
 

@@ -1,4 +1,4 @@
-"""What the exchange says of a market, in Coinbase's shapes: decimals as trimmed strings, newest first."""
+"""Write a market's candles, books and trades in Coinbase's shapes: decimals as trimmed strings, newest first."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.candles import MINUTE, minute_start
+from core.candles import MINUTE, epoch_minute, minute_start
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from market.exchange.simulated_market import Market, Rows
+    from market.exchange.simulated_market import CandleRows, Market
 
 GRANULARITIES = {
     "ONE_MINUTE": 1,
@@ -52,10 +52,10 @@ def trimmed(value: int, places: int) -> str:
     return f"{whole}.{part:0{places}d}".rstrip("0").rstrip(".")
 
 
-def visible_rows(market: Market, first_minute: int, end_minute: int, now: datetime) -> Rows:
+def visible_rows(market: Market, first_minute: int, end_minute: int, now: datetime) -> CandleRows:
     """Return the rows of ``[first, end)`` that exist at ``now``; the newest may still be open."""
     seconds = now.timestamp()
-    present = int(seconds // 60)
+    present = epoch_minute(now)
     rows = market.rows(first_minute, min(end_minute, present + 1))
     if rows.minute_N.size and rows.minute_N[-1] == present:
         elapsed = seconds / 60 - present
@@ -63,7 +63,7 @@ def visible_rows(market: Market, first_minute: int, end_minute: int, now: dateti
     return rows
 
 
-def as_published(rows: Rows, now: datetime, published_after: float, settles_after: float) -> Rows:
+def as_published(rows: CandleRows, now: datetime, published_after: float, settles_after: float) -> CandleRows:
     """Return one-minute ``rows`` as an exchange shows them that publishes and settles its minutes late.
 
     Args:
@@ -82,7 +82,7 @@ def as_published(rows: Rows, now: datetime, published_after: float, settles_afte
     return rows
 
 
-def _grown(rows: Rows, at: int, share: float) -> Rows:
+def _grown(rows: CandleRows, at: int, share: float) -> CandleRows:
     """Replace row ``at`` by what the minute looks like after ``share`` of it: price and range on the way, volume in part."""
     grown = rows.over(lambda column_N: column_N.copy())  # noqa: N803  # shape suffix
     for column_N in (grown.high_N, grown.low_N, grown.close_N):  # noqa: N806  # shape suffix
@@ -92,7 +92,7 @@ def _grown(rows: Rows, at: int, share: float) -> Rows:
     return grown
 
 
-def coarser(rows: Rows, minutes: int) -> Rows:
+def coarser(rows: CandleRows, minutes: int) -> CandleRows:
     """Join one-minute rows into buckets of ``minutes``."""
     if minutes == 1 or not rows.minute_N.size:
         return rows
@@ -109,7 +109,7 @@ def coarser(rows: Rows, minutes: int) -> Rows:
     )
 
 
-def candle_lines(rows: Rows) -> list[str]:
+def candle_lines(rows: CandleRows) -> list[str]:
     """Return one JSON object for each row, newest first."""
     columns = [column_N[::-1].tolist() for column_N in rows.columns]
     price, volume = rows.price_places, rows.volume_places
@@ -120,10 +120,14 @@ def candle_lines(rows: Rows) -> list[str]:
     ]
 
 
+def _last_day(market: Market, now: datetime) -> CandleRows:
+    present = epoch_minute(now)
+    return visible_rows(market, present - _DAY_MINUTES, present + 1, now)
+
+
 def last_bar(market: Market, now: datetime) -> Bar | None:
     """Return the newest trade at ``now``, looking back a day; None before the listing."""
-    present = int(now.timestamp() // 60)
-    rows = visible_rows(market, present - _DAY_MINUTES, present + 1, now)
+    rows = _last_day(market, now)
     if not rows.minute_N.size:
         return None
     return Bar(int(rows.minute_N[-1]), int(rows.close_N[-1]), rows.price_places)
@@ -132,8 +136,7 @@ def last_bar(market: Market, now: datetime) -> Bar | None:
 def product(market: Market, now: datetime) -> dict[str, Any]:
     """Return the product page."""
     base, _, quote = market.product.partition("-")
-    present = int(now.timestamp() // 60)
-    rows = visible_rows(market, present - _DAY_MINUTES, present + 1, now)
+    rows = _last_day(market, now)
     bar = last_bar(market, now)
     increment = trimmed(1, rows.price_places)
     return {
@@ -196,8 +199,8 @@ def book_page(book: dict[str, Any]) -> dict[str, Any]:
 
 def trades(market: Market, now: datetime, limit: int) -> list[dict[str, str]]:
     """Return one trade for each of the newest minutes, newest first, in the shape of the ticker: the minute's close."""
-    present = int(now.timestamp() // 60)
-    rows = visible_rows(market, present - _DAY_MINUTES, present, now)
+    rows = _last_day(market, now)
+    rows = rows.slice(0, epoch_minute(now))
     columns = (column_N[::-1][:limit].tolist() for column_N in (rows.minute_N, rows.close_N, rows.volume_N))
     return [
         {

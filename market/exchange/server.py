@@ -1,4 +1,4 @@
-"""Runs the local exchange on a loopback port."""
+"""Run the local exchange on a loopback port."""
 
 from __future__ import annotations
 

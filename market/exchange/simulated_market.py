@@ -1,4 +1,4 @@
-"""Simulated markets: one with a planted, known edge and one with none at all.
+"""Simulate two markets: one with a planted, known edge and one with none at all.
 
 Both are made of numbers only, minute by minute from a fixed epoch, and are reproducible: the same kind, product
 and seed give the same candle for a minute, whatever span it is asked in. Blocks of minutes are generated on their
@@ -27,19 +27,21 @@ from __future__ import annotations
 import math
 import zlib
 from collections import OrderedDict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.candles import HORIZON_MINUTES, Candle, Span, require_product
+from core.candles import HORIZON_MINUTES, Candle, epoch_minute, minute_start, require_product
 from core.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from core.candles import Span
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -62,14 +64,14 @@ SOFT_LIMIT = 3.0
 
 _BLOCK = 1 << 14
 _KEPT_BLOCKS = 24
-_EPOCH_MINUTE = int(EPOCH.timestamp()) // 60
+_EPOCH_MINUTE = epoch_minute(EPOCH)
 _SCALES = {"BTC-USD": (60_000.0, 10.0), "ETH-USD": (3_000.0, 120.0), "SOL-USD": (150.0, 2_500.0)}
 _OTHER_SCALE = (100.0, 1_000.0)
 _PRICE_PLACES = 2
 _VOLUME_PLACES = 8
 
 
-class Rows(NamedTuple):
+class CandleRows(NamedTuple):
     """Candles as integers in their smallest unit, oldest first; absent minutes are left out."""
 
     product: str
@@ -82,12 +84,12 @@ class Rows(NamedTuple):
     price_places: int = _PRICE_PLACES
     volume_places: int = _VOLUME_PLACES
 
-    def slice(self, first: int, end: int) -> Rows:
+    def slice(self, first: int, end: int) -> CandleRows:
         """Return the rows whose minute lies in ``[first, end)``."""
         left, right = np.searchsorted(self.minute_N, (first, end))
         return self.over(lambda column_N: column_N[left:right])
 
-    def joined(self, others: Sequence[Rows]) -> Rows:
+    def joined(self, others: Sequence[CandleRows]) -> CandleRows:
         """Return these rows followed by the rows of ``others``."""
         columns = iter(zip(*(rows.columns for rows in (self, *others)), strict=True))
         return self.over(lambda _: np.concatenate(next(columns)))
@@ -97,7 +99,7 @@ class Rows(NamedTuple):
         """The six arrays, minute first."""
         return self.minute_N, self.open_N, self.high_N, self.low_N, self.close_N, self.volume_N
 
-    def over(self, change: Callable[[Integers], Integers]) -> Rows:
+    def over(self, change: Callable[[Integers], Integers]) -> CandleRows:
         """Return the rows with ``change`` done to each of the six arrays."""
         minute_N, open_N, high_N, low_N, close_N, volume_N = (change(column_N) for column_N in self.columns)
         return self._replace(
@@ -107,9 +109,9 @@ class Rows(NamedTuple):
     def candles(self) -> list[Candle]:
         """Return the rows as exact decimals."""
         columns = (self.open_N, self.high_N, self.low_N, self.close_N)
-        prices = [[_decimal(value, self.price_places) for value in column.tolist()] for column in columns]
-        volumes = [_decimal(value, self.volume_places) for value in self.volume_N.tolist()]
-        times = [datetime.fromtimestamp(minute * 60, UTC) for minute in self.minute_N.tolist()]
+        prices = [[Decimal(value).scaleb(-self.price_places) for value in column.tolist()] for column in columns]
+        volumes = [Decimal(value).scaleb(-self.volume_places) for value in self.volume_N.tolist()]
+        times = [minute_start(minute) for minute in self.minute_N.tolist()]
         return [
             Candle(self.product, time, open_, high, low, close, volume)
             for time, open_, high, low, close, volume in zip(times, *prices, volumes, strict=True)
@@ -134,18 +136,13 @@ class Market(Protocol):
         """Epoch minute of the listing: there is nothing before."""
         ...
 
-    def rows(self, first_minute: int, end_minute: int) -> Rows:
+    def rows(self, first_minute: int, end_minute: int) -> CandleRows:
         """Return the candles of epoch minutes ``[first_minute, end_minute)``."""
         ...
 
     def candles(self, span: Span) -> list[Candle]:
         """Return the candles of ``span``, oldest first, absent minutes left out."""
         ...
-
-
-def epoch_minute(moment: datetime) -> int:
-    """Return the number of whole minutes since 1970."""
-    return int(moment.timestamp()) // 60
 
 
 def accuracy_of(strength: float, horizon: int = HORIZON_MINUTES) -> float:
@@ -228,8 +225,8 @@ class SimulatedMarket:
         listed_at: datetime | None = None,
     ) -> None:
         """Describe the market; nothing is generated before it is asked for."""
-        self._kind = kind
-        self._product = require_product(product)
+        self.kind: str = kind
+        self.product = require_product(product)
         self.seed = seed
         self._planted = kind == "planted"
         self._base_scale = 0.0010 if self._planted else 0.0007
@@ -237,23 +234,13 @@ class SimulatedMarket:
         self.best_accuracy = accuracy_of(self._strength) if self._planted else 0.5
         self.first_minute = max(_EPOCH_MINUTE, epoch_minute(listed_at) if listed_at else _EPOCH_MINUTE)
         self._borders: list[_Border] = [self._first_border()]
-        self._kept: OrderedDict[int, Rows] = OrderedDict()
-
-    @property
-    def kind(self) -> str:
-        """``planted`` or ``null``."""
-        return self._kind
-
-    @property
-    def product(self) -> str:
-        """Name such as ``BTC-USD``."""
-        return self._product
+        self._kept: OrderedDict[int, CandleRows] = OrderedDict()
 
     def candles(self, span: Span) -> list[Candle]:
         """Return the candles of ``span``, oldest first, absent minutes left out."""
         return self.rows(epoch_minute(span.start), epoch_minute(span.end)).candles()
 
-    def rows(self, first_minute: int, end_minute: int) -> Rows:
+    def rows(self, first_minute: int, end_minute: int) -> CandleRows:
         """Return the candles of epoch minutes ``[first_minute, end_minute)``."""
         first = max(first_minute, self.first_minute)
         end = max(end_minute, first)
@@ -273,7 +260,7 @@ class SimulatedMarket:
         return z_N[offset : offset + end - first]
 
     def _stream(self, block: int, part: int) -> np.random.Generator:
-        name = zlib.crc32(f"{self._kind}:{self._product}".encode())
+        name = zlib.crc32(f"{self.kind}:{self.product}".encode())
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, name, block + 1, part])))
 
     def _first_border(self) -> _Border:
@@ -310,7 +297,7 @@ class SimulatedMarket:
             self._borders.append(_Border(last_z, float(fast_N[-1]), float(slow_N[-1]), float(price_N[-1])))
         return _Core(z_N, log_scale_N, surprise_N, price_N, border.price)
 
-    def _block(self, number: int) -> Rows:
+    def _block(self, number: int) -> CandleRows:
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
@@ -320,11 +307,11 @@ class SimulatedMarket:
             self._kept.popitem(last=False)
         return rows
 
-    def _dress(self, number: int, core: _Core) -> Rows:
+    def _dress(self, number: int, core: _Core) -> CandleRows:
         """Make candles of the hidden numbers: ranges, volumes, missing minutes, whole ticks."""
         stream = self._stream(number, 1)
         gap_N, up_N, down_N, noise_N = stream.standard_normal((4, _BLOCK))
-        usd, coins = _SCALES.get(self._product, _OTHER_SCALE)
+        usd, coins = _SCALES.get(self.product, _OTHER_SCALE)
         scale_N = self._base_scale * np.exp(core.log_scale_N)
         earlier_N = np.concatenate(([core.before], core.price_N[:-1]))
         close_N = usd * np.exp(_bent(core.price_N))
@@ -340,7 +327,7 @@ class SimulatedMarket:
         present_N = stream.random(_BLOCK) >= MISSING_RATE
         ticks = [_whole(price_N, _PRICE_PLACES) for price_N in (open_N, high_N, low_N, close_N)]
         volume_N = _whole(coins * np.exp(log_volume_N), _VOLUME_PLACES)
-        rows = Rows(self._product, minute_N, ticks[0], ticks[1], ticks[2], ticks[3], volume_N)
+        rows = CandleRows(self.product, minute_N, ticks[0], ticks[1], ticks[2], ticks[3], volume_N)
         return rows.over(lambda column_N: column_N[present_N])
 
 
@@ -357,17 +344,10 @@ def simulated_market(
     Raises:
         ConfigError: no such kind, or an accuracy no drift can give.
     """
-    kinds: dict[str, Kind] = {"planted": "planted", "null": "null"}
-    if kind not in kinds:
+    if kind not in get_args(Kind):
         msg = f"a simulated market is planted or null, not {kind!r}"
         raise ConfigError(msg)
-    return SimulatedMarket(kinds[kind], product, seed, best_accuracy=best_accuracy, listed_at=listed_at)
-
-
-def span_of_minutes(first_minute: int, end_minute: int) -> Span:
-    """Return the span of epoch minutes ``[first_minute, end_minute)``."""
-    origin = datetime(1970, 1, 1, tzinfo=UTC)
-    return Span(origin + timedelta(minutes=first_minute), origin + timedelta(minutes=end_minute))
+    return SimulatedMarket(cast("Kind", kind), product, seed, best_accuracy=best_accuracy, listed_at=listed_at)
 
 
 def _ar1(noise_N: Floats, memory: float, before: float) -> Floats:
@@ -399,7 +379,3 @@ def _bent(log_price_N: Floats) -> Floats:
 
 def _whole(value_N: Floats, places: int) -> Integers:
     return np.asarray(np.maximum(np.rint(value_N * 10**places), 1), dtype=np.int64)
-
-
-def _decimal(value: int, places: int) -> Decimal:
-    return Decimal(value).scaleb(-places)

@@ -29,7 +29,7 @@ MAX_PAGES_WAITING = PAGES_PER_WRITE
 
 
 class OnProgress(Protocol):
-    """Told now and then how far the work is."""
+    """Receives now and then how far the work is."""
 
     def __call__(self, share: float, note: str = "") -> None:
         """Take the share done, 0 to 1, and a few words."""
@@ -65,7 +65,7 @@ async def backfill(
         settings: All settings.
         product: Product id.
         span: What there should be; cut to the time since the product's listing.
-        on_progress: Told after each commit.
+        on_progress: Called after each commit.
         provider: One that is open already, and is left open; the settings' own when left out.
 
     Raises:
@@ -95,18 +95,18 @@ def pack_into_requests(spans: Iterable[Span]) -> list[Span]:
 
     Minutes between them are asked along: one request for a page costs as much as one for a minute.
     """
-    found: list[Span] = []
+    packed: list[Span] = []
     for span in spans:
         rest: Span | None = span
-        if found and span.end - found[-1].start <= PAGE_MINUTES * MINUTE:
-            found[-1], rest = Span(found[-1].start, span.end), None
-        elif found and span.start - found[-1].start < PAGE_MINUTES * MINUTE:
+        if packed and span.end - packed[-1].start <= PAGE_MINUTES * MINUTE:
+            packed[-1], rest = Span(packed[-1].start, span.end), None
+        elif packed and span.start - packed[-1].start < PAGE_MINUTES * MINUTE:
             # fill the page begun, the rest opens others
-            border = found[-1].start + PAGE_MINUTES * MINUTE
-            found[-1], rest = Span(found[-1].start, border), Span(border, span.end)
+            border = packed[-1].start + PAGE_MINUTES * MINUTE
+            packed[-1], rest = Span(packed[-1].start, border), Span(border, span.end)
         if rest is not None:
-            found += rest.pages(PAGE_MINUTES)
-    return found
+            packed += rest.pages(PAGE_MINUTES)
+    return packed
 
 
 async def fetch(
@@ -149,7 +149,7 @@ class _Commits:
     """
 
     def __init__(self, store: FeatureStore, committed: Callable[[WriteCount], None]) -> None:
-        """Write into ``store``; ``committed`` is told of each commit, in the event loop's thread."""
+        """Write into ``store``; ``committed`` receives the counts of each commit, in the event loop's thread."""
         self._store = store
         self._committed = committed
         self._waiting: list[Page] = []

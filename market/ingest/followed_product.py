@@ -18,7 +18,7 @@ REREAD_AFTER = timedelta(minutes=2)
 """So long after its close a minute is read once more: by then it has settled."""
 PROVED_EMPTY_AFTER = SETTLE
 """So long after its close a minute without a candle has none."""
-LONGEST_REQUEST = PAGE_MINUTES * MINUTE
+MAX_REQUEST = PAGE_MINUTES * MINUTE
 """A gap longer than one request is filled beside the minutes of the present, not before them."""
 
 
@@ -55,7 +55,7 @@ class FollowedProduct:
 
     def wanted(self, last: datetime) -> Span | None:
         """Return what to ask for when ``last`` is the newest closed minute; never more than one request answers."""
-        start = max(self.settled_until, last + MINUTE - LONGEST_REQUEST)
+        start = max(self.settled_until, last + MINUTE - MAX_REQUEST)
         return Span(start, last + MINUTE) if start <= last else None
 
     def take(self, pages: Sequence[Page], last: datetime) -> list[Page]:

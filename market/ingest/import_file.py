@@ -1,39 +1,67 @@
 """Import a file of candles into the store: quality rules, quarantine, revisions and ledger as for fetched pages.
 
-What a file may prove is written down in `store.file_import`. Of its newest minute nobody can tell whether it was over when
-the file was written, so by default that row is set aside in quarantine (reason ``last_of_file``) and left for the exchange.
+A file is read twice: once to learn what it holds (columns, interval, first and last minute), so that a file of hours, of
+another product or with a time cut to the day is refused before a row is stored; once to store it. What a file may prove is
+written down in `store.file_import`. Of its newest minute nobody can tell whether it was over when the file was written, so
+by default that row is set aside in quarantine (reason ``last_of_file``) and left for the exchange.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
+from array import array
+from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
-from core.candles import require_product
+import numpy as np
+
+from core.candles import EPOCH, Candle, Span, require_product
 from core.errors import CandleFileError
+from core.integrity import sha256_of
 from market.ingest.backfill import quiet
-from market.ingest.file_columns import candles
-from market.ingest.file_reader import open_candles, require_file
+from market.ingest.candle_file import open_candles, require_file
+from market.ingest.file_layout import PRICES, layout_of, number
+from store.candle_rules import fault
 from store.file_import import ImportCount
 from store.raw_export import exported_pages, read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from core.candles import Candle
     from market.ingest.backfill import OnProgress
+    from market.ingest.candle_file import CandleFile, Cells
+    from market.ingest.file_layout import Layout
     from store.feature_store import FeatureStore
 
 ROWS_PER_WRITE = 20_000
 """Rows per transaction: bounds the memory and how long the write lock is held (about half a second)."""
 
-LAST_OF_FILE = "last_of_file"
+LAST_OF_FILE, NO_TIME, TORN_ROW = "last_of_file", "no_time", "torn_row"
+ANY_TIME = Span(EPOCH, datetime(9999, 1, 1, tzinfo=UTC))
+
+MAX_EQUAL_STEPS = 20
+"""More rows in a row at one same distance of several minutes are candles of another interval, laid among minutes: in a thin
+product two neighbours are two minutes apart at most a quarter of the time, so twenty by chance are one in 10^12."""
+
+MAX_REPEATED_MINUTES, MAX_REPEATED_SHARE = 30, 0.05
+"""So many minutes told with different opens are not one minute looked at twice (its first trade stays): the time is cut to
+the hour or day, or local with an hour that comes twice (60 minutes), or two files were put together."""
+
 _QUOTES = "USD|USDT|USDC|EUR|GBP|BTC|ETH"
-_PRODUCT = re.compile(rf"(?<![A-Za-z0-9])([A-Z0-9]{{2,10}})[-_]({_QUOTES})(?![A-Za-z0-9])")
+_NO_BASE = (
+    "COINBASE|COINBASEPRO|GDAX|CB|BINANCE|BINANCEUS|KRAKEN|BITSTAMP|BITFINEX|GEMINI|KUCOIN|OKX|OKEX|BYBIT|HUOBI|BITMEX|POLONIEX|YAHOO|"
+    "OHLC|OHLCV|OHLCVT|CANDLE|CANDLES|KLINE|KLINES|DATA|SPOT|PERP|HIST|HISTORY|PRICE|PRICES|EXPORT|MINUTE|MINUTES|AND|[0-9]{4,}"
+)
+# the surer first: BTC-USD, then BTC_USD, then BTCUSD; overlapping, so that COINBASE_BTC does not hide BTC-USD
+_PRODUCTS = tuple(
+    re.compile(rf"(?<![A-Z0-9])(?=(?!(?:{_NO_BASE})[-_])([A-Z0-9]{{2,10}}){mark}({_QUOTES})(?![A-Z0-9]))")
+    for mark in ("-", "_", "")
+)
+_KRAKEN_NAMES = {"XBT": "BTC", "XDG": "DOGE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +69,8 @@ class ImportOrder:
     """What to import, and how to read it."""
 
     path: Path
-    product: str
+    product: str | None
+    """Product id; None where neither the caller nor the name says it, and a column of the file has to."""
     source: str
     """``import:<name>``, what the candles carry."""
     columns: tuple[str, ...] | None = None
@@ -50,6 +79,28 @@ class ImportOrder:
     """Believe the file against the exchange's earlier answers."""
     last_is_closed: bool = False
     """The newest minute was over when the file was written."""
+    trust_prices: bool = False
+    """The prices are of this product however far they are from those stored around then."""
+    sparse: bool = False
+    """The rows are minutes, though no two of them follow one another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a file holds, learned by reading it once; nothing is stored."""
+
+    product: str
+    layout: Layout
+    rows: int
+    minutes: int
+    """Different minutes."""
+    interval_minutes: int
+    """Greatest common divisor of the distances between them, 0 for a single one."""
+    first: datetime
+    last: datetime
+    """The newest minute that has begun."""
+    other_products: Counter[str] = field(default_factory=Counter)
+    """Rows of other products in the same file, which are left out."""
 
 
 @dataclass(slots=True)
@@ -59,9 +110,10 @@ class ImportResult:
     product: str
     source: str
     sha256: str
-    columns: str = ""
-    first_open_time: datetime | None = None
-    last_open_time: datetime | None = None
+    columns: str
+    first_open_time: datetime
+    last_open_time: datetime
+    other_products: Counter[str]
     count: ImportCount = field(default_factory=ImportCount)
 
 
@@ -70,66 +122,243 @@ def import_order(
     product: str | None = None,
     source: str | None = None,
     columns: Sequence[str] | None = None,
-    *,
-    replace: bool = False,
-    last_is_closed: bool = False,
+    **options: bool,
 ) -> ImportOrder:
-    """Return what is to be done with ``path``; the product comes from its name unless it is told.
+    """Return what is to be done with ``path``; a product that is named wins over what the name of the file shows.
+
+    Args:
+        path: The file.
+        product: Product id; from the file's name, or else from a column of it, when left out.
+        source: What the candles carry as source; the file's name when left out.
+        columns: Names of all columns from the left; from the file when left out.
+        options: ``replace``, ``last_is_closed``, ``trust_prices`` and ``sparse`` of `ImportOrder`.
 
     Raises:
-        CandleFileError: it is no file; no product is told and the name shows none, or another one than is told.
-        UnknownProductError: the product told is not of the form BASE-QUOTE.
+        CandleFileError: it is no file.
+        UnknownProductError: the product is not of the form BASE-QUOTE.
     """
     require_file(path)
-    shown = product_in_name(path.name)
-    if product is None and shown is None:
-        msg = f"the name {path.name} does not show one product; name it with --product, such as --product BTC-USD"
-        raise CandleFileError(msg)
-    if product is not None and shown not in {None, require_product(product)}:
-        msg = f"the name {path.name} shows {shown}, --product says {product}; leave --product out, or rename the file"
-        raise CandleFileError(msg)
-    name = source or path.name
-    return ImportOrder(
-        path,
-        product or str(shown),
-        f"import:{name}",
-        tuple(columns) if columns else None,
-        replace=replace,
-        last_is_closed=last_is_closed,
-    )
+    named = require_product(product) if product else product_in_name(path.name)
+    return ImportOrder(path, named, f"import:{source or path.name}", tuple(columns) if columns else None, **options)
 
 
 def product_in_name(name: str) -> str | None:
-    """Return the one product a file name shows, as ``BTC-USD`` or ``BTC_USD``; None for none or several."""
-    found = {f"{base}-{quote}" for base, quote in _PRODUCT.findall(name)}
-    return found.pop() if len(found) == 1 else None
+    """Return the one product a file name shows, as ``BTC-USD``, ``BTC_USD`` or ``BTCUSD``; None for none or several."""
+    for text in (name, name.upper()):
+        for pattern in _PRODUCTS:
+            matches = {f"{_KRAKEN_NAMES.get(base, base)}-{quote}" for base, quote in pattern.findall(text)}
+            if matches:
+                return matches.pop() if len(matches) == 1 else None
+    return None
 
 
-def import_file(store: FeatureStore, order: ImportOrder, on_progress: OnProgress = quiet) -> ImportResult:
-    """Store every row of a file, ``ROWS_PER_WRITE`` at a time; doing it again changes nothing.
-
-    Killed or refused half-way, whole batches are stored and the same command goes on.
+def examine(order: ImportOrder, now: datetime | None = None) -> Examined:
+    """Read the file once and return what it holds.
 
     Raises:
-        CandleFileError: the file or a row of it cannot be understood.
+        CandleFileError: no row can be understood, no product is named or the file is of another one, its candles are not
+            of one minute, or its times repeat.
+    """
+    times, opens, others = array("q"), array("d"), Counter[str]()
+    rows = 0
+    file = open_candles(order.path)
+    layout = layout_of(file, order.product or "-", order.columns)
+    product = order.product or _named_product(file, layout)
+    for row in _rows_of(file, layout, product, others):
+        rows += 1
+        moment = layout.micros(row)
+        if moment is not None:
+            times.append(moment)
+            opens.append(float(number(row[layout.index["open"]])))
+    _require_product(order, product, rows, others)
+    minutes = _Minutes(order.path, np.array(times, dtype=np.int64), np.array(opens), now or datetime.now(UTC))
+    interval = minutes.interval(sparse=order.sparse)
+    minutes.require_once()
+    first, last = (EPOCH + timedelta(microseconds=int(minutes.unique[at])) for at in (0, -1))
+    return Examined(product, layout, rows, len(minutes.unique), interval, first, last, others)
+
+
+def _named_product(file: CandleFile, layout: Layout) -> str:
+    """Return the one product that the file's own column names."""
+    at = layout.index.get("product")
+    cells = (
+        {str(row[at]) for row in file.head[layout.skipped :] if len(row) == layout.width} if at is not None else set()
+    )
+    products = {product for cell in cells if (product := product_in_name(cell.rpartition(":")[2].replace("/", "-")))}
+    if len(products) == 1:
+        return products.pop()
+    msg = f"neither the name nor a column of {file.path} shows one product; name it with --product, such as --product BTC-USD"
+    raise CandleFileError(msg)
+
+
+def _rows_of(file: CandleFile, layout: Layout, product: str, others: Counter[str]) -> Iterator[Cells]:
+    """Yield the rows of ``product``; count those that name another."""
+    at = layout.index.get("product")
+    wanted = _plain(product)
+    for row in file.rows(layout.skipped):
+        if at is not None and len(row) == layout.width and (told := row[at]) and _plain(told) != wanted:
+            others[told] += 1
+        else:
+            yield row
+
+
+def _plain(product: str) -> str:
+    """Return a product without exchange, separators and local names: ``COINBASE:BTC/USD``, ``XBTUSD``, ``tBTCUSD`` are one."""
+    text = product.rpartition(":")[2].strip()
+    text = re.sub(r"[^A-Z0-9]", "", (text[1:] if re.match(r"t[A-Z]", text) else text).upper())
+    base = next((kraken for kraken in _KRAKEN_NAMES if text.startswith(kraken)), "")
+    return _KRAKEN_NAMES.get(base, "") + text[len(base) :]
+
+
+def _require_product(order: ImportOrder, product: str, rows: int, others: Counter[str]) -> None:
+    if rows or not others:
+        return
+    told = others.most_common(1)[0][0]
+    right = product_in_name(told.rpartition(":")[2].replace("/", "-")) or "BASE-QUOTE"
+    msg = f"{order.path} holds no row of {product}, its rows are of {told}; import it as what it is: --product {right}"
+    raise CandleFileError(msg)
+
+
+class _Minutes:
+    """The times of a file, to tell its interval and whether a time stands in it again and again."""
+
+    def __init__(self, path: Path, times: np.ndarray, opens: np.ndarray, now: datetime) -> None:
+        """Keep the times on the minute grid that have begun; the others go to quarantine row by row."""
+        begun = (times % 60_000_000 == 0) & (times <= (now - EPOCH) // timedelta(microseconds=1))
+        self.path = path
+        self.times, self.opens = times[begun], opens[begun]
+        self.unique = np.unique(self.times)
+        if not len(self.unique):
+            shown = f", such as {_utc(int(times[0]))}" if len(times) else ""
+            msg = f"no row of {path} has a time at the start of a minute that has begun{shown}; name the column of the time with --columns"
+            raise CandleFileError(msg)
+
+    def interval(self, *, sparse: bool) -> int:
+        """Return the candles' interval in minutes, 0 for a single minute.
+
+        Raises:
+            CandleFileError: it is not one minute, of all or of a run of rows.
+        """
+        steps = np.diff(self.unique) // 60_000_000
+        interval = int(np.gcd.reduce(steps)) if len(steps) else 0
+        if interval > 1 and not sparse:
+            msg = (
+                f"the candles of {self.path} are of {_interval(interval)}, not of one minute: fetch the file of minutes; "
+                "if they are minutes with holes between all of them, say so with --sparse"
+            )
+            raise CandleFileError(msg)
+        # where steps of equal length above a minute begin and end
+        borders = np.flatnonzero(np.diff(steps, prepend=0, append=0))
+        for begin, end in pairwise(borders):
+            if steps[begin] > 1 and end - begin >= MAX_EQUAL_STEPS and not sparse:
+                msg = (
+                    f"{self.path} holds candles of {_interval(int(steps[begin]))} among minutes, from {_utc(int(self.unique[begin]))} "
+                    f"to {_utc(int(self.unique[end]))}: leave them out; if they are minutes with holes between them, say so with --sparse"
+                )
+                raise CandleFileError(msg)
+        return interval
+
+    def require_once(self) -> None:
+        """Refuse times that stand there again and again with different candles.
+
+        Raises:
+            CandleFileError: it shows one of them.
+        """
+        order = np.lexsort((self.opens, self.times))
+        times, opens = self.times[order], self.opens[order]
+        again = np.unique(times[1:][(times[1:] == times[:-1]) & (opens[1:] != opens[:-1])])
+        if len(again) >= MAX_REPEATED_MINUTES or len(again) > MAX_REPEATED_SHARE * len(self.unique):
+            msg = (
+                f"{self.path}: {len(again)} of {len(self.unique)} minutes stand there more than once with different opens, the first "
+                f"{_utc(int(again[0]))}: a time cut to the hour or day, local times with an hour that comes twice, or two files in one; "
+                "write one row a minute with its time in UTC, or name the columns of date and time with --columns"
+            )
+            raise CandleFileError(msg)
+
+
+def _interval(minutes: int) -> str:
+    for size, name in ((1440, "day"), (60, "hour"), (1, "minute")):
+        if minutes % size == 0:
+            return f"{minutes // size} {name}{'s' if minutes > size else ''}"
+    raise AssertionError(minutes)
+
+
+def _utc(micros: int) -> str:
+    return f"{EPOCH + timedelta(microseconds=micros):%Y-%m-%d %H:%M}"
+
+
+def import_file(
+    store: FeatureStore,
+    order: ImportOrder,
+    on_progress: OnProgress = quiet,
+    *,
+    seen: Examined | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> ImportResult:
+    """Store every row of a file, ``ROWS_PER_WRITE`` at a time; doing it again changes nothing.
+
+    Killed half-way, whole batches are stored and the same command goes on.
+
+    Args:
+        store: Where to.
+        order: What, and how to read it.
+        on_progress: Called after each batch.
+        seen: What `examine` has found in it, where that was done before.
+        now: The clock: each batch is learned at its present.
+
+    Raises:
+        CandleFileError: the file is refused, see `examine`; or its prices are of another product.
         StoreError: the store cannot be written.
     """
-    started_at = datetime.now(UTC)
-    with open_candles(order.path) as file:
-        result = ImportResult(order.product, order.source, _sha256(order.path))
-        columns, rows = candles(file, order.product, order.columns)
-        result.columns = str(columns)
-        newest: list[Candle] = []
-        for batch in _batches(_noted(rows, result)):
-            ready = batch if order.last_is_closed else _held_back(batch, newest)
-            result.count.add(store.import_rows(ready, order.source, replace=order.replace))
-            on_progress(file.share(), f"{result.count.rows} rows")
-    if newest:
-        result.count.rows += len(newest)
-        result.count.quarantined[LAST_OF_FILE] += store.quarantine(newest, LAST_OF_FILE, order.source)
-    store.record_import(_record(result, started_at))
+    started_at = now()
+    seen = seen or examine(order, started_at)
+    result = ImportResult(
+        seen.product, order.source, sha256_of(order.path), str(seen.layout), seen.first, seen.last, seen.other_products
+    )
+    rows = _candles(order, seen)
+    while batch := list(islice(rows, ROWS_PER_WRITE)):
+        good = [candle for candle, reason in batch if reason is None]
+        if good:
+            count = store.import_rows(good, order.source, now(), replace=order.replace, trust_prices=order.trust_prices)
+            result.count.add(count)
+        for why in {reason for _, reason in batch if reason is not None}:
+            aside = [candle for candle, reason in batch if reason == why]
+            result.count.rows += len(aside)
+            result.count.quarantined[why] += store.quarantine(aside, why, order.source, now())
+        on_progress(result.count.rows / seen.rows, f"{result.count.rows} rows")
+    store.record_import(_record(result, started_at, now()))
     on_progress(1.0)
     return result
+
+
+def faults_of(order: ImportOrder, seen: Examined, now: datetime | None = None) -> Counter[str]:
+    """Return how many rows would be set aside for which reason, whatever the store holds; nothing is stored."""
+    reasons = Counter[str]()
+    present = now or datetime.now(UTC)
+    for candle, reason in _candles(order, seen):
+        why = reason or fault(candle, ANY_TIME, present)
+        if why is not None:
+            reasons[why] += 1
+    return reasons
+
+
+def _candles(order: ImportOrder, seen: Examined) -> Iterator[tuple[Candle, str | None]]:
+    """Yield each row as a candle, with the reason where the file itself says that it is none to be stored.
+
+    A row without a time, or with too few or too many cells, claims 1970.
+    """
+    layout = seen.layout
+    columns = [layout.index[name] for name in PRICES]
+    nothing = Candle(seen.product, EPOCH, *(number(None) for _ in PRICES))
+    for row in _rows_of(open_candles(order.path), layout, seen.product, Counter()):
+        if len(row) != layout.width:
+            yield nothing, TORN_ROW
+            continue
+        moment = layout.micros(row)
+        open_time = EPOCH if moment is None else EPOCH + timedelta(microseconds=moment)
+        candle = Candle(seen.product, open_time, *(number(row[at]) for at in columns))
+        is_held = open_time == seen.last and not order.last_is_closed
+        yield candle, NO_TIME if moment is None else LAST_OF_FILE if is_held else None
 
 
 def restore_file(store: FeatureStore, path: Path, on_progress: OnProgress = quiet) -> int:
@@ -148,7 +377,7 @@ def restore_file(store: FeatureStore, path: Path, on_progress: OnProgress = quie
     return stored
 
 
-def _record(result: ImportResult, started_at: datetime) -> dict[str, object]:
+def _record(result: ImportResult, started_at: datetime, finished_at: datetime) -> dict[str, object]:
     count = result.count
     return {
         "product": result.product,
@@ -160,38 +389,5 @@ def _record(result: ImportResult, started_at: datetime) -> dict[str, object]:
         "revised": count.revised,
         "quarantined": count.quarantined.total(),
         "started_at": started_at,
-        "finished_at": datetime.now(UTC),
+        "finished_at": finished_at,
     }
-
-
-def _noted(rows: Iterable[Candle], result: ImportResult) -> Iterator[Candle]:
-    """Pass rows on and note the first and last minute."""
-    for candle in rows:
-        moment = candle.open_time
-        result.first_open_time = min(result.first_open_time or moment, moment)
-        result.last_open_time = max(result.last_open_time or moment, moment)
-        yield candle
-
-
-def _batches(rows: Iterator[Candle]) -> Iterator[list[Candle]]:
-    batch: list[Candle] = []
-    for candle in rows:
-        batch.append(candle)
-        if len(batch) == ROWS_PER_WRITE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _held_back(batch: Sequence[Candle], newest: list[Candle]) -> list[Candle]:
-    """Return the batch without rows of the newest minute so far, which gather in ``newest``, and with those it overtook."""
-    latest = max(candle.open_time for candle in (*batch, *newest))
-    together = [*newest, *batch]
-    newest[:] = [candle for candle in together if candle.open_time == latest]
-    return [candle for candle in together if candle.open_time != latest]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

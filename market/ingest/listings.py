@@ -1,4 +1,4 @@
-"""Since when a product has candles, asked once, stored, and asked again when the answer was no."""
+"""Learn since when a product has candles: asked once and stored, asked again a day after the answer was no."""
 
 from __future__ import annotations
 

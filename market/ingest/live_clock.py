@@ -1,45 +1,32 @@
 """Keep the exchange's time, and wait for it, for work that follows the market minute by minute.
 
-Two ways: this machine's clock, put right by what the exchange says and watched for jumps (a clock that is set, a
-machine that slept); or, against a local exchange, that one's own clock, which may be fast or stepped.
+The exchange's clock counts, not this machine's: it is read now and then and carried on by this machine's stopwatch, so a
+clock that is set changes nothing. A machine that slept has a stopwatch that stood still; that its clock then jumped
+against the stopwatch is noticed within a second, and the exchange is asked at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from core.errors import ExchangeUnavailableError, ProviderError
+from core.errors import ProviderError
+from market.providers.exchange_time import TimeReading
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from market.providers import ExchangeClock
 
-LONGEST_NAP_SECONDS = 1.0
+MAX_NAP_SECONDS = 1.0
 JUMP_SECONDS = 2.0
-"""A difference between what the clock and the stopwatch say passed; a nap on a busy machine does not make one."""
+"""A difference between what clock and stopwatch say has passed; a nap on a busy machine does not make such a one."""
 _FRESH_SECONDS = 0.5
-_log = logging.getLogger(__name__)
-
-
-class LiveClock(Protocol):
-    """The exchange's time, and waiting for it."""
-
-    async def now(self) -> datetime:
-        """Return the exchange's present, as well as it is known."""
-        ...
-
-    async def sleep_until(self, moment: datetime, stop: asyncio.Event) -> datetime:
-        """Return the present once it is ``moment`` or later, or at once when ``stop`` is set."""
-        ...
-
-    async def check(self) -> None:
-        """Hold the clock against the exchange's; called once a minute."""
-        ...
+logger = logging.getLogger(__name__)
 
 
 async def nap(seconds: float, stop: asyncio.Event) -> None:
@@ -51,111 +38,129 @@ async def nap(seconds: float, stop: asyncio.Event) -> None:
         return
 
 
-class CorrectedClock:
-    """This machine's clock plus its distance from the exchange's."""
+class LiveClock:
+    """The exchange's clock, for asynchronous work."""
 
     def __init__(
         self,
-        server_time: Callable[[], Awaitable[datetime]],
+        read: Callable[[], Awaitable[TimeReading]],
         *,
-        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        step: Callable[[datetime], Awaitable[None]] | None = None,
+        fresh_seconds: float = math.inf,
+        wall: Callable[[], datetime] | None = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the machine's clock as it is until `check` has asked ``server_time``."""
-        self._server_time = server_time
-        self._wall = wall
-        self._monotonic = monotonic
-        self._offset = timedelta(0)
-        self._marks = wall(), monotonic()
+        """Ask nothing yet.
+
+        Args:
+            read: Asks the exchange for its time.
+            step: Steps an exchange whose clock is stepped.
+            fresh_seconds: A reading older than this is not carried on but replaced.
+            wall: This machine's clock, which counts until the exchange has been read; None where it says nothing about
+                the exchange's.
+            monotonic: The stopwatch.
+        """
+        self._read, self._step = read, step
+        self._fresh_seconds = fresh_seconds
+        self._wall, self._monotonic = wall, monotonic
+        self._reading = TimeReading(wall()) if wall is not None else None
+        self._read_at = self._watched_at = monotonic()
+        self._watched_wall = wall() if wall is not None else None
         self._is_in_doubt = self._is_away = False
         self.jumps = 0
-
-    async def now(self) -> datetime:
-        """Return the exchange's present."""
-        return self._wall() + self._offset
-
-    async def sleep_until(self, moment: datetime, stop: asyncio.Event) -> datetime:
-        """Wait in short naps, so that a jump is noticed within a second."""
-        while (left := (moment - await self.now()).total_seconds()) > 0 and not stop.is_set():
-            await nap(min(left, LONGEST_NAP_SECONDS), stop)
-            await self._watch()
-        return await self.now()
-
-    async def check(self) -> None:
-        """Ask the exchange; while it cannot be asked, what was known holds."""
-        before = self._wall()
-        try:
-            answered = await self._server_time()
-        except ProviderError as error:
-            if not self._is_away:
-                _log.warning("the exchange's time cannot be asked: %s", error)
-            self._is_away = True
-            return
-        self._is_in_doubt = self._is_away = False
-        self._marks = self._wall(), self._monotonic()
-        offset = answered - (before + (self._marks[0] - before) / 2)
-        if abs((offset - self._offset).total_seconds()) > JUMP_SECONDS:
-            _log.warning(
-                "this machine's clock and the exchange's are %.1f s apart, a minute ago it was %.1f s; the exchange's counts. "
-                "If that goes on, the exchange is a simulated one: set CLOCK=exchange",
-                offset.total_seconds(),
-                self._offset.total_seconds(),
-            )
-        self._offset = offset
-
-    async def _watch(self) -> None:
-        """Ask the exchange at once when the clock moved otherwise than the stopwatch."""
-        wall, monotonic = self._wall(), self._monotonic()
-        jumped = (wall - self._marks[0]).total_seconds() - (monotonic - self._marks[1])
-        self._marks = wall, monotonic
-        if abs(jumped) > JUMP_SECONDS:
-            self.jumps += 1
-            self._is_in_doubt = True
-            _log.warning("this machine's clock jumped by %.0f s (set, or the machine slept)", jumped)
-        if self._is_in_doubt:
-            await self.check()
-
-
-class SharedExchangeClock:
-    """The local exchange's own clock: read twice a second, carried on between at its own speed, stepped if it is stepped."""
-
-    def __init__(self, clock: ExchangeClock, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Ask nothing yet."""
-        self._clock = clock
-        self._monotonic = monotonic
-        self._known: datetime | None = None
-        self._known_at = 0.0
 
     async def now(self) -> datetime:
         """Return the exchange's present; while it cannot be asked, what it must be by now.
 
         Raises:
-            ExchangeUnavailableError: it never could be asked.
+            ProviderError: it never could be asked, and this machine's clock says nothing about it.
         """
-        elapsed = self._monotonic() - self._known_at
-        if self._known is None or elapsed > _FRESH_SECONDS or self._clock.is_stepped:
-            try:
-                self._known, self._known_at = await asyncio.to_thread(self._clock.now), self._monotonic()
-            except ExchangeUnavailableError as error:
-                if self._known is None:
-                    raise
-                _log.warning("%s", error)
-                self._known, self._known_at = self._carried(self._monotonic() - self._known_at), self._monotonic()
-            return self._known
-        return self._carried(elapsed)
-
-    def _carried(self, seconds: float) -> datetime:
-        known = self._known or datetime.now(UTC)
-        return known if self._clock.is_stepped else known + timedelta(seconds=seconds * self._clock.speed)
+        if self._reading is None or self._reading.is_stepped or self._age() > self._fresh_seconds:
+            await self.check()
+        return self._carried()
 
     async def sleep_until(self, moment: datetime, stop: asyncio.Event) -> datetime:
-        """Step a stepped exchange to ``moment``; wait for any other."""
+        """Return the present once it is ``moment`` or later, or at once when ``stop`` is set."""
         while (now := await self.now()) < moment and not stop.is_set():
-            if self._clock.is_stepped:
-                await asyncio.to_thread(self._clock.wait_until, moment)
+            reading = self._reading
+            if reading is not None and reading.is_stepped and self._step is not None:
+                await self._step(moment)
                 continue
-            await nap(min((moment - now).total_seconds() / self._clock.speed, LONGEST_NAP_SECONDS), stop)
+            speed = reading.speed if reading is not None else 1.0
+            await nap(min((moment - now).total_seconds() / speed, MAX_NAP_SECONDS), stop)
+            await self._watch()
         return now
 
     async def check(self) -> None:
-        """Nothing to do: the clock is the exchange's own."""
+        """Read the exchange's clock; while it cannot be asked, what was known holds. Called once a minute.
+
+        Raises:
+            ProviderError: nothing is known.
+        """
+        before = self._monotonic()
+        try:
+            reading = await self._read()
+        except ProviderError as error:
+            if self._reading is None:
+                raise
+            if not self._is_away:
+                logger.warning("the exchange's time cannot be asked: %s", error)
+            self._is_away = True
+            return
+        self._is_in_doubt = self._is_away = False
+        # the answer was made half-way between question and arrival
+        read_at = (before + self._monotonic()) / 2
+        if self._reading is not None and self._wall is not None:
+            gap = (reading.moment - self._carried(read_at)).total_seconds()
+            if abs(gap) > JUMP_SECONDS:
+                logger.warning(
+                    "the exchange's clock is %.1f s from where this machine expected it; the exchange's counts. "
+                    "If that goes on, the exchange is a simulated one: set CLOCK=exchange",
+                    gap,
+                )
+        self._reading, self._read_at = reading, read_at
+
+    def _age(self) -> float:
+        return self._monotonic() - self._read_at
+
+    def _carried(self, at: float | None = None) -> datetime:
+        """Return the last reading, carried on at its own speed to ``at`` of the stopwatch."""
+        assert self._reading is not None  # noqa: S101  # `check` has raised otherwise
+        moment, speed, is_stepped = self._reading
+        seconds = (self._age() if at is None else at - self._read_at) * speed
+        return moment if is_stepped else moment + timedelta(seconds=seconds)
+
+    async def _watch(self) -> None:
+        """Ask the exchange at once when this machine's clock moved otherwise than the stopwatch."""
+        if self._wall is None or self._watched_wall is None:
+            return
+        wall, watched_at = self._wall(), self._monotonic()
+        jumped = (wall - self._watched_wall).total_seconds() - (watched_at - self._watched_at)
+        self._watched_wall, self._watched_at = wall, watched_at
+        if abs(jumped) > JUMP_SECONDS:
+            self.jumps += 1
+            self._is_in_doubt = True
+            logger.warning("this machine's clock jumped by %.0f s (set, or the machine slept)", jumped)
+        if self._is_in_doubt:
+            await self.check()
+
+
+def follow_server_time(server_time: Callable[[], Awaitable[datetime]]) -> LiveClock:
+    """Return the clock of an exchange whose time is real: read once a minute and whenever this machine's clock jumps."""
+
+    async def read() -> TimeReading:
+        return TimeReading(await server_time())
+
+    return LiveClock(read)
+
+
+def follow_exchange_clock(clock: ExchangeClock, monotonic: Callable[[], float] = time.monotonic) -> LiveClock:
+    """Return the clock of a local exchange, which may be fast or stepped: read twice a second, stepped if it is stepped."""
+
+    async def step(moment: datetime) -> None:
+        await asyncio.to_thread(clock.wait_until, moment)
+
+    async def read() -> TimeReading:
+        return await asyncio.to_thread(clock.read)
+
+    return LiveClock(read, step=step, fresh_seconds=_FRESH_SECONDS, wall=None, monotonic=monotonic)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from core.candles import MINUTE, Span
+from core.candles import MINUTE, Span, floor_minute
 from core.errors import UnknownProductError
 from market.ingest.backfill import fetch, pack_into_requests, quiet
 from market.ingest.listings import listed_part, not_offered
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RepairResult:
-    """What one product's repair asked again, and what it found."""
+    """What one product's repair asked for again, and what came of it."""
 
     product: str
     state: str
@@ -37,7 +37,7 @@ class RepairResult:
     asked_minutes: tuple[tuple[str, int], ...] = ()
     """Minutes asked again: (failed, n), (empty, n), (quarantined, n), (suspected, n); those of n = 0 left out."""
     requests: int = 0
-    found: int = 0
+    recovered: int = 0
     """Minutes that have a candle now."""
     revised: int = 0
     """Candles between them that came back different."""
@@ -58,7 +58,7 @@ class RepairResult:
         parts = ["nothing was due"]
         if self.requests:
             parts = [f"asked again for {_counted(self.asked_minutes)} in {self.requests} requests"]
-            parts.append(f"{self.found} candles found, {self.revised} revised")
+            parts.append(f"{self.recovered} candles found, {self.revised} revised")
         parts.append(f"left: {_counted(self.left_minutes)}")
         if self.next_due is not None:
             parts.append(f"{self.waiting_minutes} of them due again from {self.next_due:%Y-%m-%d %H:%M}")
@@ -79,7 +79,7 @@ async def repair(
     Args:
         settings: All settings.
         product: Product id.
-        on_progress: Told after each commit.
+        on_progress: Called after each commit.
         provider: One that is open already, and is left open; the settings' own when left out.
 
     Raises:
@@ -116,7 +116,7 @@ async def _repaired(store: FeatureStore, provider: Provider, product: str, on_pr
         done.state if done else "complete",
         asked_minutes=_minutes(due) + ((("suspected", len(suspected)),) if suspected else ()),
         requests=len(requests),
-        found=done.stored if done else 0,
+        recovered=done.stored if done else 0,
         revised=done.revised if done else 0,
         left_minutes=_minutes(after),
         waiting_minutes=sum(window.span.minutes for window in waiting),
@@ -126,19 +126,18 @@ async def _repaired(store: FeatureStore, provider: Provider, product: str, on_pr
 
 
 async def _unasked(store: FeatureStore, provider: Provider, product: str) -> RepairResult:
-    """Ask once more for a product of which nothing is stored, if a backfill was told that it is not offered."""
+    """Ask once more for a product of which nothing is stored, if a backfill noted that it is not offered."""
     known = store.listing(product)
     if known is None:
-        return RepairResult(product, "never_asked", reason="nobody asked for it; run: make backfill")
+        return RepairResult(product, "never_asked", reason="it was never asked for; run: make backfill")
     if known.searched_from is not None and known.searched_until is not None:
         searched = Span(known.searched_from, known.searched_until)
     else:
-        present = await provider.server_time()
-        end = present.replace(second=0, microsecond=0)
+        end = floor_minute(await provider.server_time())
         searched = Span(end - PAGE_MINUTES * MINUTE, end)
-    found = await listed_part(store, provider, product, searched, again=True)
-    if isinstance(found, str):
-        return RepairResult(product, "not_offered", reason=found)
+    recovered = await listed_part(store, provider, product, searched, again=True)
+    if isinstance(recovered, str):
+        return RepairResult(product, "not_offered", reason=recovered)
     return RepairResult(product, "never_asked", reason="it is offered now; run: make backfill")
 
 

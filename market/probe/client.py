@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from market.providers.coinbase import CoinbaseProvider
     from market.providers.coinbase_connection import Surface
 
+Verdict = Literal["agrees", "differs", "open"]
+
 MINUTE = 60
 DAY = 86_400
 ASSUMED = Behaviour()
@@ -33,7 +35,7 @@ _HEADERS = ("retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-rate
 class Reply:
     """One answer, as far as it is of interest; never the request's headers."""
 
-    asked: str
+    request: str
     status: int
     media_type: str
     headers: dict[str, str]
@@ -60,10 +62,15 @@ class Reply:
             return f"{self.status} {{{', '.join(sorted(self.content))}}}"
         return f"{self.status} {self.media_type or 'no type'}, {f'{len(self.body)} bytes' if self.body else 'empty'}"
 
+    @property
+    def has_rate(self) -> bool:
+        """Whether the headers name how much of the ceiling is left."""
+        return any(name.startswith("x-ratelimit") for name in self.headers)
+
     def __str__(self) -> str:
         """Return the line of evidence: request, shape, number of candles."""
         is_page = self.status == 200 and "candles" in (self.content or {})
-        return f"{self.asked} -> {self.shape}" + (f", {len(self.rows)} rows" if is_page else "")
+        return f"{self.request} -> {self.shape}" + (f", {len(self.rows)} rows" if is_page else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +80,11 @@ class ProbeFinding:
     question: str
     learned: str
     assumed: str
-    verdict: Literal["agrees", "differs", "open"]
+    verdict: Verdict
     """``open`` where the answers do not settle it."""
     setting: str = ""
     """What makes the local exchange do the same."""
     evidence: Sequence[str] = ()
-
-
-def compare(question: str, learned: str, replies: Sequence[Reply], **switches: object) -> ProbeFinding:
-    """Compare what was learned of the local exchange's ``switches`` with what they are set to."""
-    assumed = {name: getattr(ASSUMED, name) for name in switches}
-    changed = {name: value for name, value in switches.items() if value != assumed[name]}
-    setting = " ".join(f"--behaviour {name}={_written(value)}" for name, value in changed.items())
-    shown = ", ".join(f"{name}={_written(value)}" for name, value in assumed.items())
-    return ProbeFinding(question, learned, shown, "differs" if changed else "agrees", setting, [*map(str, replies)])
-
-
-def note(
-    question: str, learned: str, assumed: str, replies: Sequence[Reply], *, agrees: bool | None = None
-) -> ProbeFinding:
-    """Return a finding that no switch covers; ``agrees`` None leaves it open."""
-    verdict: Literal["agrees", "differs", "open"] = "open" if agrees is None else "agrees" if agrees else "differs"
-    setting = "no switch does this" if verdict == "differs" else ""
-    return ProbeFinding(question, learned, assumed, verdict, setting, [*map(str, replies)])
 
 
 def _written(value: object) -> str:
@@ -111,6 +100,9 @@ class ProbeSession:
     watch_seconds: float = 0.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     replies: list[Reply] = field(default_factory=list)
+    findings: list[ProbeFinding] = field(default_factory=list)
+    _evident: int = 0
+    """How many replies belong to findings already made."""
     now: int = 0
     """The exchange's present when the probe began, unix seconds."""
     start: int = 0
@@ -124,6 +116,43 @@ class ProbeSession:
         self.now = int((await self.provider.server_time()).timestamp())
         self.start = self.now // DAY * DAY - DAY
         self.hour = (await self.candles(self.start, self.start + 60 * MINUTE)).rows
+        self._evident = len(self.replies)
+
+    def compare(self, question: str, learned: str, evidence: Sequence[Reply] | None = None, **switches: object) -> None:
+        """Compare what was learned of the local exchange's ``switches`` with what they are set to."""
+        assumed = {name: getattr(ASSUMED, name) for name in switches}
+        changed = {name: value for name, value in switches.items() if value != assumed[name]}
+        setting = " ".join(f"--behaviour {name}={_written(value)}" for name, value in changed.items())
+        shown = ", ".join(f"{name}={_written(value)}" for name, value in assumed.items())
+        self._record(question, learned, shown, "differs" if changed else "agrees", setting, evidence)
+
+    def note(
+        self,
+        question: str,
+        learned: str,
+        assumed: str,
+        evidence: Sequence[Reply] | None = None,
+        *,
+        agrees: bool | None = None,
+    ) -> None:
+        """Make a finding that no switch covers; ``agrees`` None leaves it open."""
+        verdict: Verdict = "open" if agrees is None else "agrees" if agrees else "differs"
+        setting = "no switch does this" if verdict == "differs" else ""
+        self._record(question, learned, assumed, verdict, setting, evidence)
+
+    def _record(
+        self,
+        question: str,
+        learned: str,
+        assumed: str,
+        verdict: Verdict,
+        setting: str,
+        evidence: Sequence[Reply] | None,
+    ) -> None:
+        """Make a finding; its evidence is what was answered since the one before, unless it is given."""
+        shown = self.replies[self._evident :] if evidence is None else evidence
+        self._evident = len(self.replies)
+        self.findings.append(ProbeFinding(question, learned, assumed, verdict, setting, [*map(str, shown)]))
 
     async def ask(
         self,
@@ -180,5 +209,5 @@ class ProbeQuestion:
     name: str
     requests: str
     """For ``--list``."""
-    ask: Callable[[ProbeSession], Awaitable[list[ProbeFinding]]]
+    ask: Callable[[ProbeSession], Awaitable[None]]
     needs_key: bool = False

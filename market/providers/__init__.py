@@ -1,7 +1,7 @@
 """Sources of candles behind one protocol."""
 
 from market.providers.base import PAGE_MINUTES, FetchFailed, FetchFailedError, Provider
-from market.providers.exchange_clock import ExchangeClock
+from market.providers.exchange_time import ExchangeClock
 from market.providers.factory import open_provider
 from market.providers.fetch_windows import RetryPolicy
 

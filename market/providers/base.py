@@ -21,6 +21,9 @@ PAGE_MINUTES = 300
 IN_FLIGHT = 8
 """Requests of one caller that wait for an answer at the same time."""
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Hosts of a local exchange: no proxy leads to them."""
+
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
@@ -34,7 +37,7 @@ class FetchFailedError(ExchangeUnavailableError):
     """Some windows of one product got no useful answer; every other page was yielded before."""
 
     def __init__(self, product: str, failed: Sequence[FetchFailed], *, gave_up: bool) -> None:
-        """Keep the failed windows, so that a ledger can tell them from those never asked."""
+        """Keep the failed windows, so that the ledger can tell them from those never asked for."""
         self.product = product
         self.failed = tuple(failed)
         self.gave_up = gave_up

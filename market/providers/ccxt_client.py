@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 
 from core.candles import EPOCH, Candle
 from core.errors import ConfigError, ProviderError, UnknownProductError
-from market.providers.base import TryAgainError
-from market.providers.coinbase_connection import LOOPBACK
+from market.providers.base import LOOPBACK, TryAgainError
 from market.providers.exchange_time import AnswerHeaders
 from market.providers.extras import extra
 from market.providers.fetch_windows import Subject, with_retries
@@ -59,7 +58,7 @@ class CcxtExchange:
         self.id = str(self._ccxt.id)
         self.is_coinbase = self.id == "coinbase"
         host = urlsplit(self._ccxt.urls["api"]["rest"]).netloc if self.is_coinbase else ""
-        self.place = f"{self.id} at {host}" if host else self.id
+        self.label = f"{self.id} at {host}" if host else self.id
         self.version = str(self._library.__version__)
         if self.is_coinbase:
             # the same limit as that of the provider coinbase, which may be at work beside this one
@@ -81,7 +80,7 @@ class CcxtExchange:
             return await self._ask(self._ccxt.fetch_time, request, _moment)
         _, headers = await self._ask(self._ccxt.fetch_markets, request, bool)
         if headers.date is None:
-            msg = f"{self.place} tells no time, so nobody knows which minutes are over; choose another CCXT_EXCHANGE"
+            msg = f"{self.label} gives no time, so which minutes are over is not known; choose another CCXT_EXCHANGE"
             raise ProviderError(msg)
         return headers.date, headers
 
@@ -96,7 +95,7 @@ class CcxtExchange:
     async def candles(
         self, product: str, window: Span, since: datetime, count: int
     ) -> tuple[list[Candle], AnswerHeaders]:
-        """Return what one request tells of the ``count`` minutes from ``since`` on; perhaps other minutes.
+        """Return what one request answers of the ``count`` minutes from ``since`` on; perhaps other minutes.
 
         Args:
             product: Product id.
@@ -134,7 +133,7 @@ class CcxtExchange:
             status, headers = _received.get()
             return parse(answer), headers if status else self._last_headers()
 
-        subject = Subject(self.place, f"ask {self.place} {request}", "public data", "choose another CCXT_EXCHANGE")
+        subject = Subject(self.label, f"ask {self.label} {request}", "public data", "choose another CCXT_EXCHANGE")
         return await with_retries(self._policy, subject, fetch)
 
     def _last_headers(self) -> AnswerHeaders:
@@ -150,7 +149,7 @@ class CcxtExchange:
             # whatever ccxt makes of the body: a 500 with Coinbase's JSON is no passing error to it
             return TryAgainError(kind, wait=headers.retry_after, status=status)
         if isinstance(error, library.BadSymbol) or "product_id argument is invalid" in details:
-            return UnknownProductError(f"{product} is not offered by {self.place} ({details}); take it out of PRODUCTS")
+            return UnknownProductError(f"{product} is not offered by {self.label} ({details}); take it out of PRODUCTS")
         if isinstance(error, library.AuthenticationError) and status == 401:
             return TryAgainError(kind, status=status)
         # a body cut short is an error of aiohttp, and in ccxt's tree only a general one
@@ -158,7 +157,7 @@ class CcxtExchange:
         is_passing = isinstance(error, library.OperationFailed | OSError) or is_cut
         if is_passing and status not in _NO_USE_TO_REPEAT:
             return TryAgainError(kind, status=status)
-        return ProviderError(f"{self.place} refused to answer ({kind}: {details})")
+        return ProviderError(f"{self.label} refused to answer ({kind}: {details})")
 
 
 def _lower_case(headers: Any) -> AnswerHeaders:  # noqa: ANN401  # ccxt carries no types
@@ -189,7 +188,11 @@ def candles_in(product: str, rows: object) -> list[Candle]:
     """
     try:
         if isinstance(rows, list):
-            return [_candle(product, row) for row in rows]
+            candles = [_candle(product, row) for row in rows]
+            if candles and not any(candle.close.is_finite() for candle in candles):
+                msg = "not a number in any of them"
+                raise ValueError(msg)
+            return candles
     except (TypeError, ValueError, IndexError, InvalidOperation, OverflowError) as error:
         msg = "an answer with rows that are no candles"
         raise TryAgainError(msg) from error
@@ -198,12 +201,16 @@ def candles_in(product: str, rows: object) -> list[Candle]:
 
 
 def _candle(product: str, row: Sequence[Any]) -> Candle:
-    # a number that a class of ccxt makes a float all the same is taken by its shortest text
-    open_, high, low, close, volume = (Decimal(str(value)) for value in row[1:6])
-    if not (open_ + high + low + close + volume).is_finite():
-        msg = "not a finite number"
-        raise ValueError(msg)
-    return Candle(product, _moment(int(row[0])), open_, high, low, close, volume)
+    """Read one row; one with a minute and no numbers is a candle of NaN, which the store sets aside with its reason."""
+    open_time = _moment(int(row[0]))
+    try:
+        # a number that a class of ccxt makes a float all the same is taken by its shortest text
+        numbers = [Decimal(str(value)) for value in row[1:6]]
+    except InvalidOperation:
+        numbers = []
+    if len(numbers) != 5 or not all(map(Decimal.is_finite, numbers)):
+        numbers = [Decimal("NaN")] * 5
+    return Candle(product, open_time, *numbers)
 
 
 def _checking_first(ccxt: Any, library: Any) -> Callable[..., Any]:  # noqa: ANN401  # ccxt carries no types

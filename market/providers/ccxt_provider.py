@@ -17,6 +17,7 @@ from core.clock import SystemClock
 from core.errors import ExchangeUnavailableError, ListingUnknownError, UnknownProductError
 from market.providers.base import IN_FLIGHT, closed_part, require_page_sizes
 from market.providers.ccxt_client import CcxtExchange
+from market.providers.coinbase_wire import fuller
 from market.providers.exchange_time import AnswerHeaders, ClockReading
 from market.providers.fetch_windows import (
     MARGIN_MINUTES,
@@ -52,9 +53,8 @@ class ReceivedRows:
     def add(self, candles: Sequence[Candle]) -> None:
         """Take those whose minute is over; of two for one minute the one with more volume is the later look at it."""
         for candle in candles:
-            other = self.by_time.get(candle.open_time)
-            if candle.open_time + MINUTE <= self.present and (other is None or candle.volume > other.volume):
-                self.by_time[candle.open_time] = candle
+            if candle.open_time + MINUTE <= self.present:
+                self.by_time[candle.open_time] = fuller(candle, self.by_time.get(candle.open_time))
 
     def page(self, window: Span) -> Page:
         """Return the page of ``window``, which is over."""
@@ -124,15 +124,15 @@ class CcxtProvider:
     async def check(self) -> str:
         """Try clock and markets; see `Provider.check`."""
         now = await self.server_time()
-        skew = self._clock.require_small_offset(self._settings.max_clock_skew_seconds, self._exchange.place)
+        skew = self._clock.require_small_offset(self._settings.max_clock_skew_seconds, self._exchange.label)
         offered = await self._offered()
-        found = [product for product in self._settings.products if product.replace("-", "/") in offered]
+        listed = [product for product in self._settings.products if product.replace("-", "/") in offered]
         market = f" ({self._clock.market} market)" if self._clock.market else ""
         present = f", its present {now:%Y-%m-%d %H:%M} UTC simulated" if self._clock.is_simulated else ""
         proof = "" if self._exchange.is_coinbase else "; an empty minute is proved only between two candles"
         return (
-            f"ccxt {self._exchange.version}, {self._exchange.place}{market}: public data, "
-            f"{len(found)} of {len(self._settings.products)} products offered, "
+            f"ccxt {self._exchange.version}, {self._exchange.label}{market}: public data, "
+            f"{len(listed)} of {len(self._settings.products)} products offered, "
             f"clock within {skew:.1f} s{present}{proof}"
         )
 
@@ -145,7 +145,7 @@ class CcxtProvider:
         require_product(product)
         await self._require_offered(product)
         if not self._exchange.is_coinbase:
-            msg = f"{self._exchange.place} is not known to answer for the minutes before its first candle"
+            msg = f"{self._exchange.label} is not known to answer for the minutes before its first candle"
             raise ListingUnknownError(msg)
 
         async def ask(window: Span) -> Page | None:
@@ -158,10 +158,10 @@ class CcxtProvider:
         (window,) = windows
         if not self._clock.is_known:
             await self.server_time()
-        asked = window if self._clock.is_simulated else closed_part(window, self._now())
-        if asked is None:
+        open_part = window if self._clock.is_simulated else closed_part(window, self._now())
+        if open_part is None:
             return Fetched()
-        return await (self._whole if self._exchange.is_coinbase else self._proved)(product, asked)
+        return await (self._whole if self._exchange.is_coinbase else self._proved)(product, open_part)
 
     async def _whole(self, product: str, window: Span) -> Fetched:
         """Ask an exchange that answers for every minute; a simulated present only the answer itself knows."""
@@ -173,7 +173,7 @@ class CcxtProvider:
                 closed = closed_part(window, rows.present)
                 return Fetched([rows.page(closed)] if closed else [])
             cursor = following
-        msg = f"{self._exchange.place} told the same minutes again and again for {window}"
+        msg = f"{self._exchange.label} answered with the same minutes again and again for {window}"
         raise ExchangeUnavailableError(msg)
 
     async def _proved(self, product: str, window: Span) -> Fetched:
@@ -191,7 +191,7 @@ class CcxtProvider:
         )
 
     async def _with_margins(self, product: str, window: Span) -> ReceivedRows:
-        """Ask on from the newest row told until nothing new comes: an exchange may cut long answers."""
+        """Ask on from the newest row received until nothing new comes: an exchange may cut long answers."""
         rows = ReceivedRows(product)
         cursor = window.start - MARGIN_MINUTES * MINUTE
         end = min(window.end + MARGIN_MINUTES * MINUTE, floor_minute(self._now()))
@@ -204,7 +204,7 @@ class CcxtProvider:
         return rows
 
     async def _take(self, rows: ReceivedRows, window: Span, since: datetime, count: int) -> bool:
-        """Add what one request tells; return whether it may have told more.
+        """Add what one request brings; return whether the exchange may have more.
 
         ccxt keeps the first ``count`` rows and drops the rest in silence, also where rows came twice.
         """
@@ -217,11 +217,11 @@ class CcxtProvider:
         return len(candles) >= count
 
     def _reason(self, product: str) -> str:
-        place, skipped = self._exchange.place, self._skipped.get(product)
+        label, skipped = self._exchange.label, self._skipped.get(product)
         if skipped is None:
-            return f"{place} told no candle on both sides, which proves nothing; ask another provider"
+            return f"{label} has no candle on both sides, which proves nothing; ask another provider"
         return (
-            f"{place} begins at {skipped.end:%Y-%m-%d %H:%M} when asked for older candles, which proves nothing about "
+            f"{label} begins at {skipped.end:%Y-%m-%d %H:%M} when asked for older candles, which proves nothing about "
             "them; ask for a later span, or another provider"
         )
 
@@ -242,5 +242,5 @@ class CcxtProvider:
             base = product.partition("-")[0]
             near = sorted(name.replace("/", "-") for name in offered if name.startswith(f"{base}/"))[:8]
             other = f"of {base} it offers {', '.join(near)}" if near else f"it offers nothing in {base}"
-            msg = f"{product} is not offered by {self._exchange.place}; {other}. Correct PRODUCTS"
+            msg = f"{product} is not offered by {self._exchange.label}; {other}. Correct PRODUCTS"
             raise UnknownProductError(msg)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Literal
 import httpx
 
 from core.errors import ConfigError
-from market.providers.base import IN_FLIGHT, TryAgainError
+from market.providers.base import IN_FLIGHT, LOOPBACK, TryAgainError
 from market.providers.credentials import load_signer
 from market.providers.exchange_time import ClockReading
 from market.providers.rate_limiter import SharedLimiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
     from core.clock import Clock
@@ -35,14 +35,13 @@ TIMEOUT = httpx.Timeout(15.0, connect=5.0)
 WHOLE_ANSWER_SECONDS = 45.0
 MAX_CONCURRENT = 16
 """Requests of one caller that wait for an answer at the same time."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 # at DEBUG it writes each header it packs, tokens included
 logging.getLogger("hpack").setLevel(logging.INFO)
 
 
 class Connection:
-    """Sends one request at a time for whoever asks; any number may be on the way."""
+    """Sends single requests; any number may be on the way."""
 
     def __init__(self, settings: Settings, machine: Clock, transport: httpx.AsyncBaseTransport | None = None) -> None:
         """Read the key and prepare a client; nothing is asked yet.
@@ -119,7 +118,7 @@ class Connection:
         failure = ""
         try:
             async with asyncio.timeout(WHOLE_ANSWER_SECONDS):
-                sign = _Authorization(partial(self._sign, surface, authorization))
+                sign = partial(self._sign, surface, authorization)
                 return await self._client.get(url, params=dict(query), auth=sign)
         except TimeoutError:
             failure = f"no whole answer within {WHOLE_ANSWER_SECONDS:g} s"
@@ -129,15 +128,16 @@ class Connection:
         raise TryAgainError(failure)
 
     def hold(self, surface: Surface, seconds: float) -> None:
-        """Let nobody on this machine ask for ``seconds``: the exchange said so to one, it means all."""
+        """Let nobody on this machine ask for ``seconds``: the exchange said so to one process, it means all."""
         self._limiter(surface).hold(seconds)
 
-    def _sign(self, surface: Surface, authorization: str | None, request: httpx.Request) -> None:
+    def _sign(self, surface: Surface, authorization: str | None, request: httpx.Request) -> httpx.Request:
         """Put the header in at the last moment, so that no variable of ours ever holds a token."""
         if authorization is not None:
             request.headers["authorization"] = authorization
         elif surface == "private" and self.signer is not None:
             request.headers["authorization"] = self.bearer(request.method, request.url.path)
+        return request
 
     def bearer(self, method: str, path: str, validity: tuple[int, int] | None = None) -> str:
         """Return the value of the Authorization header for one request, its token made now.
@@ -169,17 +169,6 @@ class Connection:
             group = f"{self.base.netloc.decode()} {kind}"
             self._limiters[kind] = SharedLimiter(settings.paths.rate_limit, group, rate)
         return self._limiters[kind]
-
-
-class _Authorization(httpx.Auth):
-    """Lets a request be signed when it is about to go out."""
-
-    def __init__(self, sign: Callable[[httpx.Request], None]) -> None:
-        self._sign = sign
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        self._sign(request)
-        yield request
 
 
 def _authorities(*, is_https: bool) -> ssl.SSLContext:

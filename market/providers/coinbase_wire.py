@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _TICK = timedelta(microseconds=1)
+_NO_NUMBERS = (Decimal("NaN"),) * 5
 _BAD_PRODUCT = "product_id argument is invalid"
 
 
@@ -75,23 +76,45 @@ def json_object(content: bytes) -> Json | None:
 def candles_in(content: Json, product: str, window: Span, present: datetime) -> tuple[Candle, ...]:
     """Return the closed candles inside ``window``, oldest first, one a minute.
 
-    Of two rows for one minute the one with more volume stays: it is the later look at the same trades.
+    Of two rows for one minute the one with more volume stays: it is the later look at the same trades. A row with a minute and
+    no numbers becomes a candle of NaN, which the store sets aside with its reason while it keeps the others. A row without a
+    minute could be any that is lacking: each of these is set aside so, that none is taken for proved empty.
 
     Raises:
-        TryAgainError: the object is not a candle answer.
+        TryAgainError: the object is not a candle answer, or no row of it is a candle or has a minute of the window.
     """
+    rows = content.get("candles")
+    read = [_row(product, row) for row in rows] if isinstance(rows, list) else [None]
     kept: dict[datetime, Candle] = {}
     first, end = window.start, min(window.end, present - MINUTE + _TICK)
-    try:
-        for row in content["candles"]:
-            candle = _candle(product, row)
-            if first <= candle.open_time < end:
-                other = kept.get(candle.open_time)
-                kept[candle.open_time] = candle if other is None or candle.volume > other.volume else other
-    except (KeyError, TypeError, ValueError, InvalidOperation, OverflowError, OSError) as error:
+    for candle in read:
+        if candle is not None and first <= candle.open_time < end:
+            kept[candle.open_time] = fuller(candle, kept.get(candle.open_time))
+    if read and not kept and not any(candle is not None and candle.close.is_finite() for candle in read):
         msg = "HTTP 200 with rows that are no candles"
-        raise TryAgainError(msg, status=200) from error
+        raise TryAgainError(msg, status=200)
+    if None in read:
+        minutes = (first + number * MINUTE for number in range(-((first - end) // MINUTE)))
+        kept |= {minute: Candle(product, minute, *_NO_NUMBERS) for minute in minutes if minute not in kept}
     return tuple(kept[open_time] for open_time in sorted(kept))
+
+
+def fuller(candle: Candle, other: Candle | None) -> Candle:
+    """Return that of two rows of one minute that has more volume; one of NaN only where there is no other."""
+    if other is None or not other.close.is_finite():
+        return candle
+    return candle if candle.close.is_finite() and candle.volume > other.volume else other
+
+
+def _row(product: str, row: Any) -> Candle | None:  # noqa: ANN401  # whatever JSON holds
+    """Read one row: one whose numbers are none is a candle of NaN, one without a minute is None."""
+    try:
+        return _candle(product, row)
+    except (KeyError, TypeError, ValueError, InvalidOperation, OverflowError, OSError):
+        try:
+            return Candle(product, datetime.fromtimestamp(int(row["start"]), UTC), *_NO_NUMBERS)
+        except (KeyError, TypeError, ValueError, InvalidOperation, OverflowError, OSError):
+            return None
 
 
 def _candle(product: str, row: Json) -> Candle:

@@ -1,4 +1,4 @@
-"""Coinbase keys in all the forms people have them, and the token made of them for one request.
+"""Read Coinbase keys in all the forms people have them, and make the token for one request.
 
 No text here ever contains key material: a malformed key is described by the setting that holds it.
 """
@@ -116,8 +116,8 @@ def _from_pem(plain: str, setting: str) -> EllipticCurvePrivateKey | Ed25519Priv
     if not blocks:
         raise _malformed(setting, "its PEM has no matching END line")
     # openssl writes EC PARAMETERS before the key
-    found = next((block for block in blocks if block.group(1).endswith("PRIVATE KEY")), blocks[0])
-    kind, body = found.group(1), "".join(found.group(2).split())
+    block = next((part for part in blocks if part.group(1).endswith("PRIVATE KEY")), blocks[0])
+    kind, body = block.group(1), "".join(block.group(2).split())
     lines = [body[at : at + 64] for at in range(0, len(body), 64)]
     whole = "\n".join([f"-----BEGIN {kind}-----", *lines, f"-----END {kind}-----", ""])
     try:
@@ -160,5 +160,5 @@ def _from_file(file: Path) -> tuple[str, str]:
     return name.strip(), secret
 
 
-def _malformed(setting: str, found: str) -> CredentialsError:
-    return CredentialsError(f"{setting} cannot be used: {found}. Expected {_FORMS}")
+def _malformed(setting: str, problem: str) -> CredentialsError:
+    return CredentialsError(f"{setting} cannot be used: {problem}. Expected {_FORMS}")

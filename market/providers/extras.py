@@ -1,4 +1,4 @@
-"""Libraries that are imported only by those who chose them."""
+"""Import the libraries behind the optional providers only when they are chosen."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""When a product's history begins, found with few requests.
+"""Find with few requests when a product's history begins.
 
 An exchange names no listing date, so windows are probed: the opening one, then one a month (a week, if no month shows
 anything), then halves between the last empty and the first full one. A window may be empty although the product is
-listed, in an outage or with a thin coin, so a probe that finds nothing while halving looks a second time later.
+listed, in an outage or with a thinly traded product, so a probe that finds nothing while halving looks a second time later.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ async def first_open_time(ask: Ask, span: Span) -> datetime | None:
     for step in (timedelta(days=30), timedelta(days=7)):
         starts = [span.start + step * count for count in range(1, (span.end - span.start) // step + 1)]
         starts.append(max(span.start, span.end - _PAGE))
-        found = await _first_hit(ask, span, starts)
-        if found is not None:
-            low = max((start for start in starts if start <= found - step), default=span.start)
-            return await _halved(ask, span, low, found)
+        hit = await _first_hit(ask, span, starts)
+        if hit is not None:
+            low = max((start for start in starts if start <= hit - step), default=span.start)
+            return await _halved(ask, span, low, hit)
     return None
 
 

@@ -1,4 +1,4 @@
-"""One rate limit for all processes on this machine that ask the same exchange.
+"""Share one rate limit among all processes on this machine that ask the same exchange.
 
 A file of eight bytes holds the moment at which the next free permit falls due (the theoretical arrival time of the
 generic cell rate algorithm). Whoever wants a permit locks the file, takes the next moment, moves it on by one
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _STATE = struct.Struct("<q")
 _SECOND = 1_000_000_000
-_LONGEST_QUEUE = 180 * _SECOND
+_MAX_QUEUE = 180 * _SECOND
 """A due moment further off than this is not a queue but a clock that began anew, as after a restart."""
 
 
@@ -55,13 +55,13 @@ class SharedLimiter:
             await asyncio.sleep(wait / _SECOND)
 
     def hold(self, seconds: float) -> None:
-        """Give no further permit for ``seconds``, to nobody on this machine; those already given stay given.
+        """Give no further permit for ``seconds`` to any process on this machine; those already given stay given.
 
         Raises:
             ProviderError: the file cannot be used.
         """
         # a queue longer than the longest would be taken for a clock that began anew
-        until = min(int(seconds * _SECOND), _LONGEST_QUEUE - _SECOND) + (self._burst - 1) * self._interval
+        until = min(int(seconds * _SECOND), _MAX_QUEUE - _SECOND) + (self._burst - 1) * self._interval
         self._changed(lambda now, due: max(due, now + until))
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ class SharedLimiter:
                 now = time.monotonic_ns()
                 stored = os.pread(descriptor, _STATE.size, 0)
                 due = _STATE.unpack(stored)[0] if len(stored) == _STATE.size else 0
-                due = change(now, now if due > now + _LONGEST_QUEUE else due)
+                due = change(now, now if due > now + _MAX_QUEUE else due)
                 os.pwrite(descriptor, _STATE.pack(due), 0)
             finally:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -1,14 +1,15 @@
-"""A seeded market inside this process: no network, no key, and named as what it is."""
+"""Make candles of a seeded market inside this process: no network, no key, and named as what it is."""
 
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from core.candles import Page, Span, floor_minute, require_product
+from core.candles import Page, Span, minute_start, require_product
 from core.clock import SystemClock
-from market.exchange.simulated_market import SimulatedMarket, simulated_market, span_of_minutes
-from market.providers.base import require_page_sizes
+from market.exchange.simulated_market import SimulatedMarket, simulated_market
+from market.providers.base import closed_part, require_page_sizes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -35,9 +36,7 @@ class SyntheticProvider:
         require_page_sizes(windows)
         for window in windows:
             now = self._clock.now()
-            end = min(window.end, floor_minute(now))
-            if window.start < end:
-                closed = Span(window.start, end)
+            if (closed := closed_part(window, now)) is not None:
                 yield Page(product, closed, tuple(market.candles(closed)), now, self.name)
             await asyncio.sleep(0)
 
@@ -52,11 +51,10 @@ class SyntheticProvider:
     async def first_candle(self, product: str, span: Span) -> datetime | None:
         """Return the open time of the first candle in ``span``, or None if there is none."""
         market = self._market(product)
-        whole = span_of_minutes(market.first_minute, market.first_minute + 1440)
-        start = max(span.start, whole.start)
+        start = max(span.start, minute_start(market.first_minute))
         if start >= span.end:
             return None
-        candles = market.candles(Span(start, min(span.end, start + (whole.end - whole.start))))
+        candles = market.candles(Span(start, min(span.end, start + timedelta(days=1))))
         return candles[0].open_time if candles else None
 
     async def aclose(self) -> None:

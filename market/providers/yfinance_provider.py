@@ -97,7 +97,7 @@ class YahooProvider:
         return fetch_windows(product, requests, fetch, concurrency=1, out_of_reach=out_of_reach)
 
     async def server_time(self) -> datetime:
-        """Return this machine's time: Yahoo tells none."""
+        """Return this machine's time: Yahoo gives none."""
         return self._clock.now()
 
     async def check(self) -> str:
@@ -112,7 +112,7 @@ class YahooProvider:
         )
 
     async def first_candle(self, product: str, span: Span) -> datetime | None:
-        """Tell nothing of a listing; see `Provider.first_candle`.
+        """Refuse: where Yahoo's minutes begin is no listing; see `Provider.first_candle`.
 
         Raises:
             ProviderError: ``span`` begins beyond Yahoo's reach.
@@ -148,7 +148,7 @@ class YahooProvider:
             if proved is not None:
                 inside = tuple(rows[moment] for moment in sorted(rows) if proved.start <= moment < proved.end)
                 pages.append(Page(product, proved, inside, present, self.name))
-            unproved += unproved_parts(window, proved, present, "Yahoo told no candle on both sides")
+            unproved += unproved_parts(window, proved, present, "Yahoo has no candle on both sides")
         return Fetched(pages, unproved)
 
     async def _rows(self, product: str, span: Span) -> dict[datetime, Candle]:

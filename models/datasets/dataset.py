@@ -94,9 +94,9 @@ def load_dataset(reference: DatasetRef, products: Sequence[str] | None = None) -
             _require_digest(path, digest.result(), manifest.file_digest)
 
 
-def _require_digest(path: Path, found: str, expected: str) -> None:
-    if found != expected:
-        msg = f"the data set {path.name} has sha256 {found[:16]}, expected {expected[:16]}; delete it and build it again: make features"
+def _require_digest(path: Path, digest: str, expected: str) -> None:
+    if digest != expected:
+        msg = f"the data set {path.name} has sha256 {digest[:16]}, expected {expected[:16]}; delete it and build it again: make features"
         raise DatasetError(msg)
 
 

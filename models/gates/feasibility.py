@@ -11,21 +11,19 @@ Shapes: N rows, K chosen rows.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from core.candles import HORIZON_MINUTES
-from models.statistics.metrics import COVERAGES, base_rate, covered, hits
+from models.statistics.metrics import COVERAGES, base_rate, break_even_accuracy, covered, hits, mean_move_bps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TOLD_COVERAGE = 0.1
+SENTENCE_COVERAGE = 0.1
 """The coverage that the sentence speaks of, one of `COVERAGES`."""
-LEAST_MOVE_BPS = 1e-6
-"""A mean move below this is none; a tick of any market is thousands of times as large."""
 _DAY_MINUTES = 1440
 
 
@@ -52,7 +50,7 @@ class CoverageFigures:
 
 @dataclass(frozen=True, slots=True)
 class Feasibility:
-    """What the costs ask, what a perfect forecast would get, and what this one bears."""
+    """What the costs ask, what a perfect forecast would get, and what this one bears; plain values, none of them NaN."""
 
     cost_bps: float
     rows: int
@@ -71,11 +69,6 @@ class Feasibility:
     by_confidence: tuple[CoverageFigures, ...]
     by_move: tuple[CoverageFigures, ...]
     sentence: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain JSON values; there is no NaN among them."""
-        plain = asdict(self)
-        return plain | {name: list(plain[name]) for name in ("by_confidence", "by_move")}
 
 
 def feasibility(
@@ -98,7 +91,7 @@ def feasibility(
     if not len(return_N) or not math.isfinite(cost_bps) or not (np.isfinite(return_N) & np.isfinite(p_N)).all():
         return None
     up_N = (return_N > 0).astype(np.int8)
-    move_bps = float(np.mean(np.abs(return_N))) * 1e4
+    move_bps = mean_move_bps(return_N)
     accuracy = float(np.mean(hits(p_N, up_N)))
     days = len(np.unique(minute_N // _DAY_MINUTES))
     rows = _Rows(return_N, minute_N, p_N, cost_bps, days, horizon_minutes)
@@ -109,7 +102,7 @@ def feasibility(
         rows=len(return_N),
         days=days,
         mean_move_bps=move_bps,
-        break_even_accuracy=accuracy_needed(cost_bps, move_bps),
+        break_even_accuracy=_needed(cost_bps, move_bps),
         accuracy=accuracy,
         base_rate=base_rate(up_N),
         gross_bps=float(np.mean(_called(p_N) * return_N)) * 1e4,
@@ -121,12 +114,10 @@ def feasibility(
     )
 
 
-def accuracy_needed(cost_bps: float, mean_move_bps: float) -> float | None:
-    """Return ``0.5 + cost / (2 E|r|)``, the accuracy at which an average move pays the cost; None where nothing moves.
-
-    Right calls earn E|r|, wrong ones lose it: ``a E|r| - (1 - a) E|r| = cost``.
-    """
-    return 0.5 + cost_bps / (2.0 * mean_move_bps) if mean_move_bps > LEAST_MOVE_BPS else None
+def _needed(cost_bps: float, move_bps: float) -> float | None:
+    """Return the break-even accuracy as the record holds it: None where nothing moves."""
+    needed = break_even_accuracy(move_bps, cost_bps)
+    return needed if math.isfinite(needed) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +136,12 @@ class _Rows:
         oracle_K = np.abs(return_K) * 1e4 - self.cost_bps
         model_K = _called(p_K) * return_K * 1e4 - self.cost_bps
         held = _one_at_a_time(self.minute_N[chosen_N], self.horizon_minutes)
-        move_bps = float(np.mean(np.abs(return_K))) * 1e4
+        move_bps = mean_move_bps(return_K)
         return CoverageFigures(
             coverage=coverage,
             signals=len(return_K),
             mean_move_bps=move_bps,
-            break_even_accuracy=accuracy_needed(self.cost_bps, move_bps),
+            break_even_accuracy=_needed(self.cost_bps, move_bps),
             accuracy=float(np.mean(hits(p_K, (return_K > 0).astype(np.int8)))),
             model_net_bps=float(np.mean(model_K)),
             oracle_net_bps=float(np.mean(oracle_K)),
@@ -187,20 +178,20 @@ def _sentence(
     by_move: tuple[CoverageFigures, ...],
 ) -> str:
     """Say it for people, in one sentence."""
-    needed = accuracy_needed(cost_bps, move_bps)
+    needed = _needed(cost_bps, move_bps)
     if needed is None:
         return f"No price moved here, so no forecast can earn the round trip of {cost_bps:.1f} bps."
-    whole, tenth, most = by_confidence[0], _at(by_confidence), _at(by_move)
+    whole, position = by_confidence[0], COVERAGES.index(SENTENCE_COVERAGE)
+    tenth, most = by_confidence[position], by_move[position]
     asks = (
         f"needs an accuracy of {needed:.3f} to break even"
         if needed <= 1
         else "cannot break even at any accuracy if every minute is traded"
     )
-    chosen = (
-        f"{_needed(tenth)} on the {tenth.coverage:.0%} the model is surest of"
-        if tenth.break_even_accuracy is not None
-        else "nothing moves where the model is surest"
-    )
+    chosen = "nothing moves where the model is surest"
+    if (surest := tenth.break_even_accuracy) is not None:
+        chosen = f"{surest:.3f}" if surest <= 1 else "at none either"
+        chosen += f" on the {tenth.coverage:.0%} the model is surest of"
     bears = (2.0 * accuracy - 1.0) * move_bps
     own = (
         f"this model's accuracy {accuracy:.3f} bears {bears:.2f} bps"
@@ -213,14 +204,3 @@ def _sentence(
         f"{most.oracle_net_bps:+.1f} on the {most.coverage:.0%} with the largest moves ({most.oracle_net_bps_per_day:+.0f} a "
         f"day, one position at a time); {own}."
     )
-
-
-def _at(figures: tuple[CoverageFigures, ...]) -> CoverageFigures:
-    return next(one for one in figures if one.coverage == TOLD_COVERAGE)
-
-
-def _needed(figures: CoverageFigures) -> str:
-    needed = figures.break_even_accuracy
-    if needed is None or needed > 1:
-        return "at none either"
-    return f"{needed:.3f}"

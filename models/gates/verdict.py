@@ -63,13 +63,13 @@ def judge_gates(evidence: Evidence, profile: GateProfile) -> tuple[GateResult, .
     return (*results, *(gate(evidence, profile) for gate in _ALWAYS))
 
 
-def refusals_by_profile(evidence: Evidence, profile: GateProfile) -> dict[str, list[str]]:
-    """Return which gates refuse under each profile there is; an empty list is an acceptance.
+def refusals_by_profile(evidence: Evidence, profile: GateProfile) -> dict[str, tuple[str, ...]]:
+    """Return which gates refuse under each profile there is; none is an acceptance.
 
     ``profile`` stands for the one of its name, and its ``looks`` count for all of them.
     """
-    told = {**PROFILES, profile.name: profile}
+    profiles = {**PROFILES, profile.name: profile}
     return {
-        name: [gate.name for gate in judge_gates(evidence, replace(one, looks=profile.looks)) if not gate.passed]
-        for name, one in told.items()
+        name: tuple(gate.name for gate in judge_gates(evidence, replace(own, looks=profile.looks)) if not gate.passed)
+        for name, own in profiles.items()
     }

@@ -6,14 +6,17 @@ Shapes: N rows of the test part.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from core.candles import SESSIONS, minute_start
 from models.gates import Evidence
+from models.gates.judgement import CoveragePoint, ProductCurves, ReliabilityPoint
 from models.judging.baselines import Controls, baseline_forecasts, controls
+from models.serving.passport import ControlFigures, CoverageCut, Estimate
 from models.statistics import metrics
 from models.statistics.bootstrap import DayBootstrap, Interval
 
@@ -24,13 +27,14 @@ if TYPE_CHECKING:
 
     from models.datasets.dataset import Dataset
 
-_SESSIONS = ("tokyo", "london", "new_york")
+DAY_MINUTES = 1440
 _TIERS = (("low", 0.0), ("medium", 0.65), ("high", 0.75))
-LEAST_SLICE = 100
-"""Fewer rows bear no figure; labels overlap 15 times, so these are worth seven."""
+MIN_SLICE_ROWS = 100
+"""Below this many rows no metric is reported: labels overlap 15-fold, so 100 rows hold about 7 independent ones."""
 CURVE_COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.03, 0.02, 0.01)
 BASELINE_METRICS = ("accuracy", "auc", "log_loss", "brier", "brier_skill", "ece_mass", "ece_width", "net_bps")
-_EMPTY = Interval(float("nan"), None, None)
+TIER_COVERAGES = (("high", 0.01), ("medium", 0.1))
+_UNKNOWN = Interval(math.nan, None, None)
 
 
 class Row(NamedTuple):
@@ -46,43 +50,47 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """All figures of one product."""
+    """All figures of one product; where there is no row, or one class, only how many there are."""
 
-    rows: list[Row]
-    summary: dict[str, dict[str, float | None]]
-    baselines: dict[str, dict[str, float | None]]
-    against_baselines: dict[str, dict[str, float | None]]
-    """Log loss of the model less that of each baseline, row by row, with its interval; below 0 the model is better."""
-    controls: dict[str, Any]
-    curves: dict[str, Any]
     test_rows: int
     test_days: int
     classes: int
-    spread: float
-    figures: Mapping[str, Interval]
-    selective: Mapping[float, Interval]
+    spread: float = 0.0
+    """Standard deviation of the probabilities."""
+    rows: list[Row] = field(default_factory=list)
+    figures: Mapping[str, Interval] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
+    against_baselines: Mapping[str, Interval] = field(default_factory=dict)
+    """Log loss of the model less that of each baseline, row by row; below 0 the model is better."""
+    controls: ControlFigures = field(default_factory=ControlFigures)
+    curves: ProductCurves = field(default_factory=ProductCurves)
+    selective: Mapping[float, Interval] = field(default_factory=dict)
+    """Accuracy at each coverage."""
 
-    def evidence(self, *, parity: float, canaries: Mapping[str, str], sources: Sequence[str]) -> Evidence:
+    def evidence(
+        self, *, parity: float, canaries: Mapping[str, str], sources: Sequence[str], cost_bps: float | None = None
+    ) -> Evidence:
         """Return what the gates look at."""
-        none = _EMPTY
+        figures = self.figures
         return Evidence(
             test_rows=self.test_rows,
             test_days=self.test_days,
             classes=self.classes,
             probability_spread=self.spread,
-            accuracy=self.figures.get("accuracy", none),
-            base_rate=self.figures.get("base_rate", none).value,
-            brier_skill=self.figures.get("brier_skill", none),
-            log_loss=self.figures.get("log_loss", none),
-            baseline_log_losses={name: found["log_loss"] or math.inf for name, found in self.baselines.items()},
-            calibration_error=self.figures.get("ece_mass", none),
+            accuracy=figures.get("accuracy", _UNKNOWN),
+            base_rate=figures.get("base_rate", _UNKNOWN).value,
+            brier_skill=figures.get("brier_skill", _UNKNOWN),
+            log_loss=figures.get("log_loss", _UNKNOWN),
+            baseline_log_losses={name: own["log_loss"].value for name, own in self.baselines.items()},
+            calibration_error=figures.get("ece_mass", _UNKNOWN),
             selective=self.selective,
-            break_even=self.figures.get("break_even_accuracy", none).value,
-            shuffled_auc=self.controls.get("shuffled_auc", ()),
-            future_accuracy=self.controls.get("future_accuracy"),
+            break_even=figures.get("break_even_accuracy", _UNKNOWN).value,
+            shuffled_auc=self.controls.shuffled_auc,
+            future_accuracy=self.controls.future_accuracy,
             parity=parity,
             canaries=canaries,
             sources=sources,
+            cost_bps=cost_bps,
         )
 
 
@@ -91,64 +99,61 @@ def measure(
 ) -> Measured:
     """Measure the forecasts ``p_N`` of the test rows ``ends``."""
     y_N, minute_N = data.direction_N[ends], data.minute_N[ends]
-    classes = len(np.unique(y_N))
+    days, classes = len(np.unique(minute_N // DAY_MINUTES)), len(np.unique(y_N))
     if not len(ends) or classes < 2:
-        return Measured([], {}, {}, {}, {}, {}, len(ends), _days(minute_N), classes, 0.0, {}, {})
-    figures = intervals(data, ends, p_N, cost_bps=cost_bps)
+        return Measured(len(ends), days, classes)
     slices = {f"coverage={coverage:g}": metrics.covered(p_N, coverage) for coverage in metrics.COVERAGES}
     slices |= slices_of(p_N, minute_N)
     parts = {
         name: intervals(data, ends[chosen_N], p_N[chosen_N], cost_bps=cost_bps)
         for name, chosen_N in slices.items()
-        if chosen_N.sum() >= LEAST_SLICE
+        if chosen_N.sum() >= MIN_SLICE_ROWS
     }
+    figures = intervals(data, ends, p_N, cost_bps=cost_bps)
     forecasts = baseline_forecasts(data, product, ends)
-    baselines = {name: intervals(data, ends, own_N, cost_bps=cost_bps) for name, own_N in forecasts.items()}
-    every_N = np.ones(len(ends), dtype=bool)
-    against = _against(minute_N, p_N, y_N, forecasts, every_N)
+    baselines = {}
+    for name, own_N in forecasts.items():
+        own = intervals(data, ends, own_N, cost_bps=cost_bps)
+        baselines[name] = {metric: own[metric] for metric in BASELINE_METRICS}
+    against = _against(minute_N, p_N, y_N, forecasts, np.ones(len(ends), dtype=bool))
     rows = _rows("all", figures, len(ends))
     for name, chosen_N in slices.items():
         # too few rows for any figure: one row without a value says so
-        rows += _rows(name, parts.get(name, {"accuracy": _EMPTY}), int(chosen_N.sum()))
+        rows += _rows(name, parts.get(name, {"accuracy": _UNKNOWN}), int(chosen_N.sum()))
         if name in parts:
             less = _against(minute_N, p_N, y_N, forecasts, chosen_N)
-            found = {f"log_loss_less_{other}": figure for other, figure in less.items()}
-            rows += _rows(name, found, int(chosen_N.sum()))
+            less = {f"log_loss_less_{other}": figure for other, figure in less.items()}
+            rows += _rows(name, less, int(chosen_N.sum()))
     for name, own in baselines.items():
-        rows += _rows(f"baseline={name}", _baseline_part(own) | {"log_loss_difference": against[name]}, len(ends))
+        rows += _rows(f"baseline={name}", own | {"log_loss_difference": against[name]}, len(ends))
     return Measured(
-        rows=rows,
-        summary={name: figure.as_json() for name, figure in figures.items()},
-        baselines={
-            name: {metric: figure.as_json()["value"] for metric, figure in _baseline_part(own).items()}
-            for name, own in baselines.items()
-        },
-        against_baselines={name: figure.as_json() for name, figure in against.items()},
-        controls=_controls(controls(data, product, ends), y_N),
-        curves=_curves(data, ends, p_N, slices, cost_bps),
         test_rows=len(ends),
-        test_days=_days(minute_N),
+        test_days=days,
         classes=classes,
         spread=float(np.std(p_N)),
+        rows=rows,
         figures=figures,
-        selective={c: parts.get(f"coverage={c:g}", {}).get("accuracy", _EMPTY) for c in metrics.COVERAGES},
+        baselines=baselines,
+        against_baselines=against,
+        controls=_controls(controls(data, product, ends), y_N),
+        curves=_curves(data, ends, p_N, slices, cost_bps),
+        selective={c: parts.get(f"coverage={c:g}", {}).get("accuracy", _UNKNOWN) for c in metrics.COVERAGES},
     )
 
 
-def coverage_cuts(p_N: NDArray[np.float64], y_N: NDArray[np.int8]) -> dict[str, dict[str, float]]:
+def coverage_cuts(p_N: NDArray[np.float64], y_N: NDArray[np.int8]) -> dict[str, CoverageCut]:
     """Return the tier cuts by coverage, from the calibration part: high the most confident 1 %, medium 10 %."""
     cuts = {}
-    for tier, coverage in (("high", 0.01), ("medium", 0.1)):
-        if not len(p_N):
-            continue
+    for tier, coverage in TIER_COVERAGES if len(p_N) else ():
         chosen_N = metrics.covered(p_N, coverage)
-        cuts[tier] = {
-            "coverage": coverage,
-            "confidence": metrics.confidence_cut(p_N, coverage),
-            "accuracy": metrics.accuracy(p_N[chosen_N], y_N[chosen_N]),
-            "row_count": int(chosen_N.sum()),
-        }
+        accuracy = metrics.accuracy(p_N[chosen_N], y_N[chosen_N])
+        cuts[tier] = CoverageCut(coverage, metrics.confidence_cut(p_N, coverage), accuracy, int(chosen_N.sum()))
     return cuts
+
+
+def estimates(figures: Mapping[str, Interval]) -> dict[str, Estimate]:
+    """Return figures as the passport holds them: a value that is no number is None."""
+    return {name: Estimate(**figure.as_json()) for name, figure in figures.items()}
 
 
 def intervals(
@@ -176,20 +181,22 @@ def intervals(
 def _break_even(days: DayBootstrap, return_N: NDArray[np.float64], cost_bps: float) -> Interval:
     """Return the break-even accuracy; its ends are those of the mean move, the other way round."""
     move = days.mean(np.abs(return_N) * 1e4)
-    ends = [None if end is None or end <= 0 else 0.5 + cost_bps / (2.0 * end) for end in (move.high, move.low)]
-    return Interval(metrics.break_even_accuracy(return_N, cost_bps), ends[0], ends[1])
+    ends = [
+        None if end is None or end <= metrics.MIN_MOVE_BPS else metrics.break_even_accuracy(end, cost_bps)
+        for end in (move.high, move.low)
+    ]
+    return Interval(metrics.break_even_accuracy(metrics.mean_move_bps(return_N), cost_bps), ends[0], ends[1])
 
 
 def slices_of(p_N: NDArray[np.float64], minute_N: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
     """Return which rows are of each session (by UTC hour), tier (by confidence) and month."""
-    hour_N = minute_N % 1440 // 60
-    slices = {f"session={name}": hour_N // 8 == position for position, name in enumerate(_SESSIONS)}
+    session_N = minute_N % DAY_MINUTES // (DAY_MINUTES // len(SESSIONS))
+    slices = {f"session={name}": session_N == position for position, name in enumerate(SESSIONS)}
     sure_N = metrics.confidence(p_N)
-    for position, (tier, low) in enumerate(_TIERS):
-        high = _TIERS[position + 1][1] if position + 1 < len(_TIERS) else math.inf
+    for (tier, low), (_, high) in pairwise((*_TIERS, ("", math.inf))):
         slices[f"tier={tier}"] = (sure_N >= low) & (sure_N < high)
-    days, day_N = np.unique(minute_N // 1440, return_inverse=True)
-    month_N = np.array([_month(day) for day in days])[day_N]
+    days, day_N = np.unique(minute_N // DAY_MINUTES, return_inverse=True)
+    month_N = np.array([f"{minute_start(day * DAY_MINUTES):%Y-%m}" for day in days])[day_N]
     return slices | {f"month={month}": month_N == month for month in np.unique(month_N).tolist()}
 
 
@@ -207,14 +214,10 @@ def _against(
     }
 
 
-def _baseline_part(found: Mapping[str, Interval]) -> dict[str, Interval]:
-    return {name: found[name] for name in BASELINE_METRICS}
-
-
-def _controls(found: Controls, y_N: NDArray[np.int8]) -> dict[str, Any]:
-    seen = found.future_seen_N
-    future = metrics.accuracy(found.future_p_N[seen], y_N[seen]) if seen.any() else None
-    return {"shuffled_auc": list(found.shuffled_auc), "future_accuracy": future}
+def _controls(trained: Controls, y_N: NDArray[np.int8]) -> ControlFigures:
+    seen_N = trained.future_seen_N
+    future = metrics.accuracy(trained.future_p_N[seen_N], y_N[seen_N]) if seen_N.any() else None
+    return ControlFigures(trained.shuffled_auc, future)
 
 
 def _curves(
@@ -223,60 +226,61 @@ def _curves(
     p_N: NDArray[np.float64],
     slices: Mapping[str, NDArray[np.bool_]],
     cost_bps: float,
-) -> dict[str, Any]:
-    y_N, minute_N = data.direction_N[ends], data.minute_N[ends]
-    parts = {name: chosen_N for name, chosen_N in slices.items() if chosen_N.sum() >= LEAST_SLICE}
-    return {
-        "reliability_equal_mass": reliability_points(p_N, y_N, minute_N, metrics.equal_mass_bins(p_N)),
-        "reliability_equal_width": reliability_points(p_N, y_N, minute_N, metrics.equal_width_bins(p_N)),
-        "coverage": _coverage_points(data, ends, p_N, cost_bps),
-        "slices": {
-            name: {
-                "reliability_equal_mass": reliability_points(
-                    p_N[chosen_N], y_N[chosen_N], minute_N[chosen_N], metrics.equal_mass_bins(p_N[chosen_N])
-                ),
-                "coverage": _coverage_points(data, ends[chosen_N], p_N[chosen_N], cost_bps),
-            }
-            for name, chosen_N in parts.items()
-            if not name.startswith("coverage=")
+) -> ProductCurves:
+    def of(chosen_N: NDArray[np.bool_]) -> ProductCurves:
+        own, own_p_N = ends[chosen_N], p_N[chosen_N]
+        y_N, minute_N, bin_N = data.direction_N[own], data.minute_N[own], metrics.equal_mass_bins(own_p_N)
+        return ProductCurves(
+            reliability_equal_mass=reliability_points(own_p_N, y_N, minute_N, bin_N),
+            coverage=_coverage_points(data, own, own_p_N, cost_bps),
+        )
+
+    y_N, minute_N, bin_N = data.direction_N[ends], data.minute_N[ends], metrics.equal_width_bins(p_N)
+    return replace(
+        of(np.ones(len(ends), dtype=bool)),
+        reliability_equal_width=reliability_points(p_N, y_N, minute_N, bin_N),
+        slices={
+            name: of(chosen_N)
+            for name, chosen_N in slices.items()
+            if chosen_N.sum() >= MIN_SLICE_ROWS and not name.startswith("coverage=")
         },
-    }
+    )
 
 
 def reliability_points(
     p_N: NDArray[np.float64], y_N: NDArray[np.int8], minute_N: NDArray[np.int64], bin_N: NDArray[np.int64]
-) -> list[dict[str, float | None]]:
-    """Return the bins of `evaluate.reliability`, the share of ups of each with its interval."""
+) -> tuple[ReliabilityPoint, ...]:
+    """Return the bins of `metrics.reliability`, the share of ups of each with its interval."""
     days, points = DayBootstrap(minute_N), []
     for point in metrics.reliability(p_N, y_N, bin_N):
         share = days.mean(y_N.astype(np.float64), bin_N == point["bin"])
-        points.append({**point, "low_95": share.low, "high_95": share.high})
-    return points
+        points.append(
+            ReliabilityPoint(
+                int(point["bin"]),
+                int(point["row_count"]),
+                point["mean_probability"],
+                point["up_share"],
+                share.low,
+                share.high,
+            )
+        )
+    return tuple(points)
 
 
 def _coverage_points(
     data: Dataset, ends: NDArray[np.int64], p_N: NDArray[np.float64], cost_bps: float
-) -> list[dict[str, float | None]]:
+) -> tuple[CoveragePoint, ...]:
     """Return accuracy, and what it would have to be, on the most confident share of the rows, for many shares."""
     hits_N, days, points = metrics.hits(p_N, data.direction_N[ends]), DayBootstrap(data.minute_N[ends]), []
     for coverage in CURVE_COVERAGES:
         chosen_N = metrics.covered(p_N, coverage)
-        if chosen_N.sum() < LEAST_SLICE:
-            continue
-        needed = metrics.break_even_accuracy(data.return_N[ends][chosen_N], cost_bps)
-        found = days.mean(hits_N, chosen_N).as_json()
-        points.append({"coverage": coverage, **found, "break_even_accuracy": needed, "row_count": int(chosen_N.sum())})
-    return points
+        rows = int(chosen_N.sum())
+        if rows >= MIN_SLICE_ROWS:
+            needed = metrics.break_even_accuracy(metrics.mean_move_bps(data.return_N[ends][chosen_N]), cost_bps)
+            points.append(CoveragePoint(coverage, *days.mean(hits_N, chosen_N), needed, rows))
+    return tuple(points)
 
 
 def _rows(name: str, figures: Mapping[str, Interval], count: int) -> list[Row]:
-    found = {metric: figure.as_json() for metric, figure in figures.items()}
-    return [Row(name, metric, each["value"], each["low_95"], each["high_95"], count) for metric, each in found.items()]
-
-
-def _days(minute_N: NDArray[np.int64]) -> int:
-    return len(np.unique(minute_N // 1440))
-
-
-def _month(day: int) -> str:
-    return f"{datetime.fromtimestamp(int(day) * 86_400, UTC):%Y-%m}"
+    known = estimates(figures)
+    return [Row(name, metric, own.value, own.low_95, own.high_95, count) for metric, own in known.items()]

@@ -41,7 +41,7 @@ def joined_weights(members: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]
     """Return the flat state of an ensemble from its members' states; of a single member its own, as it is."""
     if len(members) == 1:
         return dict(members[0])
-    return {f"members.{place}.{name}": value for place, state in enumerate(members) for name, value in state.items()}
+    return {f"members.{number}.{name}": value for number, state in enumerate(members) for name, value in state.items()}
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

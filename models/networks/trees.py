@@ -92,22 +92,22 @@ class BoostedTrees(nn.Module):
 
     def forward(self, x_BTF: Tensor, coin_B: Tensor) -> tuple[Tensor, None]:
         """Return logit_B of scaled windows, and no return."""
-        said_1B = self.value.reshape(1, -1) @ self.leaves(x_BTF, coin_B).flatten(0, 1)
-        return said_1B.squeeze(0) + self.base, None
+        logit_1B = self.value.reshape(1, -1) @ self.leaves(x_BTF, coin_B).flatten(0, 1)
+        return logit_1B.squeeze(0) + self.base, None
 
     def leaves(self, x_BTF: Tensor, coin_B: Tensor) -> Tensor:
         """Return 1 for each window's leaf in each tree, else 0: (M, L, B)."""
         x_FB = torch.cat([x_BTF[:, -1], self.coin[coin_B].unsqueeze(1)], dim=1).T
         # windows last: then a question fetches the inputs of all of them in one piece
-        asked_MQB = x_FB[self.input.flatten().long()].reshape(*self.input.shape, x_FB.shape[1])
-        answer_MQB = (asked_MQB > self.threshold.unsqueeze(2)).float()
+        input_MQB = x_FB[self.input.flatten().long()].reshape(*self.input.shape, x_FB.shape[1])
+        answer_MQB = (input_MQB > self.threshold.unsqueeze(2)).float()
         return (torch.matmul(self.path.float(), answer_MQB) == self.yes.float().unsqueeze(2)).float()
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:  # noqa: ANN401  # torch's own
         """Take as many trees as the state brings."""
         for name in dict(self.named_buffers()):
-            if isinstance(found := state_dict.get(prefix + name), torch.Tensor):
-                setattr(self, name, torch.empty_like(found))
+            if isinstance(value := state_dict.get(prefix + name), torch.Tensor):
+                setattr(self, name, torch.empty_like(value))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
@@ -124,10 +124,10 @@ def state_of(trees: Sequence[Tree], base: float, coins: int, *, leaves: int = 1)
         "value": np.zeros((len(trees), leaves), dtype=np.float32),
     }
     for number, tree in enumerate(trees):
-        own, asked = len(tree.value_L), len(tree.input_Q)
-        state["input"][number, :asked] = tree.input_Q
-        state["threshold"][number, :asked] = tree.threshold_Q
-        state["path"][number, :own, :asked] = tree.path_LQ
+        own, questions = len(tree.value_L), len(tree.input_Q)
+        state["input"][number, :questions] = tree.input_Q
+        state["threshold"][number, :questions] = tree.threshold_Q
+        state["path"][number, :own, :questions] = tree.path_LQ
         state["value"][number, :own] = tree.value_L
     state["yes"] = (state["path"] > 0).sum(axis=2).astype(np.int8)
     tensors = {name: torch.from_numpy(values) for name, values in state.items()}

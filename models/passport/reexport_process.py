@@ -7,6 +7,7 @@ torch, so that `models.passport.verify` can do all that and stay free of torch i
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ import torch
 
 from core.child_job import do_job, tell
 from core.dataset_files import DatasetRef
-from core.files import read_json
+from core.files import plain_json
 from core.integrity import sha256_of
 from models.datasets.dataset import load_dataset
 from models.datasets.scaler import Scaler
-from models.judging.judge import calibrate, parity_proof
-from models.serving.export import export_graph, load_network, served
+from models.judging.judge import calibrate, calibration_choice, network_of, parity_proof
+from models.serving.export import export_graph, served
+from models.serving.passport import Passport
 from models.serving.scorer import Scorer
+from models.training.candidate import TrainedCandidate
 
 
 def main() -> int:
@@ -29,27 +32,23 @@ def main() -> int:
 
 
 def _derive(job: dict[str, Any]) -> None:
-    reference = DatasetRef(**job["dataset"])
-    tell({"derived": derive(Path(job["weights"]), Path(job["folder"]), reference, Path(job["empty"]))})
-
-
-def derive(weights: Path, folder: Path, dataset: DatasetRef, empty: Path) -> dict[str, Any]:
-    """Return calibrations, parity and the new graph's sha256, from the ``weights`` of the model in ``folder``."""
+    """Tell calibrations, parity and the new graph's sha256, from the weights of the model in a folder."""
     torch.set_num_threads(1)
-    marker, passport = read_json(weights / "candidate.json"), read_json(folder / "passport.json")
-    data = load_dataset(dataset, marker["products"])
-    scaler, minutes = Scaler.from_json(marker["scaler"]), int(marker["window_minutes"])
-    network = load_network(weights, marker)
-    stride = int(passport["judged"]["stride_minutes"])
-    calibrations = [calibrate(network, scaler, data, minutes, stride, product)[0] for product in data.coins]
-    model = served(network, scaler, calibrations)
-    graph = export_graph(model, empty, minutes, len(data.columns))
-    return {
-        "calibrations": {product: one.as_json() for product, one in zip(data.coins, calibrations, strict=True)},
-        # a broken seal is told by `models.passport.verify`, which goes on to name what was changed
-        "parity": parity_proof(model, Scorer(folder, with_seal=False), data, minutes),
+    weights, folder = Path(job["weights"]), Path(job["folder"])
+    # a broken seal is named by `models.passport.verify`, which goes on to name what was changed
+    candidate, passport = TrainedCandidate.read(weights), Passport.read(folder, with_seal=False)
+    data = load_dataset(DatasetRef(**job["dataset"]), candidate.products)
+    scaler, minutes = Scaler.from_json(candidate.scaler), candidate.window_minutes
+    network, stride = network_of(candidate, weights), passport.judged.stride_minutes if passport.judged else 1
+    fitted = {product: calibrate(network, scaler, data, minutes, stride, product)[0] for product in data.coins}
+    model = served(network, scaler, list(fitted.values()))
+    graph = export_graph(model, Path(job["empty"]), minutes, len(data.columns))
+    derived = {
+        "calibrations": {product: asdict(calibration_choice(own)) for product, own in fitted.items()},
+        "parity": asdict(parity_proof(model, Scorer(folder, passport), data, minutes)),
         "graph_sha256": sha256_of(graph),
     }
+    tell({"derived": plain_json(derived)})
 
 
 if __name__ == "__main__":

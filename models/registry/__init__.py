@@ -1,6 +1,5 @@
 """The registry: what was tried, judged, promoted and rolled back, by whom, when and why; nothing is ever taken out."""
 
-from models.registry.judged_files import recorded_passports, require_whole
 from models.registry.registry import Promoted, Promotion, Registry
 
-__all__ = ["Promoted", "Promotion", "Registry", "recorded_passports", "require_whole"]
+__all__ = ["Promoted", "Promotion", "Registry"]

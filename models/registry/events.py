@@ -12,7 +12,7 @@ import getpass
 import os
 import socket
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ class RegistryEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class NewEvent:
     """An event that is not yet linked."""
 
     kind: str
@@ -73,16 +73,16 @@ def links(events: Sequence[RegistryEvent]) -> Iterator[str]:
         yield previous
 
 
-def appended(events: Sequence[RegistryEvent], news: Sequence[News]) -> tuple[RegistryEvent, ...]:
-    """Return ``news`` as events, linked to each other and to ``events``."""
+def appended(events: Sequence[RegistryEvent], fresh: Sequence[NewEvent]) -> tuple[RegistryEvent, ...]:
+    """Return ``fresh`` as events, linked to each other and to ``events``."""
     previous = _last(links(events))
-    found = []
-    for one in news:
-        texts = map(_storable, (one.kind, one.slot, one.model_id, one.who or _who(), one.why))
+    linked = []
+    for new in fresh:
+        texts = map(_storable, (new.kind, new.slot, new.model_id, new.who or _who(), new.why))
         unnamed = RegistryEvent("0" * 64, datetime.now(UTC), *texts)
         previous = unnamed.link(previous)
-        found.append(RegistryEvent(previous, *(getattr(unnamed, name) for name in RegistryEvent.__slots__[1:])))
-    return tuple(found)
+        linked.append(replace(unnamed, event_id=previous))
+    return tuple(linked)
 
 
 def read_events(path: Path) -> tuple[RegistryEvent, ...]:
@@ -136,8 +136,8 @@ def _fault(content: dict[str, Any], events: Sequence[RegistryEvent]) -> str | No
     for position, event in enumerate(events, 1):
         previous = event.link(previous)
         if is_link(event.event_id) and event.event_id != previous:
-            told = f"{event.kind} of {event.model_id or 'nothing'} for {event.slot}, {event.happened_at:%Y-%m-%d %H:%M} UTC"
-            return f"event {position} ({told}) or one before it was changed, removed or put in"
+            which = f"{event.kind} of {event.model_id or 'nothing'} for {event.slot}, {event.happened_at:%Y-%m-%d %H:%M} UTC"
+            return f"event {position} ({which}) or one before it was changed, removed or put in"
     head = content.get("head")
     if head is None:
         # an older version wrote last: it knows no head, and what it appended has an id of its own kind

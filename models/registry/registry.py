@@ -1,4 +1,4 @@
-"""Which model serves which slot, and how that came about: one JSON file, switched in one step.
+"""The registry: which model serves which slot, and how that came about; one JSON file, switched in one step.
 
 The file holds every event since the beginning; the present is what the last events of each slot say. A promoted
 model's files are copied first, under a name of their own; then one rename makes the switch. A crash at any point
@@ -7,8 +7,6 @@ leaves the old state or the new one, and the next writer clears away what it lef
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import time
 from contextlib import contextmanager
@@ -17,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import ModelError, NoPromotedModelError
 from core.failpoints import failpoint
-from core.files import put_in_place, read_json, sync_folder, write_bytes, write_draft
+from core.files import sync_folder, whole_file, write_bytes
 from core.integrity import sha256_of
-from models.registry.events import KINDS, SWITCHES, News, RegistryEvent, appended, as_file, read_events
-from models.registry.judged_files import passed_slots, recorded_passports, require_accepted, require_whole
-from models.registry.trials import Trials, count_trials, judging_words
+from core.locks import hold
+from models.registry.events import KINDS, SWITCHES, NewEvent, RegistryEvent, appended, as_file, read_events
+from models.registry.trials import Trials, candidate_of, count_trials, judging_words
+from models.serving import passport as passports
+from models.serving.passport import Passport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,11 +30,10 @@ if TYPE_CHECKING:
 
     from models.gates.judgement import Judgement
 
-__all__ = ["KINDS", "Promoted", "Promotion", "Registry", "RegistryEvent"]
-
 _SERVED = ("model.onnx", "passport.json", "curves.json", "baseline.json")
 """Files of a candidate that are copied on promotion; checkpoints stay behind."""
 _LOCK_SECONDS = 60.0
+"""A writer holds the lock for the copy of a few megabytes at most; who keeps it for a minute hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Promoted:
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """What a promotion would change."""
+    """What a promotion changes."""
 
     model_id: str
     changes: dict[str, str]
@@ -76,43 +75,29 @@ class Registry:
 
     def current(self) -> dict[str, Promoted]:
         """Return what each slot serves now; a slot that was rolled back to nothing is absent."""
-        serving = {event.slot: event for event in self.events() if event.kind in SWITCHES}
+        switches = {event.slot: event for event in self.events() if event.kind in SWITCHES}
         return {
             slot: Promoted(slot, event.model_id, self.promoted / event.model_id, event.happened_at)
-            for slot, event in sorted(serving.items())
+            for slot, event in sorted(switches.items())
             if event.model_id
         }
 
-    def serving(self, slot: str) -> Promoted:
-        """Return the model ``slot`` serves, its files whole and those that were promoted.
+    def count_trials(self, candidates: Iterable[str] = ()) -> Trials:
+        """Return trainings and judgings so far, also those whose folders are gone; ``candidates`` are those on the disk."""
+        return count_trials(self.events(), candidates)
+
+    def recorded_passports(self, model_id: str) -> tuple[str, ...]:
+        """Return the sha256 of every passport a judging of ``model_id`` left, the newest last; none from older versions."""
+        trials = (event for event in self.events() if event.kind == "trial" and event.model_id == model_id)
+        return tuple(event.details["passport"] for event in trials if event.details.get("passport"))
+
+    def require_whole(self, model: Promoted) -> Passport:
+        """Return the passport of a promoted model after seeing that its files are those that were judged.
 
         Raises:
-            NoPromotedModelError: none is promoted.
-            ModelError: a file of it is gone or was changed; the text names it and the repair.
+            ModelError: a file is missing, is of another model, or was changed since; the text names it and the repair.
         """
-        events = self.events()
-        found = self.current().get(slot)
-        if found is None:
-            msg = f"no model is promoted for {slot}; train and promote one: make train, or observe with mode shadow"
-            raise NoPromotedModelError(msg)
-        require_whole(found.path, found.model_id, recorded_passports(events, found.model_id))
-        return found
-
-    def candidates(self) -> dict[str, tuple[RegistryEvent, ...]]:
-        """Return the events of every model that was ever judged, by model."""
-        found: dict[str, list[RegistryEvent]] = {}
-        for event in self.events():
-            if event.kind in {"candidate", "refusal"}:
-                found.setdefault(event.model_id, []).append(event)
-        return {model_id: tuple(events) for model_id, events in found.items()}
-
-    def trials(self, candidates: Iterable[str] = ()) -> int:
-        """Return the number a lucky result must be weighed with; ``candidates`` are trainings found on the disk."""
-        return self.counted(candidates).total
-
-    def counted(self, candidates: Iterable[str] = ()) -> Trials:
-        """Return trainings and judgings so far, also those whose folders are gone."""
-        return count_trials(self.events(), candidates)
+        return _require_whole(model.path, model.model_id, self.recorded_passports(model.model_id))
 
     # --- events that switch nothing
 
@@ -122,12 +107,12 @@ class Registry:
         Raises:
             ModelError: the kind is unknown, or is one that `promote` and `rollback` write.
         """
-        told = [known for known in KINDS if known not in SWITCHES]
-        if kind not in told:
-            msg = f"{kind!r} is not an event to record; use promote or rollback, or one of {', '.join(told)}"
+        allowed = [known for known in KINDS if known not in SWITCHES]
+        if kind not in allowed:
+            msg = f"{kind!r} is not an event to record; use promote or rollback, or one of {', '.join(allowed)}"
             raise ModelError(msg)
         with self._locked():
-            return self._append(self.events(), [News(kind, slot, model_id, why, who)])[0]
+            return self._append(self.events(), [NewEvent(kind, slot, model_id, why, who)])[0]
 
     def record_trainings(self, candidates: Iterable[str], *, who: str | None = None) -> tuple[RegistryEvent, ...]:
         """Append a training for each candidate not yet known, so that it counts when its folder is gone; return those."""
@@ -135,7 +120,8 @@ class Registry:
             events = self.events()
             known = {event.model_id for event in events if event.kind == "training"}
             fresh = [name for name in dict.fromkeys(candidates) if name not in known]
-            return self._append(events, [News("training", name.split("-")[0], name, "trained", who) for name in fresh])
+            trainings = [NewEvent("training", name.split("-")[0], name, "trained", who) for name in fresh]
+            return self._append(events, trainings)
 
     def record_judgement(self, judgement: Judgement, *, who: str | None = None) -> tuple[RegistryEvent, ...]:
         """Append a trial, and for each product a candidate or a refusal; once per judging, however often called.
@@ -144,24 +130,21 @@ class Registry:
         """
         with self._locked():
             events = self.events()
-            trial = News("trial", judgement.architecture, judgement.model_id, self._judged(judgement), who)
+            trial = NewEvent("trial", judgement.architecture, judgement.model_id, self._judging_words(judgement), who)
             known = {(event.kind, event.slot, event.model_id, event.why) for event in events}
             wanted = [] if ("trial", trial.slot, trial.model_id, trial.why) in known else [trial]
             for verdict in judgement.verdicts:
-                why = f"{judgement.profile}: " + (
-                    "all gates passed" if verdict.accepted else "refused by " + ", ".join(verdict.refused_by)
-                )
-                kind = "candidate" if verdict.accepted else "refusal"
-                # a new judging is told whole, also where its verdict is one there was before
+                outcome = "all gates passed" if verdict.accepted else "refused by " + ", ".join(verdict.refused_by)
+                why, kind = f"{judgement.profile}: {outcome}", "candidate" if verdict.accepted else "refusal"
+                # a new judging is recorded whole, also where its verdict is one there was before
                 if wanted or (kind, verdict.slot, judgement.model_id, why) not in known:
-                    wanted.append(News(kind, verdict.slot, judgement.model_id, why, who))
+                    wanted.append(NewEvent(kind, verdict.slot, judgement.model_id, why, who))
             return self._append(events, wanted)
 
-    def _judged(self, judgement: Judgement) -> str:
-        place = self.path.parent.joinpath(judgement.path, "passport.json")
-        if not place.exists():
-            return "judged"
-        return judging_words(read_json(place), sha256_of(place))
+    def _judging_words(self, judgement: Judgement) -> str:
+        folder = self.path.parent.joinpath(judgement.path)
+        path = folder / passports.FILE
+        return judging_words(Passport.read(folder), sha256_of(path)) if path.exists() else "judged"
 
     # --- switches
 
@@ -171,19 +154,19 @@ class Registry:
         Raises:
             ModelError: it may not be promoted; the text names the gates, or the file that is not the judged one.
         """
-        passport = read_json(folder / "passport.json")
-        chosen = tuple(slots) or passed_slots(passport)
-        require_accepted(passport, chosen)
-        model_id = str(passport["model_id"])
-        events = self.events()
-        require_whole(folder, model_id, recorded_passports(events, model_id)[-1:])
-        serving = {slot: found.model_id for slot, found in self.current().items()}
+        passport = Passport.read(folder)
+        # of one that passed nowhere every slot is asked for, so that the refusal names the gates
+        chosen = tuple(slots) or passport.accepted_slots or tuple(own.slot for own in passport.verdicts.values())
+        _require_accepted(passport, chosen)
+        model_id = passport.model_id
+        _require_whole(folder, model_id, self.recorded_passports(model_id)[-1:])
+        serving = {slot: model.model_id for slot, model in self.current().items()}
         return Promotion(
             model_id, {slot: serving.get(slot, "") for slot in chosen if serving.get(slot, "") != model_id}
         )
 
-    def promote(self, folder: Path, slots: Sequence[str] = (), *, why: str, who: str | None = None) -> str:
-        """Copy a judged candidate's files and let it serve ``slots``; return its model id.
+    def promote(self, folder: Path, slots: Sequence[str] = (), *, why: str, who: str | None = None) -> Promotion:
+        """Copy a judged candidate's files and let it serve ``slots``; return what that changed.
 
         Raises:
             ModelError: the candidate is not judged, its files are not the judged ones, or a slot was refused.
@@ -193,8 +176,9 @@ class Registry:
         with self._locked():
             wanted = self.promotion(folder, slots)
             self._copy(folder, wanted.model_id)
-            self._append(self.events(), [News("promotion", slot, wanted.model_id, why, who) for slot in wanted.changes])
-        return wanted.model_id
+            switches = [NewEvent("promotion", slot, wanted.model_id, why, who) for slot in wanted.changes]
+            self._append(self.events(), switches)
+        return wanted
 
     def earlier(self, slot: str) -> str | None:
         """Return what ``slot`` served before its present model and would serve after a rollback, None for nothing.
@@ -203,14 +187,13 @@ class Registry:
             NoPromotedModelError: the slot serves nothing.
             ModelError: the files of the earlier model are gone or were changed.
         """
-        events = self.events()
-        history = _stack(events, slot)
+        history = _stack(self.events(), slot)
         if not history:
             msg = f"no model is promoted for {slot}, so there is nothing to roll back; see: desk models list"
             raise NoPromotedModelError(msg)
         if len(history) == 1:
             return None
-        require_whole(self.promoted / history[-2], history[-2], recorded_passports(events, history[-2]))
+        _require_whole(self.promoted / history[-2], history[-2], self.recorded_passports(history[-2]))
         return history[-2]
 
     def rollback(self, slot: str, *, why: str, who: str | None = None) -> str | None:
@@ -224,7 +207,7 @@ class Registry:
         _require_reason(why)
         with self._locked():
             earlier = self.earlier(slot)
-            self._append(self.events(), [News("rollback", slot, earlier or "", why, who)])
+            self._append(self.events(), [NewEvent("rollback", slot, earlier or "", why, who)])
             return earlier
 
     def restore(self, rows: Sequence[Mapping[str, Any]]) -> Path | None:
@@ -246,11 +229,11 @@ class Registry:
 
     def _require_damaged(self, events: Sequence[RegistryEvent]) -> None:
         try:
-            found = self.events()
+            present = self.events()
         except ModelError:
             return
-        if set(events) <= set(found):
-            msg = f"{self.path} is whole and holds all {len(found)} events; there is nothing to restore"
+        if set(events) <= set(present):
+            msg = f"{self.path} is whole and holds all {len(present)} events; there is nothing to restore"
             raise ModelError(msg)
 
     # --- how it is written
@@ -278,58 +261,76 @@ class Registry:
                 failpoint("registry.before_copy")
                 write_bytes(home / name, content)
 
-    def _append(self, events: Sequence[RegistryEvent], news: Sequence[News]) -> tuple[RegistryEvent, ...]:
-        if not news:
+    def _append(self, events: Sequence[RegistryEvent], fresh: Sequence[NewEvent]) -> tuple[RegistryEvent, ...]:
+        if not fresh:
             return ()
         failpoint("registry.before_append")
-        fresh = appended(events, news)
-        self._write([*events, *fresh])
-        return fresh
+        linked = appended(events, fresh)
+        self._write([*events, *linked])
+        return linked
 
     def _write(self, events: Sequence[RegistryEvent]) -> None:
-        draft = write_draft(self.path, as_file(events))
-        failpoint("registry.before_switch")
-        put_in_place(draft, self.path)
+        with whole_file(self.path) as draft:
+            draft.write_bytes(as_file(events))
+            failpoint("registry.before_switch")
         failpoint("registry.after_switch")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the kernel lock that every writer of the registry takes; it goes with the process."""
-        descriptor = _lock_file(self.path)
-        try:
-            deadline = time.monotonic() + _LOCK_SECONDS
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        msg = f"another process has been writing {self.path} for a minute; end it and run again"
-                        raise ModelError(msg) from None
-                    time.sleep(0.05)
+        with hold(self.path.with_name(f"{self.path.name}.lock"), timeout_seconds=_LOCK_SECONDS):
             failpoint("registry.after_lock")
             self._clear_away()
             yield
-        finally:
-            os.close(descriptor)
 
     def _clear_away(self) -> None:
         """Remove what a writer that died left half done; nobody else is at work, for the lock is held."""
-        for draft in self.path.parent.glob(f".{self.path.name}.*.tmp"):
-            draft.unlink(missing_ok=True)
         for fresh in self.promoted.glob(".*.tmp"):
             shutil.rmtree(fresh, ignore_errors=True)
-        for draft in self.promoted.glob("*/.*.tmp"):
+        for draft in (*self.path.parent.glob(f".{self.path.name}.*.tmp"), *self.promoted.glob("*/.*.tmp")):
             draft.unlink(missing_ok=True)
 
 
-def _lock_file(path: Path) -> int:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        msg = f"{path.parent} cannot be written ({error.strerror}); set DESK_HOME to a folder you own"
-        raise ModelError(msg) from error
+def _require_whole(folder: Path, model_id: str, recorded: Sequence[str]) -> Passport:
+    """Return the passport in ``folder`` after seeing that graph and passport are those that were judged."""
+    repair = f"put the judged files back, or judge and promote again: desk evaluate --model {candidate_of(model_id)}"
+    graph, path = folder / "model.onnx", folder / passports.FILE
+    for file in (graph, path):
+        if not file.exists():
+            msg = f"{file} of {model_id} is missing; {repair}"
+            raise ModelError(msg)
+    passport = Passport.read(folder)
+    fault = None
+    if passport.model_id != model_id:
+        fault = f"it is of {passport.model_id}, not of {model_id}"
+    elif recorded and sha256_of(path) not in recorded:
+        fault = "it is not the one the registry recorded when the model was judged"
+    elif sha256_of(graph) != passport.sha256:
+        fault = "the graph beside it is not the one that was judged"
+    if fault is not None:
+        msg = f"{path}: {fault}; {repair}"
+        raise ModelError(msg)
+    return passport
+
+
+def _require_accepted(passport: Passport, slots: Sequence[str]) -> None:
+    """See that the model passed every gate for each of ``slots``; the refusal names the gates."""
+    verdicts = {verdict.slot: verdict for verdict in passport.verdicts.values()}
+    model_id = passport.model_id
+    if not slots:
+        msg = f"{model_id} was not judged; judge it first: desk evaluate --model {candidate_of(model_id)}"
+        raise ModelError(msg)
+    for slot in slots:
+        verdict = verdicts.get(slot)
+        if verdict is None:
+            known = ", ".join(verdicts) or "nothing"
+            msg = (
+                f"{model_id} was not judged for {slot}, but for {known}; name one of these, or judge it: make evaluate"
+            )
+            raise ModelError(msg)
+        if not verdict.accepted:
+            msg = f"{model_id} is refused for {slot} by {', '.join(verdict.refused_by)}; observe it with mode shadow, or train again"
+            raise ModelError(msg)
 
 
 def _stack(events: Sequence[RegistryEvent], slot: str) -> list[str]:

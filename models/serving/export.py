@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from core.files import write_bytes
 from models.networks.build import build_network
+from models.serving.passport import Parity
 from models.serving.serving_graph import ServedAllCoins, ServedOneCoin
 
 if TYPE_CHECKING:
@@ -31,11 +32,9 @@ OPSET = 18
 GRAPH = "model.onnx"
 
 
-def load_network(folder: Path, marker: dict[str, Any]) -> nn.Module:
+def load_network(folder: Path, architecture: str, *, inputs: int, products: int, members: int) -> nn.Module:
     """Rebuild a candidate's network with its weights, ready to score."""
-    inputs = len(marker["feature_set"]["columns"])
-    members = int(marker.get("members", 1))  # how many were trained; a time budget may have ended it before the last
-    network = build_network(marker["architecture"], inputs, len(marker["products"]), 0.0, members)
+    network = build_network(architecture, inputs, products, 0.0, members)
     network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
     return network.eval()
 
@@ -83,7 +82,7 @@ def torch_probabilities(model: nn.Module, x_BTF: NDArray[np.float32], coin_B: ND
 
 def parity(
     model: nn.Module, scorer: Scorer, x_BTF: NDArray[np.float32], products: list[str], coin_B: NDArray[np.int64]
-) -> dict[str, float | int]:
+) -> Parity:
     """Compare graph and torch on real windows, in one batch per coin and one by one; return the largest differences."""
     want_B = torch_probabilities(model, x_BTF, coin_B)
     whole, single = 0.0, 0.0
@@ -95,4 +94,4 @@ def parity(
         alone = rows[:: max(1, len(rows) // 50)]
         said = np.array([scorer.score(x_BTF[row : row + 1], product)[0] for row in alone])
         single = max(single, float(np.abs(said - want_B[alone]).max()))
-    return {"windows": len(x_BTF), "largest_difference": whole, "largest_difference_one_by_one": single}
+    return Parity(len(x_BTF), whole, single)

@@ -6,7 +6,9 @@ direction called is long if ``p >= 0.5``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from decimal import Decimal
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
 
 BINS = 10
 COVERAGES = (1.0, 0.5, 0.1, 0.01)
+MIN_MOVE_BPS = 1e-6
+"""A mean move below this is none; a tick of any market is thousands of times as large."""
+Bps = TypeVar("Bps", float, Decimal)
+"""Money is reckoned in Decimals, statistics in floats."""
 # a model that is sure and wrong is punished hard, not infinitely
 _LEAST_PROBABILITY = 1e-7
 
@@ -141,7 +147,20 @@ def net_bps(p_N: NDArray[np.float64], return_N: NDArray[np.float64], cost_bps: f
     return np.where(p_N >= 0.5, 1.0, -1.0) * return_N * 1e4 - cost_bps
 
 
-def break_even_accuracy(return_N: NDArray[np.float64], cost_bps: float) -> float:
-    """Return ``0.5 + cost / (2 E|r|)``: the accuracy at which an average move pays the cost; above 1 never does."""
-    move_bps = float(np.mean(np.abs(return_N))) * 1e4
-    return 0.5 + cost_bps / (2.0 * move_bps) if move_bps > 0 else float("inf")
+def mean_move_bps(return_N: NDArray[np.float64]) -> float:
+    """Return ``E|r|``, the mean size of the move after each row, up or down, bps."""
+    return float(np.mean(np.abs(return_N))) * 1e4
+
+
+def break_even_accuracy(move_bps: float, cost_bps: float) -> float:
+    """Return ``0.5 + cost / (2 E|r|)``: the share of right calls at which a move of average size pays the round trip.
+
+    Right calls earn E|r|, wrong ones lose it: ``a E|r| - (1 - a) E|r| = cost``. Above 1 no forecast pays; infinite where
+    nothing moves, which JSON and tables, having no infinity, hold as None.
+    """
+    return 0.5 + cost_bps / (2.0 * move_bps) if move_bps > MIN_MOVE_BPS else math.inf
+
+
+def round_trip_bps(spread_bps: Bps, slippage_bps: Bps, fee_bps: Bps) -> Bps:
+    """Return what opening and closing a position costs: the spread once, slippage and fee on both sides."""
+    return spread_bps + 2 * (slippage_bps + fee_bps)

@@ -1,4 +1,4 @@
-"""Where a training goes on after it was killed: one file, replaced whole at every check."""
+"""Save where a training goes on after it was killed: one file, replaced whole at every check, and read it again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Past:
+class TrainingState:
     """What a training has done so far, all members and all processes that worked on it together."""
 
     history: History = field(default_factory=list)
@@ -32,7 +32,7 @@ class Past:
     finished: list[dict[str, Tensor]] = field(default_factory=list)
     """The kept weights of each finished member."""
     member: dict[str, Any] | None = None
-    """The state of the member at work, as `Member.state` returns it."""
+    """The state of the member at work, as `MemberState.state` returns it."""
 
     @property
     def seconds(self) -> float:
@@ -59,7 +59,7 @@ class Past:
         return [entry for entry in self.history if entry["member"] == number + 1]
 
 
-class Member:
+class MemberState:
     """One network at work: its weights, their average, the optimiser, and the best average so far."""
 
     def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float) -> None:
@@ -102,13 +102,13 @@ class Member:
         self.best_check, self.checks, self.step = state["best_check"], state["checks"], state["step"]
 
 
-def save(path: Path | None, past: Past, member: Member | None) -> None:
+def save(path: Path | None, training: TrainingState, member: MemberState | None) -> None:
     """Replace the checkpoint; ``member`` is None between two members."""
     if path is None:
         return
     state = {
-        "history": past.history,
-        "finished": past.finished,
+        "history": training.history,
+        "finished": training.finished,
         "member": None if member is None else member.state(),
     }
     buffer = io.BytesIO()
@@ -116,17 +116,17 @@ def save(path: Path | None, past: Past, member: Member | None) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def load(path: Path | None) -> Past:
-    """Return what was saved, or an empty past.
+def load(path: Path | None) -> TrainingState:
+    """Return what was saved, or the state of a training that was not begun.
 
     Raises:
         TrainingError: the file is damaged.
     """
     if path is None or not path.exists():
-        return Past()
+        return TrainingState()
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")  # each part goes to its device when it is used
-        return Past(state["history"], state["finished"], state["member"])
+        return TrainingState(state["history"], state["finished"], state["member"])
     except (RuntimeError, EOFError, KeyError, TypeError, ValueError, UnpicklingError, BadZipFile) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         msg = f"the checkpoint {path} cannot be read ({first}); remove it and train again from the start"

@@ -23,8 +23,8 @@ from models.datasets.windows import part_ends
 from models.networks.build import build_network, window_minutes
 from models.networks.ensemble import joined_weights
 from models.training.batches import Batches
-from models.training.checkpoint import Member, Past, load, save
-from models.training.progress_reporter import Clock, Teller
+from models.training.checkpoint import MemberState, TrainingState, load, save
+from models.training.progress_reporter import ProgressReporter, TrainingClock
 from models.training.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ class _Bench:
     precision: str
     device: str
     checkpoint: Path | None
-    past: Past
-    clock: Clock
+    state: TrainingState
+    clock: TrainingClock
     on_progress: Callable[[TrainProgress], None]
 
 
@@ -107,42 +107,42 @@ def fit(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = precision or fastest_precision(device)
     make_deterministic(spec.seed)
-    past = load(checkpoint)
-    clock = Clock(spec.budget_seconds, past.seconds)
+    state = load(checkpoint)
+    clock = TrainingClock(spec.budget_seconds, state.seconds)
 
     minutes = window_minutes(spec.architecture)
     watch = early_stop_ends(data, minutes, spec)
     scaler, return_scale = fit_scaler(data), _return_scale(data)
     batches = Batches(data, scaler, minutes, return_scale, device)
-    bench = _Bench(spec, data, batches, watch, precision, device, checkpoint, past, clock, on_progress)
+    bench = _Bench(spec, data, batches, watch, precision, device, checkpoint, state, clock, on_progress)
 
-    while len(past.finished) < spec.members and not (past.finished and clock.is_over()):
-        member, ended_by = _fit_member(bench, len(past.finished))
-        if ended_by == "budget" and past.finished:
+    while len(state.finished) < spec.members and not (state.finished and clock.is_over()):
+        member, ended_by = _fit_member(bench, len(state.finished))
+        if ended_by == "budget" and state.finished:
             break
-        past.finished.append(member.best)
-        save(checkpoint, past, None)
+        state.finished.append(member.best)
+        save(checkpoint, state, None)
 
-    weights = {name: value.cpu() for name, value in joined_weights(past.finished).items()}
-    fitted = Fitted(weights, scaler, return_scale, precision, past.history, train_windows=past.windows)
-    fitted.best_checks = [_best_check(past.of(number)) for number in range(len(past.finished))]
-    fitted.ended_by = [ended for number in range(spec.members) if (ended := past.ended_by(number))]
+    weights = {name: value.cpu() for name, value in joined_weights(state.finished).items()}
+    fitted = Fitted(weights, scaler, return_scale, precision, state.history, train_windows=state.windows)
+    fitted.best_checks = [_best_check(state.of(number)) for number in range(len(state.finished))]
+    fitted.ended_by = [ended for number in range(spec.members) if (ended := state.ended_by(number))]
     return fitted
 
 
-def _fit_member(bench: _Bench, number: int) -> tuple[Member, str]:
+def _fit_member(bench: _Bench, number: int) -> tuple[MemberState, str]:
     """Train one network until its epochs, its patience or the time budget are over; tell which."""
-    spec, past, seed = bench.spec, bench.past, bench.spec.seed + number
+    spec, state, seed = bench.spec, bench.state, bench.spec.seed + number
     torch.manual_seed(seed)
     schedule = Schedule(spec, bench.data, window_minutes(spec.architecture), seed)
     inputs, coins = len(bench.data.columns), len(bench.data.coins)
     network = build_network(spec.architecture, inputs, coins, spec.dropout).to(bench.device)
-    member = Member(network, spec.learning_rate, spec.weight_decay)
-    if past.member is not None:
-        member.resume(past.member)
-        past.member = None
-    teller = Teller(spec, bench.clock, past, schedule, number, member, bench.on_progress)
-    ended_by = past.ended_by(number)
+    member = MemberState(network, spec.learning_rate, spec.weight_decay)
+    if state.member is not None:
+        member.resume(state.member)
+        state.member = None
+    reporter = ProgressReporter(spec, bench.clock, state, schedule, number, member, bench.on_progress)
+    ended_by = state.ended_by(number)
 
     for check in [step for step in schedule.checks if step > member.step]:
         if ended_by:
@@ -162,7 +162,7 @@ def _fit_member(bench: _Bench, number: int) -> tuple[Member, str]:
             _average(member.average, network, schedule.keep(member.step))
             losses.append(loss.detach())
             member.step += 1
-            teller.step(losses)
+            reporter.step(losses)
 
         train_loss = float(torch.stack(losses).double().mean())
         watched = _log_loss(member.average, bench)
@@ -172,7 +172,7 @@ def _fit_member(bench: _Bench, number: int) -> tuple[Member, str]:
             raise TrainingError(msg)
         member.note(watched)
         ended_by = _ending(bench, schedule, member)
-        past.history.append(
+        state.history.append(
             {
                 "member": number + 1,
                 "check": member.checks,
@@ -184,8 +184,8 @@ def _fit_member(bench: _Bench, number: int) -> tuple[Member, str]:
                 "ended_by": ended_by,
             }
         )
-        save(bench.checkpoint, past, member)
-        teller.check(losses, watched)
+        save(bench.checkpoint, state, member)
+        reporter.check(losses, watched)
     return member, ended_by
 
 
@@ -193,7 +193,7 @@ def _best_check(entries: list[dict[str, Any]]) -> int:
     return int(min(entries, key=lambda entry: entry["early_stop_log_loss"])["check"])
 
 
-def _ending(bench: _Bench, schedule: Schedule, member: Member) -> str:
+def _ending(bench: _Bench, schedule: Schedule, member: MemberState) -> str:
     """Return what ends this member's training after the check it just had; nothing if it goes on."""
     if member.step >= schedule.steps:
         return "epochs"

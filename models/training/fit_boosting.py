@@ -22,10 +22,10 @@ from models.datasets.scaler import fit_scaler
 from models.datasets.windows import part_ends
 from models.networks.trees import WINDOW_MINUTES, Tree, bag, state_of
 from models.statistics.metrics import log_loss
-from models.training.checkpoint import Past, load, save
+from models.training.checkpoint import TrainingState, load, save
 from models.training.fit import Fitted
 from models.training.progress import TrainProgress
-from models.training.progress_reporter import Clock
+from models.training.progress_reporter import TrainingClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,26 +64,26 @@ def fit_boosting(
     if not len(watch_E):
         msg = f"{spec.name}: the early-stop part holds no labelled minute; backfill a longer span: make backfill"
         raise TrainingError(msg)
-    past = load(checkpoint)
-    clock = Clock(spec.budget_seconds, past.seconds)
+    state = load(checkpoint)
+    clock = TrainingClock(spec.budget_seconds, state.seconds)
     scaler = fit_scaler(data)
     scaler.scale_in_place(data.x_NF, data.coin_N)
     watch_EF, watch_y_E = _inputs(data, watch_E), data.direction_N[watch_E]
 
-    while len(past.finished) < spec.members and not (past.finished and clock.is_over()):
-        number, began = len(past.finished), time.monotonic()
+    while len(state.finished) < spec.members and not (state.finished and clock.is_over()):
+        number, began = len(state.finished), time.monotonic()
         rows_N = _member_rows(data, spec, number)
-        past.finished.append(_grow(spec, number, data, rows_N, watch_EF))
+        state.finished.append(_grow(spec, number, data, rows_N, watch_EF))
         ended_by = "budget" if clock.is_over() and number + 1 < spec.members else "epochs"
         seconds = round(time.monotonic() - began, 2)
-        past.history.append({"member": number + 1, "windows": len(rows_N), "seconds": seconds, "ended_by": ended_by})
-        save(checkpoint, past, None)
-        on_progress(_progress(spec, past, clock, _curve(spec, past, watch_y_E)))
+        state.history.append({"member": number + 1, "windows": len(rows_N), "seconds": seconds, "ended_by": ended_by})
+        save(checkpoint, state, None)
+        on_progress(_progress(spec, state, clock, _curve(spec, state, watch_y_E)))
 
-    curve = _curve(spec, past, watch_y_E)
+    curve = _curve(spec, state, watch_y_E)
     best = _best(curve)
-    weights = bag([_trees_of(member) for member in past.finished], best["epoch"])
-    fitted = Fitted(weights, scaler, [1.0] * len(data.coins), "float32", curve, train_windows=past.windows)
+    weights = bag([_trees_of(member) for member in state.finished], best["epoch"])
+    fitted = Fitted(weights, scaler, [1.0] * len(data.coins), "float32", curve, train_windows=state.windows)
     fitted.best_checks, fitted.ended_by = [best["check"]], [curve[-1]["ended_by"]]
     return fitted
 
@@ -127,8 +127,8 @@ def _grow(
     thin_N = np.linspace(0, len(y_N) - 1, min(len(y_N), LOSS_ROWS)).astype(np.int64)
     with threadpool_limits(1):
         model.fit(x_NF, y_N)
-        watched_KE = _said(model, watch_EF, _rounds(spec))
-        fitted_KN = _said(model, x_NF[thin_N], _rounds(spec))
+        watched_KE = _staged_logits(model, watch_EF, _rounds(spec))
+        fitted_KN = _staged_logits(model, x_NF[thin_N], _rounds(spec))
     # the public interface tells no tree; the versions are pinned, and the property test compares every leaf
     trees = [Tree.of(grown.nodes) for (grown,) in model._predictors]
     state = state_of(trees, float(model._baseline_prediction.item()), len(data.coins), leaves=LEAVES)
@@ -136,29 +136,31 @@ def _grow(
     return state | {"watched": torch.from_numpy(watched_KE), "train_loss": torch.tensor(loss_K, dtype=torch.float64)}
 
 
-def _said(model: HistGradientBoostingClassifier, x_NF: NDArray[np.float32], rounds: list[int]) -> NDArray[np.float64]:
+def _staged_logits(
+    model: HistGradientBoostingClassifier, x_NF: NDArray[np.float32], rounds: list[int]
+) -> NDArray[np.float64]:
     """Return the logits after each of ``rounds``, (K, N)."""
     staged = enumerate(model.staged_decision_function(x_NF), 1)
     return np.stack([logit_N for number, logit_N in staged if number in rounds])
 
 
-def _curve(spec: TrainSpec, past: Past, y_E: NDArray[np.int8]) -> list[dict[str, Any]]:
+def _curve(spec: TrainSpec, state: TrainingState, y_E: NDArray[np.int8]) -> list[dict[str, Any]]:
     """Return the history of the bag so far as that of one network: an entry for each check, rounds in place of epochs."""
-    logit_KE = torch.stack([member["watched"] for member in past.finished]).mean(dim=0).numpy()
-    train_loss_K = torch.stack([member["train_loss"] for member in past.finished]).mean(dim=0).tolist()
+    logit_KE = torch.stack([member["watched"] for member in state.finished]).mean(dim=0).numpy()
+    train_loss_K = torch.stack([member["train_loss"] for member in state.finished]).mean(dim=0).tolist()
     rounds = _rounds(spec)
     return [
         {
             "member": 1,
-            "check": place + 1,
+            "check": position + 1,
             "epoch": number,
-            "windows": past.windows,
-            "train_loss": train_loss_K[place],
-            "early_stop_log_loss": log_loss(expit(logit_KE[place]), y_E),
-            "seconds": round(past.seconds / len(rounds), 2),
-            "ended_by": past.ended_by(len(past.finished) - 1) if number == rounds[-1] else "",
+            "windows": state.windows,
+            "train_loss": train_loss_K[position],
+            "early_stop_log_loss": log_loss(expit(logit_KE[position]), y_E),
+            "seconds": round(state.seconds / len(rounds), 2),
+            "ended_by": state.ended_by(len(state.finished) - 1) if number == rounds[-1] else "",
         }
-        for place, number in enumerate(rounds)
+        for position, number in enumerate(rounds)
     ]
 
 
@@ -170,9 +172,11 @@ def _trees_of(member: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in member.items() if name not in {"watched", "train_loss"}}
 
 
-def _progress(spec: TrainSpec, past: Past, clock: Clock, curve: list[dict[str, Any]]) -> TrainProgress:
-    best, done = _best(curve), len(past.finished)
-    left = (spec.members - done) * past.seconds / done
+def _progress(
+    spec: TrainSpec, state: TrainingState, clock: TrainingClock, curve: list[dict[str, Any]]
+) -> TrainProgress:
+    best, done = _best(curve), len(state.finished)
+    left = (spec.members - done) * state.seconds / done
     return TrainProgress(
         name=spec.name,
         epoch=spec.epochs,
@@ -185,5 +189,5 @@ def _progress(spec: TrainSpec, past: Past, clock: Clock, curve: list[dict[str, A
         seconds_left=max(0.0, min(left, clock.left)),
         member=done,
         members=spec.members,
-        ended_by=past.history[-1]["ended_by"],
+        ended_by=state.history[-1]["ended_by"],
     )

@@ -1,13 +1,10 @@
-"""How long a training has taken, and what it says of that while it runs."""
+"""Keep a training's time and budget, and report how far each member is while it runs."""
 
 from __future__ import annotations
 
 import math
 import time
 from typing import TYPE_CHECKING
-
-import numpy as np
-import torch
 
 from models.training.progress import TrainProgress
 
@@ -16,15 +13,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from models.training.checkpoint import Member, Past
+    from models.training.checkpoint import MemberState, TrainingState
     from models.training.schedule import Schedule
     from models.training.spec import TrainSpec
 
-_NOTIFY_SECONDS = 2.0
+# a report costs a line of JSON and an update of a bar: every two seconds is as often as a person looks
+_REPORT_SECONDS = 2.0
 _RECENT_STEPS = 50
 
 
-class Clock:
+class TrainingClock:
     """The time a training has taken, by all processes that worked on it, and its budget.
 
     What a killed process did after its last check is lost and not counted.
@@ -49,38 +47,39 @@ class Clock:
         return self.left <= 0
 
 
-class Teller:
-    """Tells how far one member of a training is: every two seconds, and after each check."""
+class ProgressReporter:
+    """Report how far one member of a training is: every two seconds, and after each check."""
 
     def __init__(
         self,
         spec: TrainSpec,
-        clock: Clock,
-        past: Past,
+        clock: TrainingClock,
+        state: TrainingState,
         schedule: Schedule,
         number: int,
-        member: Member,
+        member: MemberState,
         on_progress: Callable[[TrainProgress], None],
     ) -> None:
         """Watch ``member``, the one with that ``number``, counted from 0."""
-        self._spec, self._clock, self._past, self._on_progress = spec, clock, past, on_progress
+        self._spec, self._clock, self._state, self._on_progress = spec, clock, state, on_progress
         self._schedule, self._number, self._member = schedule, number, member
-        self._first, self._began, self._told = member.step, time.monotonic(), 0.0
+        self._first, self._began, self._reported = member.step, time.monotonic(), 0.0
 
     def step(self, losses: list[Tensor]) -> None:
-        """Hear of a step; tell of it if nothing was told for two seconds."""
-        if time.monotonic() - self._told > _NOTIFY_SECONDS:
-            self._tell(losses, None)
+        """Count a step; report if nothing was reported for two seconds."""
+        if time.monotonic() - self._reported > _REPORT_SECONDS:
+            self._report(losses, None)
 
     def check(self, losses: list[Tensor], watched: float) -> None:
-        """Tell of a check."""
-        self._tell(losses, watched)
+        """Report a check."""
+        self._report(losses, watched)
 
-    def _tell(self, losses: list[Tensor], watched: float | None) -> None:
-        self._told = time.monotonic()
+    def _report(self, losses: list[Tensor], watched: float | None) -> None:
+        self._reported = time.monotonic()
         spec, member, last = self._spec, self._member, self._member.step - 1
         step, steps = self._schedule.step_of_epoch(last)
         patience_left = spec.patience - (member.checks - member.best_check)
+        recent = losses[-_RECENT_STEPS:]
         self._on_progress(
             TrainProgress(
                 name=spec.name,
@@ -88,25 +87,25 @@ class Teller:
                 epochs=spec.epochs,
                 step=step + 1,
                 steps=steps,
-                train_loss=float(torch.stack(losses[-_RECENT_STEPS:]).mean()),
+                train_loss=float(sum(recent)) / len(recent),
                 early_stop_loss=watched,
                 seconds=self._clock.seconds,
                 seconds_left=self._seconds_left(),
                 member=self._number + 1,
                 members=spec.members,
                 checks_left=patience_left if spec.patience else None,
-                ended_by=self._past.ended_by(self._number),
+                ended_by=self._state.ended_by(self._number),
             )
         )
 
     def _seconds_left(self) -> float:
         """Return the time to the end of all epochs of this member and of the members after it, within the budget."""
-        ended_by = self._past.ended_by(self._number)
+        ended_by = self._state.ended_by(self._number)
         if ended_by == "budget":
             return 0.0
         steps, done = self._schedule.steps, self._member.step
         each = (time.monotonic() - self._began) / max(1, done - self._first)
-        finished = [self._past.seconds_of(number) for number in range(self._number + bool(ended_by))]
-        another = float(np.mean(finished)) if finished else each * steps
+        finished = [self._state.seconds_of(number) for number in range(self._number + bool(ended_by))]
+        another = sum(finished) / len(finished) if finished else each * steps
         own = 0.0 if ended_by else each * (steps - done)
         return max(0.0, min(own + (self._spec.members - self._number - 1) * another, self._clock.left))

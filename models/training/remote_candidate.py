@@ -26,10 +26,10 @@ def publish_candidate(candidate: CandidateRef, uri: str) -> CandidateRef:
     """
     home, target = Path(candidate.path).absolute(), within(uri, candidate.candidate_id)
     if home.as_uri() != target:
-        place = open_folder(target)
+        remote = open_folder(target)
         for name in (_LOG, _WEIGHTS, _MARKER):
             if (home / name).exists():
-                place.write(name, home / name)
+                remote.write(name, home / name)
     return replace(candidate, path=target)
 
 
@@ -37,17 +37,17 @@ def fetch_candidate(candidate_id: str, uri: str, folder: Path) -> CandidateRef |
     """Return a candidate under ``folder``, fetched from ``uri`` unless it is there; None where it is in neither.
 
     Raises:
-        RemoteFolderError: the place cannot be read, or what it gives is not whole.
+        RemoteFolderError: the folder cannot be read, or what it gives is not whole.
     """
     home = folder / candidate_id
-    if (found := finished(home)) is not None:
-        return found
-    place = open_folder(within(uri, candidate_id))
-    if place.size(_MARKER) is None:
+    if (candidate := finished(home)) is not None:
+        return candidate
+    remote = open_folder(within(uri, candidate_id))
+    if remote.size(_MARKER) is None:
         return None
     for name in (_LOG, _WEIGHTS, _MARKER):
-        if name != _LOG or place.size(name) is not None:
-            write_bytes(home / name, _content(place, name))
+        if name != _LOG or remote.size(name) is not None:
+            write_bytes(home / name, _content(remote, name))
     fetched = finished(home)
     if fetched is None:
         (home / _MARKER).unlink()
@@ -56,7 +56,7 @@ def fetch_candidate(candidate_id: str, uri: str, folder: Path) -> CandidateRef |
     return fetched
 
 
-def _content(place: RemoteFolder, name: str) -> bytes:
+def _content(remote: RemoteFolder, name: str) -> bytes:
     sink = io.BytesIO()
-    place.read(name, sink)
+    remote.read(name, sink)
     return sink.getvalue()

@@ -1,19 +1,18 @@
-"""Train and judge in child processes; nothing here imports torch."""
+"""Train a candidate in a child process; nothing here imports torch."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.child_process import run_child
 from core.errors import TrainingError
-from core.files import read_json
 from models.training.candidate import candidate_id, finished, spec_as_json
 from models.training.progress import TrainProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from core.dataset_files import DatasetRef
     from models.training.spec import CandidateRef, TrainSpec
@@ -35,22 +34,21 @@ def train_in_process(
     Raises:
         TrainingError: the training refused, crashed or passed a limit; the text names which and why.
     """
-    feature_hash = read_json(Path(dataset.manifest_path))["feature_set"]["sha256"]
-    home = folder / candidate_id(spec, dataset, feature_hash)
-    if (found := finished(home)) is not None:
-        return found
+    home = folder / candidate_id(spec, dataset, dataset.manifest().feature_set.sha256)
+    if (candidate := finished(home)) is not None:
+        return candidate
     job = {"spec": spec_as_json(spec), "dataset": asdict(dataset), "folder": str(home.absolute())}
 
-    def hear(line: dict[str, Any]) -> None:
-        if "progress" in line:
-            on_progress(TrainProgress(**line["progress"]))
+    def on_line(line: dict[str, Any]) -> None:
+        if (progress := TrainProgress.from_line(line)) is not None:
+            on_progress(progress)
 
     run_child(
         "models.training.train_process",
         job,
         name=spec.name,
         log=home / "train.log",
-        on_line=hear,
+        on_line=on_line,
         memory_gb=memory_gb,
         timeout_seconds=timeout_seconds,
     )

@@ -109,9 +109,9 @@ class Schedule:
     def _checks(self) -> list[int]:
         """Return the steps before which the averaged weights are checked, the last one being the end."""
         stretch = max(1, round(self._spec.check_windows / self._spec.batch_size))
-        found = {step for share in EARLY_CHECKS if (step := int(stretch * share)) and step < self._first_E[1]}
+        checks = {step for share in EARLY_CHECKS if (step := int(stretch * share)) and step < self._first_E[1]}
         for first, following in zip(self._first_E[:-1].tolist(), self._first_E[1:].tolist(), strict=True):
             # the last stretch of an epoch may be half as long again rather than be followed by a short one
-            found.update(range(first + stretch, following - stretch // 2, stretch))
-            found.add(following)
-        return sorted(found)
+            checks.update(range(first + stretch, following - stretch // 2, stretch))
+            checks.add(following)
+        return sorted(checks)

@@ -1,14 +1,10 @@
-"""The child process that trains one candidate: a job as JSON on standard input, progress as JSON lines on standard output."""
+"""Train one candidate in this child process: a job as JSON on standard input, progress as JSON lines on standard output."""
 
 from __future__ import annotations
 
-import fcntl
 import io
-import os
 import sys
 import time
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +12,25 @@ import torch
 
 from core.child_job import do_job, tell
 from core.dataset_files import DatasetRef
-from core.files import write_bytes, write_json
+from core.files import write_bytes
 from core.integrity import sha256_of
+from core.locks import hold
 from core.version import commit
 from models.datasets.dataset import load_dataset
 from models.networks.build import window_minutes
-from models.training.candidate import CHECKPOINT, RECIPE, finished, spec_as_json, spec_from_json
+from models.serving.passport import TrainingCheck
+from models.training.candidate import (
+    CHECKPOINT,
+    RECIPE,
+    VERSION,
+    TrainedCandidate,
+    finished,
+    spec_from_json,
+)
 from models.training.fit import Fitted, fit
 from models.training.fit_boosting import fit_boosting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from models.datasets.dataset import Dataset
     from models.training.progress import TrainProgress
     from models.training.spec import TrainSpec
@@ -40,64 +43,54 @@ def main() -> int:
 
 def _train(job: dict[str, Any]) -> None:
     folder = Path(job["folder"])
-    with _alone(folder):
+    # two flows may want the same candidate: the second waits, then finds it finished
+    with hold(folder / ".lock"):
         if finished(folder) is None:
             train(spec_from_json(job["spec"]), DatasetRef(**job["dataset"]), folder)
 
 
 def train(spec: TrainSpec, reference: DatasetRef, folder: Path) -> None:
-    """Fit, then write the weights, then the marker."""
+    """Fit, then write the weights, then ``candidate.json``, whose presence says that the training is finished."""
     began = time.monotonic()
     data = load_dataset(reference, spec.products)
     train_one = fit_boosting if spec.architecture == "boosting" else fit
-    fitted = train_one(spec, data, on_progress=_tell_progress, checkpoint=folder / CHECKPOINT)
+    fitted = train_one(spec, data, on_progress=_report, checkpoint=folder / CHECKPOINT)
     buffer = io.BytesIO()  # saved by path, the file's own name would be part of its bytes
     torch.save(fitted.weights, buffer)
     write_bytes(folder / "weights.pt", buffer.getvalue())
-    write_json(folder / "candidate.json", _marker(spec, data, fitted, folder, time.monotonic() - began))
+    _marker(spec, data, fitted, folder, time.monotonic() - began).write(folder)
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _marker(spec: TrainSpec, data: Dataset, fitted: Fitted, folder: Path, seconds: float) -> dict[str, object]:
-    return {
-        "candidate_id": folder.name,
-        "architecture": spec.architecture,
-        "products": list(data.coins),
-        "spec": spec_as_json(spec),
-        "recipe": RECIPE,
-        "dataset_digest": data.digest,
-        "feature_set": asdict(data.manifest.feature_set),
-        "window_minutes": window_minutes(spec.architecture),
-        "scaler": fitted.scaler.as_json(),
-        "return_scale": fitted.return_scale,
-        "history": fitted.history,
-        "members": fitted.members,
-        "best_checks": fitted.best_checks,
-        "best_epoch": fitted.best_epoch,
-        "ended_by": fitted.ended_by,
-        "train_windows": fitted.train_windows,
-        "precision": fitted.precision,
-        "torch": torch.__version__,
-        "seconds": round(seconds, 2),
-        "commit": commit(),
-        "weights_sha256": sha256_of(folder / "weights.pt"),
-    }
+def _marker(spec: TrainSpec, data: Dataset, fitted: Fitted, folder: Path, seconds: float) -> TrainedCandidate:
+    return TrainedCandidate(
+        version=VERSION,
+        candidate_id=folder.name,
+        architecture=spec.architecture,
+        products=data.coins,
+        spec=spec,
+        recipe=RECIPE,
+        dataset_digest=data.digest,
+        feature_set=data.manifest.feature_set,
+        window_minutes=window_minutes(spec.architecture),
+        scaler=fitted.scaler.as_json(),
+        return_scale=tuple(fitted.return_scale),
+        history=tuple(TrainingCheck(**check) for check in fitted.history),
+        members=fitted.members,
+        best_checks=tuple(fitted.best_checks),
+        best_epoch=fitted.best_epoch,
+        ended_by=tuple(fitted.ended_by),
+        train_windows=fitted.train_windows,
+        precision=fitted.precision,
+        torch=torch.__version__,
+        seconds=round(seconds, 2),
+        commit=commit(),
+        weights_sha256=sha256_of(folder / "weights.pt"),
+    )
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process trains this candidate; the kernel lets go when a process dies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _tell_progress(progress: TrainProgress) -> None:
-    tell({"progress": asdict(progress)})
+def _report(progress: TrainProgress) -> None:
+    tell(progress.as_line())
 
 
 if __name__ == "__main__":

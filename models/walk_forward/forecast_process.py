@@ -1,4 +1,4 @@
-"""The child process that forecasts a fold's test part: by the judged graph, and by every baseline trained on the fold.
+"""Forecast a fold's test part in this child process: by the judged graph, and by every baseline trained on the fold.
 
 A job as JSON on standard input, one JSON line on standard output. Nothing here imports torch: the graph is served as
 the runtime serves it.
@@ -43,14 +43,14 @@ def forecast_model(folder: Path, reference: DatasetRef, path: Path) -> None:
     if known_forecasts(path, key):
         return
     scorer = Scorer(folder)
-    data = load_dataset(reference, scorer.manifest.products)
-    found: dict[str, Forecasts] = {}
+    data = load_dataset(reference, scorer.passport.products)
+    forecasts: dict[str, Forecasts] = {}
     for product in data.coins:
-        ends = part_ends(data, "test", scorer.manifest.window_minutes, product=product)
-        found[product] = _forecasts(
-            data, ends, {MODEL: score_rows(data, scorer, product, ends, scorer.manifest.window_minutes)}
+        ends = part_ends(data, "test", scorer.passport.window_minutes, product=product)
+        forecasts[product] = _forecasts(
+            data, ends, {MODEL: score_rows(data, scorer, product, ends, scorer.passport.window_minutes)}
         )
-    write_forecasts(path, key, found)
+    write_forecasts(path, key, forecasts)
 
 
 def forecast_baselines(products: list[str], reference: DatasetRef, path: Path) -> None:
@@ -58,11 +58,11 @@ def forecast_baselines(products: list[str], reference: DatasetRef, path: Path) -
     if known_forecasts(path, reference.digest):
         return
     data = load_dataset(reference, products)
-    found: dict[str, Forecasts] = {}
+    forecasts: dict[str, Forecasts] = {}
     for product in data.coins:
         rows = data.rows(product, "test")
-        found[product] = _forecasts(data, rows, baseline_forecasts(data, product, rows))
-    write_forecasts(path, reference.digest, found)
+        forecasts[product] = _forecasts(data, rows, baseline_forecasts(data, product, rows))
+    write_forecasts(path, reference.digest, forecasts)
 
 
 def _forecasts(data: Dataset, rows: NDArray[np.int64], p_N: dict[str, NDArray[np.float64]]) -> Forecasts:

@@ -1,11 +1,10 @@
-"""What a fold's model and baselines forecast, kept as Parquet files beside what made them.
+"""Keep what a fold's model and baselines forecast as Parquet files, and read it again.
 
 Shapes: N rows of one product, oldest first.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import ModelError
-from core.files import read_json, write_json
+from core.files import read_json, whole_file, write_json
 from core.integrity import sha256_of
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ _PLAIN = ("minute", "direction", "return")
 
 @dataclass(frozen=True, slots=True)
 class Forecasts:
-    """One product's judged minutes of one or more folds, and what each forecaster said of them."""
+    """One product's judged minutes of one or more folds, and each forecaster's probabilities for them."""
 
     minute_N: NDArray[np.int64]
     direction_N: NDArray[np.int8]
@@ -43,11 +42,11 @@ class Forecasts:
     """Forecaster -> probability of up."""
 
     def beside(self, other: Forecasts) -> Forecasts:
-        """Return both forecasters' words on the minutes both speak of."""
+        """Return the forecasts of both on the minutes that both have."""
         shared_N, own, theirs = np.intersect1d(self.minute_N, other.minute_N, assume_unique=True, return_indices=True)
-        said = {name: p_N[own] for name, p_N in self.p_N.items()}
-        said |= {name: p_N[theirs] for name, p_N in other.p_N.items()}
-        return Forecasts(shared_N, self.direction_N[own], self.return_N[own], said)
+        p_N = {name: mine_N[own] for name, mine_N in self.p_N.items()}
+        p_N |= {name: its_N[theirs] for name, its_N in other.p_N.items()}
+        return Forecasts(shared_N, self.direction_N[own], self.return_N[own], p_N)
 
 
 def one_after_another(folds: Sequence[Forecasts]) -> Forecasts:
@@ -66,20 +65,18 @@ def write_forecasts(path: Path, key: str, forecasts: Mapping[str, Forecasts]) ->
     parts = [
         pa.table(
             {
-                "product": [product] * len(found.minute_N),
-                "minute": found.minute_N,
-                "direction": found.direction_N,
-                "return": found.return_N,
-                **found.p_N,
+                "product": [product] * len(own.minute_N),
+                "minute": own.minute_N,
+                "direction": own.direction_N,
+                "return": own.return_N,
+                **own.p_N,
             }
         )
-        for product, found in forecasts.items()
+        for product, own in forecasts.items()
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    # a class may be missing in one product's training, and with it two of the baselines
-    pq.write_table(pa.concat_tables(parts, promote_options="default"), fresh, compression="zstd")
-    fresh.replace(path)
+    with whole_file(path) as draft:
+        # a class may be missing in one product's training, and with it two of the baselines
+        pq.write_table(pa.concat_tables(parts, promote_options="default"), draft, compression="zstd")
     write_json(path.with_suffix(".json"), {"format": FORMAT, "key": key, "sha256": sha256_of(path)})
 
 
@@ -91,11 +88,11 @@ def model_key(folder: Path, fold: DatasetRef) -> str:
 def known_forecasts(path: Path, key: str) -> bool:
     """Return whether ``path`` holds whole forecasts of ``key``."""
     try:
-        told = read_json(path.with_suffix(".json"))
+        marker = read_json(path.with_suffix(".json"))
     except ModelError:
         return False
     wanted = {"format": FORMAT, "key": key}
-    return wanted.items() <= told.items() and path.exists() and told.get("sha256") == sha256_of(path)
+    return wanted.items() <= marker.items() and path.exists() and marker.get("sha256") == sha256_of(path)
 
 
 def read_forecasts(path: Path, product: str) -> Forecasts:

@@ -1,4 +1,4 @@
-"""The figures of a walk-forward run: by fold and pooled, each forecaster beside the others on the same minutes.
+"""Compute the figures of a walk-forward run: by fold and pooled, each forecaster beside the others on the same minutes.
 
 Shapes: N rows of one product, D days, M configurations.
 """
@@ -9,235 +9,257 @@ import math
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from core.candles import minute_start
 from core.errors import ModelError
 from core.version import commit
 from models.statistics import metrics
 from models.statistics.bootstrap import MINUTES_OF_DAY, DayBootstrap, Interval
 from models.statistics.selection_bias import overfitting, selection
-from models.training.candidate import spec_as_json
 from models.walk_forward.forecasts import MODEL, Forecasts, one_after_another, read_forecasts
+from models.walk_forward.record import (
+    BASE,
+    RECORD_VERSION,
+    BestConfiguration,
+    ConfigurationRecord,
+    DailyGains,
+    FoldMoments,
+    FoldRecord,
+    ForecasterMetrics,
+    ForecastFigures,
+    MetricInterval,
+    OverfittingRecord,
+    ProductRecord,
+    SearchLuck,
+    TriedConfiguration,
+    WalkForwardRecord,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from models.datasets.folds import FoldBorders
-    from models.statistics.selection_bias import Overfitting, Statistic
-    from models.walk_forward.run import Done, Plan
+    from core.dataset_files import DatasetManifest
+    from models.statistics.selection_bias import Statistic
+    from models.walk_forward.run import FinishedJob, WalkForwardPlan
 
-BASE = "base_rate"
-_SCATTER = 400
-_LEAST_ROWS = 50
+# 12,870 combinations would make a page of a megabyte; 400 points show the same cloud
+_SCATTER_POINTS = 400
+# labels overlap, so fewer minutes than this are worth three or four
+_MIN_ROWS = 50
 
 
 def walk_forward_record(
-    plan: Plan, done: Sequence[Done], *, trials: int, manifest: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return all that was done and found as plain JSON values: what the report shows, and nothing else is needed for it.
+    plan: WalkForwardPlan,
+    finished: Sequence[FinishedJob],
+    *,
+    trials: int,
+    manifest: DatasetManifest,
+    rolling_days: int | None = None,
+    walks_over_test_part: bool = False,
+    seconds: float | None = None,
+) -> WalkForwardRecord:
+    """Return all that was done and result: what the report shows, and nothing else is needed for it.
 
     Args:
         plan: What was done.
-        done: What became of each job.
+        finished: What became of each job.
         trials: How many models were tried in this folder until now, those of this run included.
         manifest: Of the whole data set.
+        rolling_days: Days each fold was fitted on; None is all before it.
+        walks_over_test_part: Whether the folds reach into the data set's own test part.
+        seconds: What the run took.
     """
-    return {
-        "run_id": plan.run_id,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "architecture": plan.configurations[0].specs[0].architecture,
-        "products": list(plan.products),
-        "dataset_digest": plan.base.digest,
-        "feature_set": manifest["feature_set"]["name"],
-        "feature_hash": manifest["feature_set"]["sha256"],
-        "sources": list(manifest["sources"]),
-        "horizon_minutes": manifest["horizon_minutes"],
-        "cost_bps": plan.cost_bps,
-        "gate_profile": plan.profile.name,
-        "trials": trials,
-        "judged_every_minutes": plan.folds[0].every,
-        "folds": [_moments(borders) for borders in plan.folds],
-        "configurations": [
-            {"name": one.name, "changes": dict(one.changes), "spec": spec_as_json(one.specs[0])}
-            for one in plan.configurations
-        ],
-        "results": {product: _product(plan, product, done, trials) for product in plan.products},
-        "failures": [one.error for one in done if one.error],
-    }
+    return WalkForwardRecord(
+        version=RECORD_VERSION,
+        run_id=plan.run_id,
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=commit(),
+        architecture=plan.configurations[0].specs[0].architecture,
+        products=plan.products,
+        dataset_digest=plan.base.digest,
+        feature_set=manifest.feature_set.name,
+        feature_hash=manifest.feature_set.sha256,
+        sources=manifest.sources,
+        horizon_minutes=manifest.horizon_minutes,
+        cost_bps=plan.cost_bps,
+        gate_profile=plan.profile.name,
+        trials=trials,
+        judged_every_minutes=plan.folds[0].every,
+        folds=tuple(
+            FoldMoments(*map(minute_start, (fold.train, fold.early_stop, fold.calibration, fold.test, fold.end)))
+            for fold in plan.folds
+        ),
+        configurations=tuple(
+            TriedConfiguration(tried.name, dict(tried.changes), tried.specs[0]) for tried in plan.configurations
+        ),
+        results={product: _product(plan, product, finished, trials) for product in plan.products},
+        failures=tuple(ended.error for ended in finished if ended.error),
+        rolling_days=rolling_days,
+        walks_over_test_part=walks_over_test_part,
+        seconds=seconds,
+    )
 
 
-def _moments(borders: FoldBorders) -> dict[str, str]:
-    names = ("train", "early_stop", "calibration", "test", "end")
-    return {name: datetime.fromtimestamp(60 * getattr(borders, name), UTC).isoformat() for name in names}
+def _product(plan: WalkForwardPlan, product: str, finished: Sequence[FinishedJob], trials: int) -> ProductRecord:
+    configurations, whole = {}, {}
+    for number, tried in enumerate(plan.configurations):
+        own = [ended for ended in finished if ended.job.configuration == number and product in ended.job.spec.products]
+        forecasts = {ended.job.fold: _forecasts_of(ended, product) for ended in own if not ended.error}
+        judged = [forecasts[fold] for fold in sorted(forecasts) if len(forecasts[fold].minute_N) >= _MIN_ROWS]
+        # a configuration that lacks a fold is no rival: other days were other luck
+        pooled = one_after_another(judged) if len(judged) == len(plan.folds) else None
+        if pooled is not None:
+            whole[tried.name] = pooled
+        configurations[tried.name] = ConfigurationRecord(
+            folds=tuple(_fold(ended, product, forecasts.get(ended.job.fold), plan.cost_bps) for ended in own),
+            pooled=None if pooled is None else figures(pooled, plan.cost_bps),
+            days=None if pooled is None else _daily_gains(pooled),
+        )
+    return ProductRecord(
+        configurations, best_configurations(whole, plan.cost_bps, trials), search_luck(whole, plan.cost_bps)
+    )
 
 
-def _forecasts_of(product: str, configuration: int, done: Sequence[Done]) -> dict[int, Forecasts]:
-    """Return the model's and the baselines' forecasts of each finished fold."""
-    found = {}
-    for one in done:
-        if one.job.configuration == configuration and product in one.job.spec.products and not one.error:
-            said = read_forecasts(Path(one.forecasts), product).beside(read_forecasts(Path(one.baselines), product))
-            if len(said.minute_N) >= _LEAST_ROWS:
-                found[one.job.fold] = said
-    return found
+def _forecasts_of(ended: FinishedJob, product: str) -> Forecasts:
+    return read_forecasts(Path(ended.forecasts), product).beside(read_forecasts(Path(ended.baselines), product))
 
 
-def _product(plan: Plan, product: str, done: Sequence[Done], trials: int) -> dict[str, Any]:
-    by_configuration = {
-        configuration.name: _forecasts_of(product, number, done)
-        for number, configuration in enumerate(plan.configurations)
-    }
-    # a configuration that lacks a fold is no rival: other days were other luck
-    whole = {
-        name: one_after_another([folds[fold] for fold in sorted(folds)])
-        for name, folds in by_configuration.items()
-        if len(folds) == len(plan.folds)
-    }
-    configurations = {}
-    for number, (name, folds) in enumerate(by_configuration.items()):
-        configurations[name] = {
-            "folds": [
-                _fold(one, product, folds.get(one.job.fold), plan.cost_bps)
-                for one in done
-                if one.job.configuration == number and product in one.job.spec.products
-            ],
-            "pooled": figures(whole[name], plan.cost_bps) if name in whole else None,
-            "days": _days(whole[name]) if name in whole else None,
-        }
-    return {
-        "configurations": configurations,
-        "selection": _selections(whole, plan.cost_bps, trials),
-        "overfitting": _overfitting(whole, plan.cost_bps),
-    }
+def _fold(ended: FinishedJob, product: str, forecasts: Forecasts | None, cost_bps: float) -> FoldRecord:
+    number = ended.job.fold + 1
+    if forecasts is None:
+        return FoldRecord(number, error=ended.error)
+    is_judged = len(forecasts.minute_N) >= _MIN_ROWS
+    return FoldRecord(
+        number,
+        ended.candidate,
+        ended.model_id,
+        tuple(ended.refused_by.get(product, ())),
+        ended.training,
+        error=None if is_judged else f"fewer than {_MIN_ROWS} minutes of {product} could be judged",
+        figures=figures(forecasts, cost_bps) if is_judged else None,
+    )
 
 
-def _fold(one: Done, product: str, said: Forecasts | None, cost_bps: float) -> dict[str, Any]:
-    told: dict[str, Any] = {"fold": one.job.fold + 1}
-    if one.error:
-        return told | {"error": one.error}
-    told |= {
-        "candidate_id": one.candidate,
-        "model_id": one.model_id,
-        "refused_by": list(one.refused_by.get(product, ())),
-        "training": dict(one.training),
-    }
-    if said is None:
-        return told | {"error": f"fewer than {_LEAST_ROWS} minutes of {product} could be judged"}
-    return told | {"figures": figures(said, cost_bps)}
+def figures(forecasts: Forecasts, cost_bps: float) -> ForecastFigures:
+    """Return every forecaster's figures with 95 % day-bootstrap intervals, on the same minutes."""
+    days = DayBootstrap(forecasts.minute_N)
+    y_N, return_N = forecasts.direction_N, forecasts.return_N
+    loss_N = {name: metrics.log_losses(p_N, y_N) for name, p_N in forecasts.p_N.items()}
+    has_both = len(np.unique(y_N)) == 2
 
-
-def figures(said: Forecasts, cost_bps: float) -> dict[str, Any]:
-    """Return every forecaster's figures with 95 % day-bootstrap intervals, on the same minutes.
-
-    ``gain`` is the log loss below the base rate's, ``ahead`` (of a baseline) that of the model below this baseline's;
-    both are paired minute by minute, positive is better for the model.
-    """
-    days = DayBootstrap(said.minute_N)
-    y_N = said.direction_N
-    loss_N = {name: metrics.log_losses(p_N, y_N) for name, p_N in said.p_N.items()}
-    found: dict[str, Any] = {
-        "rows": len(y_N),
-        "days": days.days,
-        "base_rate": metrics.base_rate(y_N),
-        "break_even_accuracy": _finite(metrics.break_even_accuracy(said.return_N, cost_bps)),
-        "forecasters": {},
-    }
-    for name, p_N in said.p_N.items():
-        one = {
+    def of(name: str, p_N: NDArray[np.float64]) -> ForecasterMetrics:
+        intervals = {
             "accuracy": days.mean(metrics.hits(p_N, y_N)),
-            "auc": days.auc(p_N, y_N) if len(np.unique(y_N)) == 2 else Interval(math.nan, None, None),
+            "auc": days.auc(p_N, y_N) if has_both else Interval(math.nan, None, None),
             "log_loss": days.mean(loss_N[name]),
             "gain": days.mean(loss_N[BASE] - loss_N[name]),
             "brier_skill": days.brier_skill(p_N, y_N),
             "ece_mass": days.calibration_error(p_N, y_N, metrics.equal_mass_bins(p_N)),
             "accuracy_surest_tenth": days.mean(metrics.hits(p_N, y_N), metrics.covered(p_N, 0.1)),
-            "net_bps": days.mean(metrics.net_bps(p_N, said.return_N, cost_bps)),
+            "net_bps": days.mean(metrics.net_bps(p_N, return_N, cost_bps)),
         }
         if name != MODEL:
-            one["ahead"] = days.mean(loss_N[name] - loss_N[MODEL])
-        found["forecasters"][name] = {metric: figure.as_json() for metric, figure in one.items()}
-    return found
+            intervals["ahead"] = days.mean(loss_N[name] - loss_N[MODEL])
+        return ForecasterMetrics(**{metric: MetricInterval.of(interval) for metric, interval in intervals.items()})
+
+    break_even = metrics.break_even_accuracy(metrics.mean_move_bps(return_N), cost_bps)
+    return ForecastFigures(
+        rows=len(y_N),
+        days=days.days,
+        base_rate=metrics.base_rate(y_N),
+        break_even_accuracy=break_even if math.isfinite(break_even) else None,
+        forecasters={name: of(name, p_N) for name, p_N in forecasts.p_N.items()},
+    )
 
 
-def _days(said: Forecasts) -> dict[str, Any]:
-    """Return each day's summed gain over the base rate of every forecaster but the base rate itself."""
-    day_D, day_N = np.unique(said.minute_N // MINUTES_OF_DAY, return_inverse=True)
-    base_N = metrics.log_losses(said.p_N[BASE], said.direction_N)
-    gain = {
-        name: np.bincount(day_N, weights=base_N - metrics.log_losses(p_N, said.direction_N)).tolist()
-        for name, p_N in said.p_N.items()
+def _by_day(minute_N: NDArray[np.int64], value_N: NDArray[np.float64]) -> tuple[list[int], list[int], list[float]]:
+    """Return the UTC days since 1970, the rows of each, and the sum of each day's values."""
+    day_D, day_N = np.unique(minute_N // MINUTES_OF_DAY, return_inverse=True)
+    return day_D.tolist(), np.bincount(day_N).tolist(), np.bincount(day_N, weights=value_N).tolist()
+
+
+def _daily_gains(forecasts: Forecasts) -> DailyGains:
+    base_N = metrics.log_losses(forecasts.p_N[BASE], forecasts.direction_N)
+    gains = {
+        name: _by_day(forecasts.minute_N, base_N - metrics.log_losses(p_N, forecasts.direction_N))
+        for name, p_N in forecasts.p_N.items()
         if name != BASE
     }
-    return {"day": day_D.tolist(), "rows": np.bincount(day_N).tolist(), "gain": gain}
+    days, rows, _ = next(iter(gains.values()))
+    return DailyGains(tuple(days), tuple(rows), {name: tuple(sums) for name, (_, _, sums) in gains.items()})
 
 
-def _daily(said: Forecasts, value_N: NDArray[np.float64]) -> dict[int, float]:
-    day_D, day_N = np.unique(said.minute_N // MINUTES_OF_DAY, return_inverse=True)
-    return dict(zip(day_D.tolist(), (np.bincount(day_N, weights=value_N) / np.bincount(day_N)).tolist(), strict=True))
-
-
-def _values(said: Forecasts, cost_bps: float) -> dict[str, NDArray[np.float64]]:
+def _values(forecasts: Forecasts, cost_bps: float) -> dict[str, NDArray[np.float64]]:
     """Return what a configuration is chosen by, one figure a minute: log-loss gain (0.0001 nats) and net return (bps)."""
-    losses = [metrics.log_losses(said.p_N[name], said.direction_N) for name in (BASE, MODEL)]
+    base_N, own_N = (metrics.log_losses(forecasts.p_N[name], forecasts.direction_N) for name in (BASE, MODEL))
     return {
-        "gain": 1e4 * (losses[0] - losses[1]),
-        "net_bps": metrics.net_bps(said.p_N[MODEL], said.return_N, cost_bps),
+        "gain": 1e4 * (base_N - own_N),
+        "net_bps": metrics.net_bps(forecasts.p_N[MODEL], forecasts.return_N, cost_bps),
     }
 
 
-def _selections(whole: Mapping[str, Forecasts], cost_bps: float, trials: int) -> dict[str, Any]:
-    """Return, for gain and net return: which configuration is best, and what that is worth after the search."""
-    found: dict[str, Any] = {}
-    values = {name: _values(said, cost_bps) for name, said in whole.items()}
+def best_configurations(whole: Mapping[str, Forecasts], cost_bps: float, trials: int) -> dict[str, BestConfiguration]:
+    """Return, for gain and net return, which configuration is best, and what that is worth after the search.
+
+    Args:
+        whole: Configuration -> forecasts of all folds.
+        cost_bps: Round trip.
+        trials: Models tried until now; at least the configurations themselves count.
+    """
+    best: dict[str, BestConfiguration] = {}
+    values = {name: _values(forecasts, cost_bps) for name, forecasts in whole.items()}
     for kind in ("gain", "net_bps"):
-        alone = {name: selection(values[name][kind], said.minute_N, 1) for name, said in whole.items()}
-        sharpes = {name: one.sharpe_daily for name, one in alone.items() if one.sharpe_daily is not None}
+        alone = {name: selection(values[name][kind], forecasts.minute_N, 1) for name, forecasts in whole.items()}
+        sharpes = {name: result.sharpe_daily for name, result in alone.items() if result.sharpe_daily is not None}
         if not sharpes:
             continue
-        best = max(sharpes, key=lambda name: sharpes[name])
-        weighed = selection(
-            values[best][kind], whole[best].minute_N, max(trials, len(whole)), trial_sharpes=list(sharpes.values())
-        )
-        found[kind] = {"best": best, "sharpe_daily": sharpes, "of_the_best": weighed.as_json()}
-    return found
+        name = max(sharpes, key=lambda name: sharpes[name])
+        searched = max(trials, len(whole))
+        weighed = selection(values[name][kind], whole[name].minute_N, searched, trial_sharpes=list(sharpes.values()))
+        best[kind] = BestConfiguration(name, sharpes, weighed)
+    return best
 
 
-def _overfitting(whole: Mapping[str, Forecasts], cost_bps: float) -> dict[str, Any] | None:
+def search_luck(whole: Mapping[str, Forecasts], cost_bps: float) -> SearchLuck | None:
     """Return the probability of back-test over-fitting by gain (mean of days) and by net return (Sharpe ratio of days)."""
     if len(whole) < 2:
         return None
-    kinds: dict[str, Statistic] = {"gain": "mean", "net_bps": "sharpe"}
-    found: dict[str, Any] = {"configurations": list(whole)}
-    for kind, statistic in kinds.items():
-        days = [_daily(said, _values(said, cost_bps)[kind]) for said in whole.values()]
-        shared = sorted(set.intersection(*map(set, days)))
-        value_DM = np.array([[column[day] for column in days] for day in shared])
-        try:
-            found[kind] = _told(overfitting(value_DM, statistic=statistic))
-        except ModelError as error:
-            found[kind] = {"error": str(error)}
-    return found
+    values = [(forecasts.minute_N, _values(forecasts, cost_bps)) for forecasts in whole.values()]
+    by_gain = _overfitting([_daily_means(minute_N, own["gain"]) for minute_N, own in values], "mean")
+    by_return = _overfitting([_daily_means(minute_N, own["net_bps"]) for minute_N, own in values], "sharpe")
+    return SearchLuck(tuple(whole), by_gain, by_return)
 
 
-def _told(found: Overfitting) -> dict[str, Any]:
-    """Return it as plain values, the thousands of combinations as a histogram and a thinned scatter."""
-    told = found.as_json()
-    count = len(found.logits)
-    taken = np.linspace(0, count - 1, min(count, _SCATTER)).astype(int)
-    logits = Counter(round(logit, 6) for logit in found.logits)
-    return told | {
-        "combinations": count,
-        "logits": sorted(logits.items()),
-        "inside": [found.inside[place] for place in taken],
-        "outside": [found.outside[place] for place in taken],
-        "chosen": list(found.chosen),
-    }
+def _daily_means(minute_N: NDArray[np.int64], value_N: NDArray[np.float64]) -> dict[int, float]:
+    return {day: total / rows for day, rows, total in zip(*_by_day(minute_N, value_N), strict=True)}
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _overfitting(days: Sequence[Mapping[int, float]], statistic: Statistic) -> OverfittingRecord:
+    """Return the over-fitting on the days all configurations have: combinations as a histogram and a thinned scatter."""
+    shared = sorted(set.intersection(*map(set, days)))
+    try:
+        result = overfitting(np.array([[own[day] for own in days] for day in shared]), statistic=statistic)
+    except ModelError as error:
+        return OverfittingRecord(error=str(error))
+    count = len(result.logits)
+    taken = np.linspace(0, count - 1, min(count, _SCATTER_POINTS)).astype(int)
+    return OverfittingRecord(
+        configurations=result.configurations,
+        days=result.days,
+        blocks=result.blocks,
+        statistic=result.statistic,
+        probability=result.probability,
+        probability_of_loss=result.probability_of_loss,
+        slope=result.slope,
+        intercept=result.intercept,
+        combinations=count,
+        logits=tuple(sorted(Counter(round(logit, 6) for logit in result.logits).items())),
+        inside=tuple(result.inside[position] for position in taken),
+        outside=tuple(result.outside[position] for position in taken),
+        chosen=result.chosen,
+    )

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core.errors import ModelError
-from reports.models.facts import calibration_blocks, feasibility_blocks, rows_sentence, selection_blocks
+from core.files import write_text
 from reports.models.model_card import read_card
-from reports.models.plots import coverage, reliability, slices, training_curve
-from reports.models.tables import baseline_table, figure, gates_table, paired_table, slice_table
-from reports.page.document import Cell, Document, Figures, Section, Table, Text
+from reports.models.plots import coverage, reliability, slices
+from reports.models.tables import (
+    calibration_blocks,
+    facts_table,
+    feasibility_blocks,
+    figure,
+    figures_table,
+    gates_table,
+    paired_table,
+    rows_sentence,
+    selection_blocks,
+    slice_table,
+)
+from reports.models.training_curves import TrainingCurve, draw_curves
+from reports.page.document import Cell, Document, Figures, Section, Text
 from reports.page.formatting import percent
 
 if TYPE_CHECKING:
@@ -22,24 +33,6 @@ _CHOICES = (
     "The most confident share of the minutes, and the tiers of fixed confidence (medium from 0.65, high from 0.75). In brackets are "
     "95 % intervals; a base rate is that of the same minutes."
 )
-_FACTS = (
-    ("data set", ("dataset_digest",)),
-    ("feature set", ("feature_set",)),
-    ("sha256 of its SQL", ("feature_hash",)),
-    ("sha256 of the graph", ("sha256",)),
-    ("input window, minutes", ("window_minutes",)),
-    ("opset", ("opset",)),
-    ("gate profile", ("judged", "profile", "name")),
-    ("round-trip cost assumed, bps", ("judged", "cost_bps")),
-    ("judged on every n-th minute", ("judged", "stride_minutes")),
-    ("trials before it", ("judged", "trials")),
-    ("largest difference between graph and torch", ("parity", "largest_difference")),
-    ("training seconds", ("training", "seconds")),
-    ("training windows", ("training", "windows")),
-    ("best epoch", ("training", "best_epoch")),
-    ("commit that trained it", ("training", "commit")),
-    ("commit that judged it", ("judged", "commit")),
-)
 
 
 def write_model_report(settings: Settings, folder: Path) -> Path:
@@ -48,13 +41,9 @@ def write_model_report(settings: Settings, folder: Path) -> Path:
     Raises:
         ModelError: the folder holds no readable passport.
     """
-    model = read_card(folder / "passport.json")
-    if model is None:
-        msg = f"{folder / 'passport.json'} is missing or damaged; judge the model again: make evaluate"
-        raise ModelError(msg)
+    model = read_card(folder)
     path = settings.paths.reports / "models" / f"{model.model_id}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(model_document(model).html(), encoding="utf-8")
+    write_text(path, model_document(model).html())
     return path
 
 
@@ -79,8 +68,8 @@ def model_document(model: ModelCard) -> Document:
             Section("Is the probability true?", (reliability([model]),)),
             Section("What does confidence buy?", (coverage([model]),)),
             *(section for card in model.cards for section in _product_sections(model, card)),
-            Section("How it was trained", (training_curve(model),)),
-            Section("Passport", (_facts(model),)),
+            Section("How it was trained", (draw_curves(_curves(model)),)),
+            Section("Passport", (facts_table(model.passport),)),
         ),
     )
 
@@ -90,7 +79,7 @@ def _product_sections(model: ModelCard, card: ProductCard) -> tuple[Section, ...
     month, session = slices(card, "month", f"month_{tag}"), slices(card, "session", f"session_{tag}")
     return (
         Section(f"{name}: gates", (Text(rows_sentence(card)), _figures(card), gates_table([model], name))),
-        Section(f"{name}: beside its baselines", (baseline_table([model], name), paired_table(card))),
+        Section(f"{name}: beside its baselines", (figures_table(card), paired_table(card))),
         Section(f"{name}: calibration", calibration_blocks(card)),
         Section(f"{name}: after costs", feasibility_blocks(card)),
         Section(f"{name}: luck of the search", selection_blocks(card)),
@@ -127,5 +116,8 @@ def _reach(metric: Metric, scale: float, digits: int) -> str:
     return f"95 %: {scale * metric.low:.{digits}f} to {scale * metric.high:.{digits}f}; "
 
 
-def _facts(model: ModelCard) -> Table:
-    return Table(("what", "which"), tuple((label, Cell(model.text(*path), "code")) for label, path in _FACTS))
+def _curves(model: ModelCard) -> list[TrainingCurve]:
+    training, passport = model.passport.training, model.passport
+    if training is None or not training.history:
+        return []
+    return [TrainingCurve(training.name or model.architecture, passport.candidate_id, training.history)]

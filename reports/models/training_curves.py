@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from core.files import read_json
+from models.training.candidate import TrainedCandidate
 from reports.page.figure import COLORS, SERIES, say_empty, sheet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
 
+    from models.serving.passport import TrainingCheck
     from reports.page.document import Picture
 
 COIN_FLIP = math.log(2)
 """Log loss of saying one half every minute."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One look at the early-stop part during a training."""
-
-    member: int
-    epoch: int
-    windows: int
-    """Windows this member had seen."""
-    train_loss: float
-    """Mean since the check before; of a transformer the loss of its return head is in it."""
-    watched: float
-    """Log loss on the early-stop part."""
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +29,7 @@ class TrainingCurve:
 
     name: str
     candidate_id: str
-    checks: tuple[Check, ...]
+    checks: tuple[TrainingCheck, ...]
     epoch: str = "epoch"
     """What an epoch is called: of boosting, a round."""
 
@@ -63,10 +48,10 @@ class TrainingCurve:
         return tuple(sorted({check.member for check in self.checks}))
 
     @property
-    def best(self) -> tuple[Check, ...]:
+    def best(self) -> tuple[TrainingCheck, ...]:
         """The check of each member whose weights were kept."""
         return tuple(
-            min((check for check in self.checks if check.member == member), key=lambda check: check.watched)
+            min((check for check in self.checks if check.member == member), key=lambda check: check.early_stop_log_loss)
             for member in self.members
         )
 
@@ -77,22 +62,11 @@ def read_curve(folder: Path) -> TrainingCurve:
     Raises:
         ModelError: its ``candidate.json`` is missing or cannot be read.
     """
-    marker = read_json(folder / "candidate.json")
-    products = marker["products"]
-    name = f"{marker['architecture']} {products[0]}" if len(products) == 1 else str(marker["architecture"])
-    checks = tuple(_check(entry) for entry in marker["history"])
-    unit = "round" if marker["architecture"] == "boosting" else "epoch"
-    return TrainingCurve(name, str(marker["candidate_id"]), checks, unit)
-
-
-def _check(entry: Mapping[str, Any]) -> Check:
-    return Check(
-        member=int(entry.get("member", 1)),
-        epoch=int(entry["epoch"]),
-        windows=int(entry.get("windows", 0)),
-        train_loss=float(entry["train_loss"]),
-        watched=float(entry["early_stop_log_loss"]),
-        seconds=float(entry["seconds"]),
+    candidate = TrainedCandidate.read(folder)
+    products, architecture = candidate.products, candidate.architecture
+    name = f"{architecture} {products[0]}" if len(products) == 1 else architecture
+    return TrainingCurve(
+        name, candidate.candidate_id, candidate.history, "round" if architecture == "boosting" else "epoch"
     )
 
 
@@ -108,7 +82,7 @@ def draw_curves(curves: Sequence[TrainingCurve], name: str = "training") -> Pict
             say_empty(grid[0, 0], "nothing was trained")
             grid[0, 1].axis("off")
         for curve, (left, right) in zip(curves, grid, strict=False):
-            _panel(left, curve, "watched", f"{curve.name}: early-stopping log loss")
+            _panel(left, curve, "early_stop_log_loss", f"{curve.name}: early-stopping log loss")
             _panel(right, curve, "train_loss", f"{curve.name}: training loss")
             left.axhline(COIN_FLIP, color=COLORS["soft"], linestyle=":", linewidth=1)
     return page.picture
@@ -117,14 +91,17 @@ def draw_curves(curves: Sequence[TrainingCurve], name: str = "training") -> Pict
 def _panel(axes: Axes, curve: TrainingCurve, figure: str, title: str) -> None:
     axes.set_title(title)
     counted = curve.counts_windows
-    for place, member in enumerate(curve.members):
+    for number, member in enumerate(curve.members):
         checks = [check for check in curve.checks if check.member == member]
         steps = [check.windows / 1000 if counted else check.epoch for check in checks]
-        color = COLORS[SERIES[place % len(SERIES)]]
-        axes.plot(steps, [getattr(check, figure) for check in checks], color=color, marker=".", markersize=4)
-        if figure == "watched":
-            kept = checks.index(curve.best[place])
-            axes.scatter(steps[kept], curve.best[place].watched, color=color, s=36, zorder=3)
+        color = COLORS[SERIES[number % len(SERIES)]]
+        losses = [getattr(check, figure) for check in checks]
+        axes.plot(steps, losses, color=color, marker=".", markersize=4, label=f"member {member}")
+        if figure == "early_stop_log_loss":
+            kept = checks.index(curve.best[number])
+            axes.scatter(steps[kept], curve.best[number].early_stop_log_loss, color=color, s=36, zorder=3)
+    if len(curve.members) > 1:
+        axes.legend()
     axes.set_xlabel("windows seen (thousands)" if counted else curve.epoch)
 
 
@@ -136,7 +113,7 @@ def curve_markdown(curve: TrainingCurve) -> str:
         "|" + "---|" * 7,
     ]
     lines += [
-        f"| {check.member} | {check.epoch} | {check.windows:,} | {check.train_loss:.5f} | {check.watched:.5f} "
+        f"| {check.member} | {check.epoch} | {check.windows:,} | {check.train_loss:.5f} | {check.early_stop_log_loss:.5f} "
         f"| {check.seconds:.1f} | {'kept' if check in best else ''} |"
         for check in curve.checks
     ]
@@ -148,10 +125,10 @@ def overview_markdown(curves: Sequence[TrainingCurve], failures: Sequence[str] =
     lines = ["| model | members | checks | best log loss | below a coin flip | after windows | seconds | candidate |"]
     lines.append("|" + "---|" * 8)
     for curve in curves:
-        kept = min(curve.best, key=lambda check: check.watched)
+        kept = min(curve.best, key=lambda check: check.early_stop_log_loss)
         seconds = sum(check.seconds for check in curve.checks)
         lines.append(
-            f"| {curve.name} | {len(curve.members)} | {len(curve.checks)} | {kept.watched:.5f} | {COIN_FLIP - kept.watched:+.5f} "
+            f"| {curve.name} | {len(curve.members)} | {len(curve.checks)} | {kept.early_stop_log_loss:.5f} | {COIN_FLIP - kept.early_stop_log_loss:+.5f} "
             f"| {kept.windows:,} | {seconds:.0f} | `{curve.candidate_id}` |"
         )
     parts = [_embedded(draw_curves(curves)), "\n".join(lines)] if curves else ["Nothing was trained."]
@@ -162,4 +139,4 @@ def overview_markdown(curves: Sequence[TrainingCurve], failures: Sequence[str] =
 
 def _embedded(picture: Picture) -> str:
     """Return the picture inside the text: the UI shows it without asking anyone for a file."""
-    return f"![{picture.alt}](data:image/png;base64,{base64.b64encode(picture.png).decode()})"
+    return f"![{picture.alt}]({picture.data_uri})"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import StoreError
 from core.version import commit
-from reports.models.model_card import read_cards, read_json
+from reports.models.model_card import read_cards
 from reports.models.plots import coverage, reliability
 from reports.models.tables import baseline_table, gates_table
 from reports.observation.evidence import counted_signals, gather
@@ -28,7 +28,7 @@ from reports.observation.tables import (
 )
 from reports.observation.verdict import Criterion, LimitProof, Standing, Verdict, judge_observation
 from reports.page.document import Cell, Code, Document, Figures, Section, Table, Text
-from reports.page.formatting import interval_text, market_name, market_notice, percent, sources_of, when
+from reports.page.formatting import NOT_COMPUTED, interval_text, market_name, market_notice, percent, sources_of, when
 from runtime.risk.loss_simulation import simulate_loss
 
 if TYPE_CHECKING:
@@ -148,6 +148,15 @@ def read_summary(settings: Settings) -> Summary:
         content["signals_needed"],
     )
     return _summary(settings, verdict, content["market"], content["mode"])
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; None when it is missing or is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _summary(settings: Settings, verdict: Verdict, market: str, mode: str) -> Summary:
@@ -330,10 +339,11 @@ def _provenance(record: Record, cards: Sequence[ModelCard]) -> Table:
         for row in record["datasets"][:1]
     ]
     for model in cards:
+        passport, judged, training = model.passport, model.passport.judged, model.passport.training
         told = (
-            f"data set {model.text('dataset_digest')[:16]}, graph {model.text('sha256')[:16]}, "
-            f"gates {model.text('judged', 'profile', 'name')}, {model.text('judged', 'trials')} trials, "
-            f"trained at commit {model.text('training', 'commit')[:12]}"
+            f"data set {(passport.dataset_digest or NOT_COMPUTED)[:16]}, graph {passport.sha256[:16]}, "
+            f"gates {judged.profile.name if judged else NOT_COMPUTED}, {judged.trials if judged else NOT_COMPUTED} trials, "
+            f"trained at commit {training.commit[:12] if training else NOT_COMPUTED}"
         )
         rows.append(("model", Cell(model.model_id, "code"), told))
     rows += (

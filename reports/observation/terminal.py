@@ -61,12 +61,12 @@ def _criteria(summary: Summary) -> Table:
 
 
 def _products(summary: Summary) -> Table:
-    table = _table("\nProducts", "product", "state", "model", "refused by")
+    table = _table("\nProducts", "product", "state", "model, and the gates that refused it")
     for item in summary.verdict.standings:
         for model in item.promoted:
-            table.add_row(item.product, Text("promoted", style="green"), model, "")
+            table.add_row(item.product, Text("promoted", style="green"), model)
         for model, gates in item.refused.items():
-            table.add_row(item.product, Text("refused", style="red"), model, ", ".join(gates))
+            table.add_row(item.product, Text("refused", style="red"), f"{model}\n{', '.join(gates)}")
         if not item.promoted and not item.refused:
-            table.add_row(item.product, Text("refused", style="red"), "", item.reason)
+            table.add_row(item.product, Text("refused", style="red"), item.reason)
     return table

@@ -1,1 +1,1 @@
-"""The parts every page is built of."""
+"""Build every page from the same parts: blocks, plots, number formats, templates."""

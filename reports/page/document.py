@@ -1,4 +1,4 @@
-"""A report as data: built once, written as Markdown for terminals and the Prefect UI, and as one HTML page.
+"""Hold a report as data; write it as Markdown for terminals and the Prefect UI, and as one HTML page.
 
 The page needs nothing else: style and pictures are inside it, it reads in light and in dark, and it prints.
 """
@@ -37,6 +37,13 @@ class Table:
     empty: str = "nothing to show"
     """Said in its place when there are no rows."""
     kind: str = "table"
+
+    def records(self) -> list[dict[str, str]]:
+        """Return the rows as plain texts by column, for a place that draws tables itself."""
+        return [
+            {name: cell if isinstance(cell, str) else cell.text for name, cell in zip(self.columns, row, strict=True)}
+            for row in self.rows
+        ]
 
 
 @dataclass(frozen=True, slots=True)

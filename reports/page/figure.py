@@ -1,4 +1,4 @@
-"""How a plot becomes a `Picture`: one look, colours that everyone can tell apart, the same bytes every time.
+"""Draw a plot into a `Picture`: one look, colours that everyone can tell apart, the same bytes every time.
 
 Drawn with matplotlib's object interface on the Agg canvas: no display, no global state, safe in any thread.
 In the SVG each colour is replaced by the page's CSS variable of that name, so plots follow light and dark.

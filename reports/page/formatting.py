@@ -1,4 +1,4 @@
-"""Figures as words: one way to write each kind, and "not computed" for what is not there."""
+"""Format figures for people: one function for each kind, and "not computed" for a missing one."""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING
 
+from models.statistics.metrics import round_trip_bps
+
 if TYPE_CHECKING:
     from core.settings import Settings
 
@@ -52,17 +54,11 @@ class Costs:
     @property
     def round_trip_bps(self) -> Decimal:
         """What a position costs from entry to exit, fees included."""
-        return 2 * (self.price_bps + self.fee_bps)
+        return round_trip_bps(self.spread_bps, self.slippage_bps, self.fee_bps)
 
     def fill(self, price: Decimal, side: int) -> Decimal:
         """Return the price paid (``side`` +1) or received (-1) when the market stands at ``price``."""
         return (price * (1 + side * self.price_bps / BPS)).quantize(PRICE_STEP)
-
-    def break_even_accuracy(self, mean_move_bps: float) -> float:
-        """Return the share of right calls at which a move of ``mean_move_bps`` just pays the costs (at most 1)."""
-        if mean_move_bps <= 0:
-            return 1.0
-        return min(1.0, 0.5 + float(self.round_trip_bps) / (2 * mean_move_bps))
 
 
 def costs_from(settings: Settings) -> Costs:

@@ -48,8 +48,11 @@ create or replace macro candles(coin, every := '15m') as table
     placed as (
         select
             *,
-            time_bucket(cast(every as interval), open_time) as bar_time,
-            time_bucket(cast(every as interval), open_time) + cast(every as interval) as close_time
+            -- not time_bucket: of a timestamptz it and a sum with days follow the calendar of the session's time zone
+            make_timestamptz(
+                epoch_us(open_time) - (epoch_us(open_time) - 946857600000000) % epoch_us(cast(every as interval))
+            ) as bar_time,
+            make_timestamptz(epoch_us(bar_time) + epoch_us(cast(every as interval))) as close_time
         from candles_1m
         where product = if(contains(coin, '-'), upper(coin), upper(coin) || '-USD') and (select is_sound from asked)
     )

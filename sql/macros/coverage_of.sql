@@ -14,12 +14,24 @@
 -- asked_at     when the last answer came or the last try failed; null if nobody asked
 -- reason       why it failed, or the rule that was broken; empty otherwise
 create or replace macro coverage_of(coin, of_day) as table
-    with bound as (
+    with asked as (
         select
-            *,
-            greatest(start_time, cast(cast(of_day as date) as timestamptz)) as since,
-            least(end_time, cast(cast(of_day as date) + 1 as timestamptz)) as until
-        from coverage_windows
+            epoch_us(
+                if(
+                    -- a clock followed by an offset or a zone's name: anything else is UTC, whatever the session's zone
+                    regexp_matches(cast(of_day as varchar), ':.*(Z|[+-][0-9:]+| [A-Za-z/_]+)$'),
+                    cast(cast(of_day as varchar) as timestamptz),
+                    make_timestamptz(epoch_us(cast(cast(of_day as varchar) as timestamp)))
+                )
+            ) // 86400000000 * 86400000000 as day_us
+    ),
+
+    bound as (
+        select
+            coverage_windows.*,
+            greatest(start_time, make_timestamptz(day_us)) as since,
+            least(end_time, make_timestamptz(day_us + 86400000000)) as until
+        from coverage_windows, asked
         where product = if(contains(coin, '-'), upper(coin), upper(coin) || '-USD')
     )
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.candles import Span
-from market.exchange.simulated_market import epoch_minute, simulated_market, span_of_minutes
+from core.candles import Span, epoch_minute, minute_start
+from market.exchange.simulated_market import simulated_market
 from store.database import connect, write_lock
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Truth:
     @property
     def offered(self) -> Span:
         """The part of the span from its first candle on."""
-        return Span(span_of_minutes(self.first_minute, self.first_minute + 1).start, self.span.end)
+        return Span(minute_start(self.first_minute), self.span.end)
 
     @cached_property
     def first_minute(self) -> int:
@@ -88,7 +88,9 @@ class Untrue:
         """Return the minutes to ask again, each a window of its own."""
         low, high = epoch_minute(span.start), epoch_minute(span.end)
         minutes = self.revised.get(product, set()) | self.holes.get(product, set())
-        return [span_of_minutes(minute, minute + 1) for minute in sorted(minutes) if low <= minute < high]
+        return [
+            Span(minute_start(minute), minute_start(minute + 1)) for minute in sorted(minutes) if low <= minute < high
+        ]
 
 
 @dataclass(frozen=True)

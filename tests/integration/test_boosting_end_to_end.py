@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,18 +11,14 @@ import pytest
 
 from core.settings import load_settings
 from models.gates import gate_profile
-from models.judging.run_judging import judge_in_process
+from models.judging.promotion import judge_in_process
 from models.passport.verify import verify
 from models.registry import Registry
 from models.training import run_training
 from models.training.run_training import train_in_process
 from models.training.spec import TrainSpec
 from runtime.loaded_models import load_models
-
-_PLACE = Path(__file__).resolve().parents[1] / "unit" / "conftest.py"
-_SPEC = importlib.util.spec_from_file_location("boosting_fixture", _PLACE)
-fixture = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(fixture)
+from tests.small_dataset import COLUMNS, write_dataset
 
 pytestmark = pytest.mark.slow
 COINS = ("BTC-USD", "ETH-USD")
@@ -35,7 +30,7 @@ def test_boosting_is_trained_judged_verified_and_served_like_the_networks(tmp_pa
     settings = load_settings(desk_home=tmp_path, products=COINS, feature_set="seed39", mode="shadow")
     checkpoints = settings.paths.make().checkpoints
     (tmp_path / "data").mkdir()
-    dataset = fixture.write_dataset(tmp_path / "data", products=COINS, minutes=4_500, strength=0.8)
+    dataset = write_dataset(tmp_path / "data", products=COINS, minutes=4_500, strength=0.8)
     told = []
     trained = train_in_process(SPEC, dataset, checkpoints, on_progress=told.append)
     assert trained.candidate_id.startswith("boosting-all-")
@@ -54,7 +49,7 @@ def test_boosting_is_trained_judged_verified_and_served_like_the_networks(tmp_pa
     assert verify(folder, dataset).is_true
 
     Registry(settings.paths.registry).record_judgement(judgement)
-    known = SimpleNamespace(columns=fixture.COLUMNS, sha256="f" * 64, crosses_products=False)
+    known = SimpleNamespace(columns=COLUMNS, sha256="f" * 64, crosses_products=False)
     monkeypatch.setattr("runtime.loaded_models.feature_set", lambda _name: known)
     loaded = load_models(settings, COINS)
     x_BTF = np.random.default_rng(0).normal(size=(3, 1, 31)).astype(np.float32)

@@ -13,7 +13,7 @@ from core.errors import ModelMismatchError
 from core.settings import load_settings
 from market.exchange.simulated_market import simulated_market
 from models.gates import gate_profile
-from models.judging.run_judging import judge_in_process
+from models.judging.promotion import judge_in_process
 from models.registry import Registry
 from models.training.run_training import train_in_process
 from models.training.spec import TrainSpec
@@ -97,7 +97,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def test_session_of_a_model_trained_on_flow_scores_every_minute(desk: Settings) -> None:
     scorers = load_models(desk, COINS)
     (model,) = scorers["BTC-USD"].models.values()
-    assert (model.passport["feature_set"], model.passport["market"]) == ("flow", list(COINS))
+    assert (model.passport.feature_set, model.passport.market) == ("flow", tuple(COINS))
     result = run_loop(
         desk,
         provider=Planted(),

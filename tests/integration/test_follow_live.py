@@ -16,12 +16,10 @@ import pytest
 from core.candles import MINUTE, Span
 from core.settings import Paths
 from desk.exchange import build_markets
-from market.exchange.app import Behaviour
-from market.exchange.clock import Present
+from market.exchange.behaviour import Behaviour
 from market.exchange.responses import last_bar
 from market.exchange.server import running
-from market.exchange.state import Exchange
-from market.exchange.token_bucket import TokenBucket
+from market.exchange.state import Exchange, Present, TokenBucket
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import signal
 import sys
@@ -19,21 +18,17 @@ from core.files import as_json_bytes
 from core.integrity import sealed, sha256_of
 from models.datasets.dataset import load_dataset
 from models.gates import gate_profile
-from models.judging.run_judging import judge_in_process
+from models.judging.promotion import judge_in_process
 from models.passport.verify import verify
 from models.registry import Registry
 from models.serving.scorer import Scorer
 from models.training import run_training
 from models.training.run_training import train_in_process
 from models.training.spec import TrainSpec
+from tests.small_dataset import write_dataset
 
 if TYPE_CHECKING:
     from core.dataset_files import DatasetRef
-
-_PLACE = Path(__file__).resolve().parents[1] / "unit" / "conftest.py"
-_SPEC = importlib.util.spec_from_file_location("models_fixture", _PLACE)
-fixture = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(fixture)
 
 pytestmark = pytest.mark.slow
 QUICK = TrainSpec("lstm", ("BTC-USD",), epochs=3, stride=10, batch_size=32, learning_rate=3e-3, dropout=0.1)
@@ -42,7 +37,7 @@ PROFILE = gate_profile("seed", min_accuracy=0.6, max_calibration_error=0.1)
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> DatasetRef:
-    return fixture.write_dataset(
+    return write_dataset(
         tmp_path_factory.mktemp("dataset"), products=("BTC-USD", "ETH-USD"), minutes=27_000, strength=0.5
     )
 
@@ -148,7 +143,7 @@ def test_judge_again_reads_the_same_verdict_back(judgement, trained, dataset):
 
 
 def test_judge_on_another_data_set_is_refused(trained, tmp_path):
-    other = fixture.write_dataset(tmp_path, minutes=500)
+    other = write_dataset(tmp_path, minutes=500)
     with pytest.raises(TrainingError, match="was trained on data set"):
         judge_in_process(trained, other, PROFILE, cost_bps=15.0, trials=1)
 
@@ -185,7 +180,7 @@ def test_verify_names_a_graph_that_was_exchanged(judgement, trained, dataset, tm
 
 
 def test_verify_on_another_data_set_names_the_right_one(judgement, trained, tmp_path):
-    other = fixture.write_dataset(tmp_path, minutes=500)
+    other = write_dataset(tmp_path, minutes=500)
     with pytest.raises(DatasetError, match="was judged on data set"):
         verify(Path(trained.path), other)
 
@@ -195,7 +190,7 @@ def test_accepted_model_can_be_promoted_and_a_refused_one_not(judgement, trained
     registry.record_judgement(judgement)
     if judgement.verdicts[0].accepted:
         registry.promote(Path(trained.path), ["lstm:BTC-USD"], why="gates passed")
-        assert Scorer(registry.serving("lstm:BTC-USD").path).manifest.model_id == judgement.model_id
+        assert Scorer(registry.current()["lstm:BTC-USD"].path).passport.model_id == judgement.model_id
     else:
         with pytest.raises(ModelError, match="beats_baselines"):
             registry.promote(Path(trained.path), ["lstm:BTC-USD"], why="gates passed")

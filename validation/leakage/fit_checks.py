@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
     from models.datasets.dataset import Dataset
     from models.serving.calibration import Calibration
+    from models.serving.passport import CoverageCut
 
-    Calibrated = tuple[Calibration, Mapping[str, Mapping[str, float]]]
+    Calibrated = tuple[Calibration, Mapping[str, CoverageCut]]
     """The calibration of a product and the cuts of its tiers."""
 
 ARCHITECTURE = "lstm_one_way"

@@ -14,7 +14,7 @@ import numpy as np
 from core.candles import Page, Span
 from market.exchange.simulated_market import EPOCH, simulated_market
 from models.gates import PROFILE_GATES
-from models.training.presets import train_spec
+from models.training.spec import train_spec
 from store.feature_store import FeatureStore
 from validation.null_market.shuffled_labels import BY_DAY, BY_MINUTE
 

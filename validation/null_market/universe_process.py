@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from core.child_job import do_job, tell
 from core.dataset_files import DatasetRef
 from core.errors import DeskError
-from core.files import read_json
 from models.gates import GateProfile
 from models.judging.judge import judge
+from models.judging.promotion import promote
 from models.registry import Registry
+from models.serving.passport import Passport
 from models.training.candidate import finished, spec_from_json
 from models.training.train_process import train
 from validation.null_market.shuffled_labels import shuffled
@@ -53,12 +54,12 @@ def try_universe(run: Mapping[str, Any]) -> UniverseOutcome:
         registry.record_judgement(judgement)
         accepted = [verdict.slot for verdict in judgement.verdicts if verdict.accepted]
         if accepted:
-            registry.promote(Path(candidate.path), accepted, why="null-check")
-        passport = read_json(Path(candidate.path) / "passport.json")
+            promote(registry, Path(candidate.path), accepted, why="null-check")
+        passport = Passport.read(Path(candidate.path))
     except DeskError as error:
         return failed(universe, str(error))
     product = judgement.verdicts[0].product
-    profiles = passport["verdicts"][product]["profiles"]
+    profiles = passport.verdicts[product].profiles
     return outcome(universe, judgement, profiles, promoted=bool(registry.current()), seconds=time.monotonic() - began)
 
 

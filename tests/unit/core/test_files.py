@@ -7,16 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from core.dataset_files import DatasetRef
 from core.errors import ModelError
 from core.files import read_json, write_bytes, write_json
 from core.integrity import sha256_of
 from core.version import commit
-from models.training.candidate import candidate_id, finished, spec_as_json, spec_from_json
-from models.training.spec import TrainSpec
-
-SPEC = TrainSpec("lstm", ("BTC-USD",), epochs=2)
-DATASET = DatasetRef("d" * 64, "d.parquet", "d.json")
 
 
 def test_write_bytes_replaces_and_leaves_nothing_beside(tmp_path):
@@ -60,34 +54,3 @@ def test_commit_outside_git_is_unknown(tmp_path, monkeypatch):
     commit.cache_clear()
     assert commit() == "unknown"
     commit.cache_clear()
-
-
-def test_candidate_id_differs_with_everything_that_decides_the_weights():
-    other_data = DatasetRef("e" * 64, "d.parquet", "d.json")
-    names = {
-        candidate_id(SPEC, DATASET, "f"),
-        candidate_id(TrainSpec("lstm", ("BTC-USD",), epochs=2, seed=1), DATASET, "f"),
-        candidate_id(SPEC, other_data, "f"),
-        candidate_id(SPEC, DATASET, "g"),
-    }
-    assert len(names) == 4
-    assert all(name.startswith("lstm-BTC-USD-") for name in names)
-
-
-def test_candidate_id_of_all_coins_says_so():
-    assert candidate_id(TrainSpec("transformer", ("A-USD", "B-USD")), DATASET, "f").startswith("transformer-all-")
-
-
-def test_spec_survives_the_way_through_json():
-    assert spec_from_json(spec_as_json(SPEC)) == SPEC
-
-
-def test_finished_believes_the_weights_not_the_marker(tmp_path):
-    assert finished(tmp_path) is None
-    (tmp_path / "weights.pt").write_bytes(b"whole")
-    assert finished(tmp_path) is None
-    marker = {"architecture": "lstm", "products": ["BTC-USD"], "weights_sha256": sha256(b"whole").hexdigest()}
-    write_json(tmp_path / "candidate.json", marker)
-    assert finished(tmp_path).products == ("BTC-USD",)
-    (tmp_path / "weights.pt").write_bytes(b"half")
-    assert finished(tmp_path) is None

@@ -14,6 +14,7 @@ from desk.demo_steps import StepBoard, came_of
 LOG = """\
 03:43:18.580 | INFO    | prefect - Starting temporary server on http://127.0.0.1:8483
 03:43:34.795 | INFO    | Flow run 'intrepid-turkey' - Beginning flow run 'intrepid-turkey' for flow 'restart'
+03:43:34.900 | INFO    | Task run 'apply schema' - Finished in state Completed()
 03:43:35.047 | INFO    | Task run 'check provider' - provider ready: coinbase, key ...s/demo accepted, 30 requests a second
 03:43:43.677 | INFO    | Task run 'backfill BTC-USD' - candles BTC-USD: 79 %, about 2 s left; 17990 candles
 03:43:47.231 | INFO    | Task run 'backfill BTC-USD' - BTC-USD: complete; 96 pages, 28785 candles stored, 15 minutes proved empty
@@ -82,6 +83,6 @@ def test_step_that_logged_nothing_has_an_outcome_all_the_same(step):
 def test_failed_run_leaves_its_step_open():
     console = Console(width=80, file=io.StringIO())
     with suppress(ZeroDivisionError), StepBoard(console, products=1, trainings=1) as board:
-        board.feed(LOG.splitlines()[3])
+        board.feed(LOG.splitlines()[4])
         board.feed(str(1 / 0))
     assert "candles" not in console.file.getvalue()

@@ -9,54 +9,39 @@ import pytest
 from typer.testing import CliRunner
 
 from core.errors import DatasetError, ModelError, StoreError
-from core.files import write_json
-from core.integrity import sealed, sha256_of
 from desk import __main__ as command_line
-from models.gates import GateResult
-from models.gates.judgement import Judgement, MetricRow, ProductVerdict
 from models.registry import Registry
 from store.database import write_transaction
 from store.feature_store import FeatureStore
+from tests.judged_models import SLOT, gate_json, judged_model
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SLOT = "lstm:BTC-USD"
 INTERVAL = {"value": 0.71234, "low_95": 0.7, "high_95": 0.72}
 
 
 def judged(settings, model_id: str, *, accepted: bool = True) -> Path:
     """Leave and record a judged candidate, as far as the commands look at it."""
-    folder = settings.paths.checkpoints / model_id.rpartition("-")[0]
-    folder.mkdir(parents=True)
-    (folder / "model.onnx").write_bytes(model_id.encode())
-    gate = GateResult("min_accuracy", passed=accepted, figure=0.71, bound=0.68, low=0.7, high=0.72, sentence="Said so.")
-    passport = {
-        "model_id": model_id,
-        "candidate_id": model_id.rpartition("-")[0],
-        "architecture": "lstm",
-        "products": ["BTC-USD"],
-        "dataset_digest": "d" * 64,
-        "borders": {"test": "2025-02-01T00:00:00+00:00"},
-        "span": {"start": "2025-01-01T00:00:00+00:00", "end": "2025-03-01T00:00:00+00:00"},
-        "sha256": sha256_of(folder / "model.onnx"),
-        "judged": {"profile": {"name": "seed"}, "cost_bps": 18.0, "trials": 2, "at": "2025-03-02", "commit": "c" * 40},
-        "verdicts": {
-            "BTC-USD": {
-                "slot": SLOT,
-                "accepted": accepted,
-                "gates": [{name: getattr(gate, name) for name in gate.__slots__}],
-                "metrics": {"accuracy": INTERVAL},
-                "baselines": {"logistic_regression": {"accuracy": 0.61}},
-                "calibration": {"kind": "platt", "parameters": {"slope": 0.9, "shift": 0.1}, "rows": 500},
-            }
-        },
+    verdict = {
+        "slot": SLOT,
+        "accepted": accepted,
+        "gates": [gate_json(passed=accepted)],
+        "metrics": {"accuracy": INTERVAL},
+        "baselines": {"logistic_regression": {"accuracy": 0.61}},
+        "calibration": {"kind": "platt", "parameters": {"slope": 0.9, "shift": 0.1}, "rows": 500},
     }
-    write_json(folder / "passport.json", sealed(passport))
-    verdicts = (ProductVerdict("BTC-USD", SLOT, accepted=accepted, gates=(gate,)),)
-    rows = (MetricRow(model_id, "BTC-USD", "all", "accuracy", 0.71, 0.7, 0.72, 100),)
-    Registry(settings.paths.registry).record_judgement(Judgement(model_id, "lstm", str(folder), "seed", verdicts, rows))
-    return folder
+    return judged_model(
+        settings,
+        model_id,
+        accepted=accepted,
+        candidate_id=model_id.rpartition("-")[0],
+        dataset_digest="d" * 64,
+        borders={"test": "2025-02-01T00:00:00+00:00"},
+        span={"start": "2025-01-01T00:00:00+00:00", "end": "2025-03-01T00:00:00+00:00"},
+        judged={"profile": {"name": "seed"}, "cost_bps": 18.0, "trials": 2, "at": "2025-03-02", "commit": "c" * 40},
+        verdicts={"BTC-USD": verdict},
+    )
 
 
 @pytest.fixture
@@ -98,7 +83,7 @@ def test_show_prints_figures_baselines_gates_and_history(desk, settings):
         "0.7123",
         "0.7000 to 0.7200",
         "0.6100",
-        "platt on 500 rows: slope 0.9000",
+        "platt on 500 rows: slope 0.9000, shift 0.1000",
         "Said so.",
         "it passed",
         "2 trials",

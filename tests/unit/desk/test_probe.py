@@ -18,10 +18,8 @@ from desk.exchange import build_markets
 from market.exchange.app import build_app
 from market.exchange.auth import TokenChecker
 from market.exchange.behaviour import Behaviour, parse_behaviour
-from market.exchange.clock import Present
 from market.exchange.server import running
-from market.exchange.state import Exchange
-from market.exchange.token_bucket import TokenBucket
+from market.exchange.state import Exchange, Present, TokenBucket
 from market.probe import access_questions as access
 from market.probe import candle_questions as candles
 from market.probe.client import ProbeQuestion, ProbeSession
@@ -75,9 +73,9 @@ def learn(tmp_path):
         async def sleep(seconds):
             exchange.present.advance(exchange.present.now() + timedelta(seconds=seconds))
 
-        asked = questions or probe.chosen(has_key=bool(key), provoke=provoke)
+        requested = questions or probe.chosen(has_key=bool(key), provoke=provoke)
         session = ProbeSession(provider, "BTC-USD", watch, sleep)
-        return {finding.question: finding for finding in asyncio.run(probe.ask(session, asked))}
+        return {finding.question: finding for finding in asyncio.run(probe.ask(session, requested))}
 
     return go
 
@@ -280,7 +278,7 @@ def test_json_holds_every_finding_and_no_secret(make, desk, key):
     tokens = []
     exchange = make(key, nonce_once=False)
     accepts = exchange.checker.accepts
-    exchange.checker.accepts = lambda *asked, **how: tokens.append(asked[2]) or accepts(*asked, **how)
+    exchange.checker.accepts = lambda *requested, **how: tokens.append(requested[2]) or accepts(*requested, **how)
     with running(exchange) as url:
         result = desk(url, "--watch", "0", "--json", COINBASE_API_KEY=KEY_NAME, COINBASE_API_SECRET=secret)
     report = json.loads(result.stdout)

@@ -169,16 +169,27 @@ def test_pipe_that_is_closed_early_ends_without_a_word(home: Path) -> None:
         assert process.wait(timeout=60) == 0
 
 
-def test_table_wider_than_the_terminal_repeats_its_keys(
+def test_table_wider_than_the_terminal_repeats_its_keys() -> None:
+    columns = ["product", "open_time", *(f"column_{n}" for n in range(10))]
+    widths = [10, 18, *[14] * 10]
+    blocks = command.column_blocks(columns, widths, 80)
+    assert all(block[:2] == [0, 1] for block in blocks)
+    assert [place for block in blocks for place in block[2:]] == list(range(2, 12))
+    assert all(sum(widths[place] for place in block) <= 80 for block in blocks)
+
+
+def test_few_rows_wider_than_the_terminal_are_one_value_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    columns = ["product", "open_time", *(f"column_{n}" for n in range(10))]
-    blocks = command._blocks(columns, [8, 16, *[12] * 10], 80)
-    assert all(block[:2] == [0, 1] for block in blocks)
-    assert sorted(place for block in blocks for place in block[2:]) == list(range(2, 12))
-    assert all(sum(14 for _ in block[2:]) + 28 <= 80 for block in blocks)
-    command._records(columns[:3], [["BTC-USD", "now", "5"]], 80)
-    assert capsys.readouterr().out.splitlines() == ["product    BTC-USD", "open_time  now", "column_0   5"]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("NO_COLOR", "1")
+    command.print_rows(["product", "close"], iter([("BTC-USD", 5.5), ("ETH-USD-AND-MORE", None)]), "table", None)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert [line.split() for line in lines if line] == [
+        *(["product", "BTC-USD"], ["close", "5.5"]),
+        *(["product", "ETH-USD-AND"], ["-MORE"], ["close"]),
+    ]
 
 
 def test_prompt_answers_goes_on_after_a_mistake_and_ends(

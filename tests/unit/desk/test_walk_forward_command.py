@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,15 +14,11 @@ from typer.testing import CliRunner
 from core.errors import ConfigError, DatasetError, UnknownProductError
 from desk import walk_forward as command
 from models.registry import Registry
-from models.training.presets import PRESETS
+from models.training.spec import PRESETS
 from models.walk_forward.forecasts import Forecasts, write_forecasts
-from models.walk_forward.run import Done, jobs
+from models.walk_forward.run import FinishedJob, FoldTraining, WalkForwardStep, jobs
 from reports.walk_forward import page as pages
-
-_PLACE = Path(__file__).resolve().parents[1] / "conftest.py"
-_SPEC = importlib.util.spec_from_file_location("models_fixture", _PLACE)
-fixture = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(fixture)
+from tests.small_dataset import write_dataset
 
 PRODUCTS = ("BTC-USD", "ETH-USD")
 app = typer.Typer()
@@ -32,7 +27,7 @@ app.command()(command.walk_forward)
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    return fixture.write_dataset(tmp_path_factory.mktemp("dataset"), minutes=16_000, products=PRODUCTS)
+    return write_dataset(tmp_path_factory.mktemp("dataset"), minutes=16_000, products=PRODUCTS)
 
 
 @pytest.fixture
@@ -55,9 +50,9 @@ def _made_up(plan, folder, told, fails=()):
     """Return finished folds whose forecasts are noise."""
     found = []
     for job in sorted(jobs(plan), key=lambda job: (job.configuration, job.spec.products, job.fold)):
-        told["on_step"](command.Step(job, 1.0, "done"))
+        told["on_step"](WalkForwardStep(job, 1.0, "done"))
         if job.fold in fails:
-            found.append(Done(job, error=f"{job.spec.name}: out of memory"))
+            found.append(FinishedJob(job, error=f"{job.spec.name}: out of memory"))
             continue
         borders = plan.folds[job.fold]
         minute_N = np.arange(borders.test, borders.end, borders.every)
@@ -69,7 +64,9 @@ def _made_up(plan, folder, told, fails=()):
         says = {"model": p_N}, {"base_rate": np.full(len(y_N), 0.5)}
         for target, said in zip((path, path.with_suffix(".base.parquet")), says, strict=True):
             write_forecasts(target, "", {p: Forecasts(minute_N, y_N, return_N, said) for p in job.spec.products})
-        found.append(Done(job, "id", "model", {}, {}, str(path), str(path.with_suffix(".base.parquet"))))
+        found.append(
+            FinishedJob(job, "id", "model", {}, FoldTraining(), str(path), str(path.with_suffix(".base.parquet")))
+        )
     return found
 
 

@@ -5,11 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from desk.exchange import build_markets
-from market.exchange.app import Behaviour
 from market.exchange.auth import TokenChecker
-from market.exchange.clock import Present
-from market.exchange.state import Exchange
-from market.exchange.token_bucket import TokenBucket
+from market.exchange.behaviour import Behaviour
+from market.exchange.state import Exchange, Present, TokenBucket
 
 PRESENT = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,9 +11,11 @@ import polars as pl
 import pytest
 
 from core.settings import Settings, load_settings
+from models.gates.feasibility import CoverageFigures, feasibility
 from store.database import publish, write_transaction
 from store.schema import apply_schema
 from store.sql_files import load_sql
+from tests.judged_models import passport_json
 
 START = datetime(2025, 3, 3, 0, 0, tzinfo=UTC)
 PRODUCTS = ("BTC-USD", "ETH-USD", "SOL-USD")
@@ -324,7 +326,7 @@ def judged(model_id: str, product: str, *, is_accepted: bool) -> dict:
 
     def add(part, name, value, reach=None, rows=12_900):
         low, high = (None, None) if reach is None else (value - reach, value + reach)
-        row = {"product": product, "slice": part, "metric": name, "value": value}
+        row = {"model_id": model_id, "product": product, "slice": part, "metric": name, "value": value}
         metrics.append(row | {"low_95": low, "high_95": high, "row_count": rows})
 
     add("all", "accuracy", accuracy, 0.012)
@@ -358,19 +360,20 @@ def judged(model_id: str, product: str, *, is_accepted: bool) -> dict:
         {"bin": place, "mean_probability": float(p), "up_share": float(p + 0.01), "row_count": 1290}
         for place, p in enumerate(bins)
     ]
-    passport = {
-        "model_id": model_id,
-        "architecture": "lstm",
-        "products": [product],
-        "dataset_digest": "0123456789abcdef" * 4,
-        "sha256": "fedcba9876543210" * 4,
-        "judged": {"trials": 4, "at": "2025-03-02T21:00:00+00:00", "profile": {"name": "seed"}},
-        "training": {"commit": "9331572" + "0" * 33, "history": history()},
-        "verdicts": {product: {"slot": f"lstm:{product}", "accepted": is_accepted, "gates": gates} | FOUND},
-    }
+    verdict = {"slot": f"lstm:{product}", "accepted": is_accepted, "gates": gates} | FOUND
+    passport = passport_json(
+        model_id,
+        products=[product],
+        dataset_digest="0123456789abcdef" * 4,
+        sha256="fedcba9876543210" * 4,
+        judged={"trials": 4, "cost_bps": 18.0, "at": "2025-03-02T21:00:00+00:00", "profile": {"name": "seed"}},
+        training={"commit": "9331572" + "0" * 33, "history": history()},
+        verdicts={product: verdict},
+    )
     before = [point | {"mean_probability": point["mean_probability"] * 0.9} for point in reliability]
+    judgement = {"model_id": model_id, "architecture": "lstm", "path": "", "profile": "seed", "verdicts": []}
     curves = {product: {"reliability_equal_mass": reliability, "reliability_before": before, "coverage": coverage}}
-    return {"passport.json": passport, "curves.json": curves, "judgement.json": {"metrics": metrics}}
+    return {"passport.json": passport, "curves.json": curves, "judgement.json": judgement | {"metrics": metrics}}
 
 
 FOUND = {
@@ -397,20 +400,13 @@ FOUND = {
         "after": {"log_loss": 0.6911, "brier": 0.249, "ece_mass": 0.012, "ece_width": 0.011},
         "log_loss_change": {"value": -0.004, "low_95": -0.005, "high_95": -0.003},
     },
-    "feasibility": {
-        "sentence": "A round trip of 18.0 bps asks too much.",
-        "by_confidence": [
-            {
-                "coverage": 0.1,
-                "mean_move_bps": 21.0,
-                "break_even_accuracy": 1.2,
-                "accuracy": 0.6,
-                "model_net_bps": -9.0,
-                "oracle_net_bps": 3.0,
-                "signals_per_day": 14.0,
-            }
-        ],
-    },
+    "feasibility": asdict(
+        replace(
+            feasibility(np.full(20, 21e-4), np.arange(20), np.full(20, 0.6), 18.0),
+            sentence="A round trip of 18.0 bps asks too much.",
+            by_confidence=(CoverageFigures(0.1, 2, 21.0, 1.2, 0.6, -9.0, 3.0, 14.0, -126.0, 42.0),),
+        )
+    ),
     "selection": {"trials": 4, "days": 9, "deflated_sharpe_ratio": 0.9004, "sharpe_daily": 0.1},
 }
 """What a judging finds beside the figures."""

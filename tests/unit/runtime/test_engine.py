@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,9 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.candles import MINUTE, Candle
+from core.files import parse_json
+from models.serving.passport import Appraisal, CoverageCut, Passport
 from runtime.engine import Engine, MinuteInput, ensemble, session_of
 from runtime.loaded_models import LoadedModel, ProductModels
 from runtime.restored_state import engine_rules, fresh_engine, product_rules
+from tests.judged_models import passport_json
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -24,9 +28,9 @@ class Nobody:
         raise AssertionError
 
 
-def models(passport: dict[str, object] | None = None) -> dict[str, ProductModels]:
+def models(passport: Passport | None = None) -> dict[str, ProductModels]:
     loaded = {
-        kind: LoadedModel(kind, f"{kind}-1", 10, Nobody(), False, passport or {})  # type: ignore[arg-type]
+        kind: LoadedModel(kind, f"{kind}-1", 10, Nobody(), False, passport)  # type: ignore[arg-type]
         for kind in ("lstm", "transformer")
     }
     return {"BTC-USD": ProductModels("BTC-USD", loaded), "ETH-USD": ProductModels("ETH-USD", {})}
@@ -221,8 +225,10 @@ def test_session_follows_the_utc_hour(hour: int, name: str) -> None:
 
 
 def test_coverage_tiers_take_the_models_own_cuts(settings: Settings) -> None:
-    cuts = {"high": {"confidence": 0.58}, "medium": {"confidence": 0.55}}
-    passport = {"verdicts": {"BTC-USD": {"coverage_cuts": cuts}}}
+    cuts = {"high": CoverageCut(0.01, 0.58, 0.9, 10), "medium": CoverageCut(0.1, 0.55, 0.8, 100)}
+    verdict = Appraisal(accepted=True, slot="lstm:BTC-USD", coverage_cuts=cuts)
+    passport = parse_json(Passport, json.dumps(passport_json()).encode())
+    passport = replace(passport, verdicts={"BTC-USD": verdict})
     covered = settings.model_copy(update={"tiers": "coverage"})
     own = product_rules(covered, models(passport)["BTC-USD"])
     assert (own.tiers.high, own.tiers.medium, own.emit_threshold) == (0.58, 0.55, 0.58)

@@ -15,15 +15,13 @@ from onnx import TensorProto, helper
 
 from core.clock import ManualClock
 from core.errors import ModelError
-from core.files import write_json
-from core.integrity import sealed, sha256_of
-from models.gates.judgement import Judgement, ProductVerdict
 from models.registry import Registry
 from runtime.loaded_models import load_models
 from runtime.loop import run_loop
 from runtime.options import LoopOptions
 from store.database import connect
 from store.feature_sets import feature_set
+from tests.judged_models import judged_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
-PRODUCT, SLOT, MINUTES = "BTC-USD", "lstm:BTC-USD", 6
+PRODUCT, MINUTES = "BTC-USD", 6
 
 
 def graph(path: Path, name: str, inputs: int, opset: int = 18) -> None:
@@ -62,23 +60,14 @@ def judged(settings: Settings, model_id: str, **changes: Any) -> Path:
     folder = settings.paths.checkpoints / model_id.rpartition("-")[0]
     folder.mkdir(parents=True)
     graph(folder / "model.onnx", model_id, changes.pop("graph_inputs", len(chosen.columns)))
-    passport = {
-        "model_id": model_id,
-        "architecture": "lstm",
+    content = {
         "inputs": list(chosen.columns),
         "feature_set": chosen.name,
         "feature_hash": chosen.sha256,
         "window_minutes": MINUTES,
-        "products": [PRODUCT],
         "market": [PRODUCT],
-        "opset": 18,
-        "sha256": sha256_of(folder / "model.onnx"),
-        "verdicts": {PRODUCT: {"accepted": True, "slot": SLOT, "gates": []}},
     }
-    write_json(folder / "passport.json", sealed(passport | changes))
-    verdicts = (ProductVerdict(PRODUCT, SLOT, accepted=True, gates=()),)
-    Registry(settings.paths.registry).record_judgement(Judgement(model_id, "lstm", str(folder), "seed", verdicts, ()))
-    return folder
+    return judged_model(settings, model_id, **content | changes)
 
 
 def promote(settings: Settings, model_id: str, **changes: Any) -> Path:
@@ -105,7 +94,7 @@ WRONG = {
     ),
     "record": (
         {},
-        spoiled("passport.json", lambda whole: whole.replace(b"[]", b"[ ]")),
+        spoiled("passport.json", lambda whole: whole.replace(b"[", b"[ ")),
         "not the one the registry recorded",
     ),
     "missing": ({}, lambda home: (home / "model.onnx").unlink(), "is missing"),
@@ -171,7 +160,7 @@ import desk.run
 from core.settings import load_settings
 from runtime.loaded_models import load_models
 loaded = load_models(load_settings(), ["BTC-USD"])["BTC-USD"].models["lstm"]
-width = len(loaded.scorer.manifest.columns)
+width = len(loaded.scorer.passport.inputs)
 p_B = loaded.scorer.score(np.zeros((3, loaded.window_minutes, width), np.float32), "BTC-USD")
 served = list(found)
 import pickle

@@ -32,6 +32,10 @@ LATER = T0 + timedelta(days=1)
         ({"high": Decimal(10**9)}, "out_of_range"),
         ({"high": Decimal("10.5")}, "ohlc_order"),
         ({"low": Decimal("10.5")}, "ohlc_order"),
+        ({"close": Decimal("10.000000001")}, "too_many_decimals"),
+        ({"volume": Decimal("0.000000001")}, "too_many_decimals"),
+        ({"high": Decimal("1e999")}, "out_of_range"),
+        ({"open": Decimal("1e999")}, "ohlc_order"),
     ],
 )
 def test_fault_names_the_broken_rule(change: dict[str, object], reason: str) -> None:

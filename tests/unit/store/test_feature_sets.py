@@ -17,13 +17,13 @@ from onnx import TensorProto, helper
 
 from core.candles import MINUTE, Span
 from core.errors import ConfigError, ModelMismatchError
-from core.integrity import sha256_of
 from core.settings import load_settings
 from models.registry import Registry
 from runtime.loaded_models import load_models
 from store.feature_sets import FEATURE_SETS, SQL_ROOT, FeatureSet, feature_set, recorded_set
 from store.feature_store import FeatureStore
 from store.sql_files import parse_header
+from tests.judged_models import write_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,20 +130,15 @@ def promote(settings: Settings, chosen: FeatureSet, market: list[str] | None = N
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "model.onnx"
     )
-    passport = {
-        "model_id": f"lstm-{chosen.name}",
-        "architecture": "lstm",
-        "inputs": list(chosen.columns),
-        "feature_set": chosen.name,
-        "feature_hash": chosen.sha256,
-        "window_minutes": 60,
-        "products": ["BTC-USD"],
-        "opset": 17,
-        "sha256": sha256_of(folder / "model.onnx"),
-        "verdicts": {"BTC-USD": {"accepted": True, "slot": "lstm:BTC-USD"}},
-    }
-    told = passport if market is None else passport | {"market": market}
-    (folder / "passport.json").write_text(json.dumps(told), encoding="utf-8")
+    write_model(
+        folder,
+        f"lstm-{chosen.name}",
+        inputs=list(chosen.columns),
+        feature_set=chosen.name,
+        feature_hash=chosen.sha256,
+        opset=17,
+        market=market,
+    )
     Registry(settings.paths.registry).promote(folder, ["lstm:BTC-USD"], why="test")
 
 

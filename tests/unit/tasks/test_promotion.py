@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-from hashlib import sha256
+from dataclasses import replace
 from types import SimpleNamespace
-from unittest.mock import Mock
 
 import pytest
 
 from core.dataset_files import DatasetRef
 from core.errors import ModelError, UnknownProductError
 from core.settings import load_settings
-from models.gates.judgement import Judgement, ProductVerdict
+from models.judging.promotion import resolve_slots
+from models.registry import Registry
+from models.serving.passport import Passport
 from models.training.spec import CandidateRef
+from store.feature_store import FeatureStore
 from tasks import promote
-from tasks.promote import candidates_of, promote_models, resolve_slots
+from tasks.promote import candidates_of, promote_models
+from tests.judged_models import judgement_of, write_candidate, write_model
 
 DATASET = DatasetRef("d" * 64, "d.parquet", "d.json")
 
 
 def trained(settings, name, architecture, products, age, digest=DATASET.digest):
     home = settings.paths.checkpoints / name
-    home.mkdir(parents=True)
-    (home / "weights.pt").write_bytes(b"w")
-    marker = {"architecture": architecture, "products": products, "dataset_digest": digest}
-    marker["weights_sha256"] = sha256(b"w").hexdigest()
-    (home / "candidate.json").write_text(json.dumps(marker))
+    write_candidate(home, weights=b"w", architecture=architecture, products=products, dataset_digest=digest)
     os.utime(home / "candidate.json", (1e9 - age, 1e9 - age))
 
 
@@ -82,44 +80,28 @@ def test_slots_are_named_as_the_registry_does(settings):
         resolve_slots(settings, "lstm:XRP")
 
 
-class Book:
-    """A registry that remembers what was asked of it."""
-
-    def __init__(self):
-        self.judged, self.promoted = [], []
-
-    def record_judgement(self, judgement):
-        self.judged.append(judgement.model_id)
-
-    def promote(self, path, slots, why):
-        self.promoted += [(slot, why) for slot in slots]
-
-
 @pytest.fixture
-def book(monkeypatch):
-    kept = Book()
-    monkeypatch.setattr(promote, "Registry", lambda _: kept)
-    monkeypatch.setattr(promote, "mirror_registry", lambda *_: None)
-    monkeypatch.setattr(promote, "get_run_logger", lambda: logging.getLogger("test"))
-    kept.artifact = SimpleNamespace(text="")
-    monkeypatch.setattr(
-        promote, "create_markdown_artifact", lambda text, **_: setattr(kept.artifact, "text", text) or None
-    )
+def shown(monkeypatch):
+    """The Markdown that the task shows."""
+    kept = SimpleNamespace(text="")
+    monkeypatch.setattr(promote, "create_markdown_artifact", lambda text, **_: setattr(kept, "text", text))
     return kept
 
 
-JUDGEMENT = Judgement(
-    "m-1",
-    "transformer",
-    "somewhere",
-    "seed",
-    (
-        ProductVerdict("BTC-USD", "transformer:BTC-USD", True, ()),
-        ProductVerdict("ETH-USD", "transformer:ETH-USD", True, ()),
-        ProductVerdict("SOL-USD", "transformer:SOL-USD", False, ()),
-    ),
-    (),
-)
+SLOTS = ("transformer:BTC-USD", "transformer:ETH-USD", "transformer:SOL-USD")
+
+
+@pytest.fixture
+def judgement(settings):
+    """Of a model that passes for BTC and ETH and is refused for SOL."""
+    folder = settings.paths.checkpoints / "transformer-all-1"
+    write_model(folder, "transformer-all-1-m", slots=SLOTS, architecture="transformer")
+    passport = Passport.read(folder)
+    refused = replace(passport.verdicts["SOL-USD"], accepted=False)
+    replace(passport, verdicts=passport.verdicts | {"SOL-USD": refused}).write(folder)
+    judgement = judgement_of(folder, "transformer-all-1-m", slots=SLOTS)
+    verdicts = tuple(replace(own, accepted=own.product != "SOL-USD") for own in judgement.verdicts)
+    return replace(judgement, verdicts=verdicts)
 
 
 @pytest.mark.parametrize(
@@ -131,29 +113,39 @@ JUDGEMENT = Judgement(
         ("transformer:SOL", False, []),
     ],
 )
-def test_only_accepted_slots_that_were_asked_for_are_switched(book, slots, dry_run, expected):
-    assert promote_models.fn([JUDGEMENT], slots, dry_run) == expected
-    assert book.promoted == [(slot, "passed every gate of seed") for slot in expected]
-    assert book.judged == ["m-1"]  # a look at the test part counts in any case
-    lines = book.artifact.text.splitlines()[2:]
-    told = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[2] for line in lines}
-    assert [slot for slot, word in told.items() if word == "promoted"] == expected
-    assert told["transformer:SOL-USD"] == "refused"
+def test_only_accepted_slots_that_were_asked_for_are_switched(settings, judgement, shown, slots, dry_run, expected):
+    FeatureStore(settings.paths.market_db).migrate()
+    assert promote_models.fn([judgement], slots, dry_run) == expected
+    registry = Registry(settings.paths.registry)
+    assert sorted(registry.current()) == expected
+    assert {event.why for event in registry.events()} <= {"passed every gate of seed"}
+    assert FeatureStore(settings.paths.market_db).model_history_faults() == []
+    lines = shown.text.splitlines()[2:]
+    outcomes = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[2] for line in lines}
+    assert [slot for slot, word in outcomes.items() if word == "promoted"] == expected
+    assert outcomes["transformer:SOL-USD"] == "refused"
 
 
-def test_judge_model_takes_the_profile_of_the_run(monkeypatch, tmp_path):
-    asked = []
+def test_judge_model_takes_the_profile_of_the_run_and_records_the_look(monkeypatch, settings, tmp_path):
+    ordered = []
 
-    def terms(settings, *figures, **_):
-        asked.append((settings.gate_profile, *figures))
-        return Mock()
+    def judge(candidate, dataset, gates, *, cost_bps, trials):
+        ordered.append((gates.name, gates.min_accuracy, gates.max_calibration_error))
+        return judgement_of(tmp_path, "lstm-BTC-USD-1-m", profile=gates.name)
 
-    monkeypatch.setattr(promote, "judging_terms", terms)
-    monkeypatch.setattr(promote, "judge_in_process", lambda *_, **__: JUDGEMENT)
-    monkeypatch.setattr(promote, "_show_gates", lambda _: None)
-    monkeypatch.setattr(promote, "write_model_report", lambda *_: None)
-    monkeypatch.setattr(promote, "Registry", Mock())
+    dataset = DatasetRef("a" * 64, "", str(tmp_path / "a.json"))
+    span = {"start": "2025-01-01T00:00:00+00:00", "end": "2025-04-01T00:00:00+00:00"}
+    features = {"name": "seed39", "version": 1, "sha256": "f" * 64, "columns": []}
+    borders = dict.fromkeys(("early_stop", "calibration", "test"), "2025-03-01T00:00:00+00:00")
+    manifest = {"digest": "a" * 64, "span": span, "products": ["BTC-USD"], "horizon_minutes": 15, "sources": []}
+    manifest |= {"borders": borders, "feature_set": features}
+    (tmp_path / "a.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr("models.judging.promotion.judge_in_process", judge)
+    for name in ("_show_gates", "read_card", "write_model_report"):
+        monkeypatch.setattr(promote, name, lambda *_: None)
     candidate = CandidateRef("lstm-BTC-USD-1", "lstm", ("BTC-USD",), str(tmp_path))
-    promote.judge_model.fn(candidate, DATASET, 0.6, 0.1)
-    promote.judge_model.fn(candidate, DATASET, profile="calibrated")
-    assert asked == [("seed", 0.6, 0.1), ("calibrated", None, None)]
+    promote.judge_model.fn(candidate, dataset, 0.6, 0.1)
+    promote.judge_model.fn(candidate, dataset, profile="calibrated")
+    assert ordered == [("seed", 0.6, 0.1), ("calibrated", None, 0.02)]
+    kinds = [event.kind for event in Registry(settings.paths.registry).events()]
+    assert kinds == ["trial", "candidate", "candidate"]  # the same model, judged under two profiles

@@ -11,12 +11,11 @@ from prefect import flow
 from core.errors import ConfigError, TrainingError
 from core.settings import load_settings
 from models.gates import PROFILES
-from models.training.presets import PRESETS
-from models.training.spec import CandidateRef
+from models.training.spec import PRESETS, CandidateRef, spec_from_settings
 from tasks import train
 from tasks.command_line import run_from_shell
 from tasks.parameters import Architecture, Count, Profile
-from tasks.train import plan_training, require_all
+from tasks.train import require_all
 
 
 def test_forms_offer_every_architecture_and_profile():
@@ -26,13 +25,13 @@ def test_forms_offer_every_architecture_and_profile():
 
 def test_what_is_chosen_wins_over_settings_and_they_over_the_preset(tmp_path):
     settings = load_settings(desk_home=tmp_path, epochs=7, train_seed=3, train_stride=2)
-    spec = plan_training(settings, "lstm", ["BTC-USD"], epochs=None, seed=9, learning_rate=0.5)
+    spec = spec_from_settings(settings, "lstm", ["BTC-USD"], epochs=None, seed=9, learning_rate=0.5)
     assert (spec.epochs, spec.seed, spec.stride, spec.learning_rate) == (7, 9, 2, 0.5)
     assert spec.batch_size == PRESETS["market"]["lstm"]["batch_size"]
 
 
 def test_nought_is_chosen_and_none_is_not(settings):
-    spec = plan_training(settings, "lstm", ["BTC-USD"], patience=0, dropout=0.0, weight_decay=None)
+    spec = spec_from_settings(settings, "lstm", ["BTC-USD"], patience=0, dropout=0.0, weight_decay=None)
     assert (spec.patience, spec.dropout) == (0, 0.0)
     assert spec.weight_decay == PRESETS["market"]["lstm"]["weight_decay"]
 
@@ -40,17 +39,17 @@ def test_nought_is_chosen_and_none_is_not(settings):
 @pytest.mark.parametrize("architecture", ["lstm", "lstm_one_way"])
 def test_one_coin_per_lstm(settings, architecture):
     with pytest.raises(ConfigError, match="learns one coin, not 2"):
-        plan_training(settings, architecture, ["BTC-USD", "ETH-USD"])
+        spec_from_settings(settings, architecture, ["BTC-USD", "ETH-USD"])
 
 
 @pytest.mark.parametrize("architecture", ["transformer", "boosting"])
 def test_all_coins_for_the_others(settings, architecture):
-    assert plan_training(settings, architecture, ["BTC-USD", "ETH-USD"]).products == ("BTC-USD", "ETH-USD")
+    assert spec_from_settings(settings, architecture, ["BTC-USD", "ETH-USD"]).products == ("BTC-USD", "ETH-USD")
 
 
 def test_value_that_makes_no_sense_is_refused_before_any_process_starts(settings):
     with pytest.raises(ConfigError, match=r"dropout is 2\.0"):
-        plan_training(settings, "lstm", ["BTC-USD"], dropout=2.0)
+        spec_from_settings(settings, "lstm", ["BTC-USD"], dropout=2.0)
 
 
 @flow(name="small")

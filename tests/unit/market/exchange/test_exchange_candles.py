@@ -5,14 +5,13 @@ from decimal import Decimal
 
 import pytest
 
-from core.candles import Span
-from market.exchange.app import Behaviour
-from market.exchange.clock import Present
+from core.candles import MINUTE, Span
+from market.exchange.behaviour import Behaviour
 from market.exchange.responses import trimmed
+from market.exchange.state import Present
 
 PRESENT = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
 CANDLES = "/market/products/BTC-USD/candles"
-MINUTE = timedelta(minutes=1)
 
 
 def test_candles_are_trimmed_strings_newest_first(make_exchange, ask, window):
@@ -31,8 +30,8 @@ def test_candles_are_the_markets_own(make_exchange, ask, window):
     exchange = make_exchange()
     rows = ask(exchange, CANDLES, window(PRESENT - 300 * MINUTE, PRESENT - MINUTE)).json()["candles"]
     expected = exchange.markets["BTC-USD"].candles(Span(PRESENT - 300 * MINUTE, PRESENT))
-    found = [(int(row["start"]), Decimal(row["close"]), Decimal(row["volume"])) for row in reversed(rows)]
-    assert found == [(int(candle.open_time.timestamp()), candle.close, candle.volume) for candle in expected]
+    actual = [(int(row["start"]), Decimal(row["close"]), Decimal(row["volume"])) for row in reversed(rows)]
+    assert actual == [(int(candle.open_time.timestamp()), candle.close, candle.volume) for candle in expected]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +92,40 @@ def test_open_minute_is_there_and_grows(make_exchange, ask, window):
     early, late = newest(10), newest(50)
     assert int(early["start"]) == int(late["start"]) == int(PRESENT.timestamp())
     assert Decimal(early["volume"]) < Decimal(late["volume"])
+
+
+def test_open_minute_never_shows_what_its_candle_will_not_hold(make_exchange, ask, window):
+    whole = make_exchange(Present(PRESENT + MINUTE, stepped=True)).markets["BTC-USD"]
+    (candle,) = whole.candles(Span(PRESENT, PRESENT + MINUTE))
+    lows, highs, volumes = [], [], []
+    for seconds in (0.001, 10, 37, 59.999):
+        exchange = make_exchange(Present(PRESENT + timedelta(seconds=seconds), stepped=True))
+        (row,) = ask(exchange, CANDLES, window(PRESENT, PRESENT + MINUTE)).json()["candles"]
+        low, high, close, volume = (Decimal(row[name]) for name in ("low", "high", "close", "volume"))
+        assert candle.low <= low <= min(candle.open, close) <= max(candle.open, close) <= high <= candle.high
+        assert Decimal(row["open"]) == candle.open and 0 < volume <= candle.volume
+        lows.append(low), highs.append(high), volumes.append(volume)
+    assert (lows, highs, volumes) == (sorted(lows, reverse=True), sorted(highs), sorted(volumes))
+
+
+def test_unsettled_minute_lacks_its_last_trades_until_it_settles(make_exchange, ask, window):
+    span = window(PRESENT - 5 * MINUTE, PRESENT - MINUTE)
+    settled = {row["start"]: row for row in ask(make_exchange(), CANDLES, span).json()["candles"]}
+    early = make_exchange(behaviour=Behaviour(settles_after_seconds=90.0))
+    rows = {row["start"]: row for row in ask(early, CANDLES, span).json()["candles"]}
+    changed = sorted(int(start) for start in rows if rows[start] != settled[start])
+    # minutes that closed 0 and 60 seconds ago are not settled, the one of 120 seconds ago is
+    assert changed == [int((PRESENT - 2 * MINUTE).timestamp()), int((PRESENT - MINUTE).timestamp())]
+    assert all(Decimal(rows[str(start)]["volume"]) < Decimal(settled[str(start)]["volume"]) for start in changed)
+
+
+def test_minute_is_published_late_when_asked_to(make_exchange, ask, window):
+    exchange = make_exchange(behaviour=Behaviour(published_after_seconds=30.0))
+    span = window(PRESENT - 2 * MINUTE, PRESENT)
+    starts = [int(row["start"]) for row in ask(exchange, CANDLES, span).json()["candles"]]
+    assert starts == [int((PRESENT - 2 * MINUTE).timestamp())]
+    exchange.present.advance(PRESENT + timedelta(seconds=30))
+    assert len(ask(exchange, CANDLES, span).json()["candles"]) == 2
 
 
 def test_minutes_to_come_are_not_there(make_exchange, ask, window):

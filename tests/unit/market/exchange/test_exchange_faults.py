@@ -70,7 +70,7 @@ def test_data_fault_changes_one_answer(spoiled, kind):
     elif kind == "outside":
         assert len(first) == 22
     elif kind == "revised":
-        assert sum(one != two for one, two in zip(first, second, strict=True)) == 1
+        assert sum(item != two for item, two in zip(first, second, strict=True)) == 1
     else:
         assert len(first) == 19
 
@@ -82,8 +82,8 @@ def test_untrue_candle_is_named_to_whoever_compares(make_exchange, ask, window, 
     exchange.faults.plan([{"kind": kind, "count": 1}, {"kind": "disorder", "count": 1}])
     first, _, true = (ask(exchange, CANDLES, query).json()["candles"] for _ in range(3))
     (untrue,) = ask(exchange, "/_control/stats").json()["untrue"]
-    told = {row["start"]: row for row in first}
-    wrong = [row["start"] for row in true if told.get(row["start"]) != row]
+    stated = {row["start"]: row for row in first}
+    wrong = [row["start"] for row in true if stated.get(row["start"]) != row]
     assert untrue == [kind, "BTC-USD", int(wrong[0]) // 60] and len(wrong) == 1
 
 

@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.errors import ConfigError
-from market.exchange.clock import Present
-from market.exchange.token_bucket import TokenBucket
+from market.exchange.state import Present, TokenBucket
 
 PRESENT = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -67,6 +66,7 @@ def test_ticker_gives_newest_trades_first(make_exchange, ask):
     page = ask(make_exchange(), "/market/products/BTC-USD/ticker", {"limit": 3}).json()
     times = [trade["time"] for trade in page["trades"]]
     assert len(times) == 3 and times == sorted(times, reverse=True)
+    assert times[0] == "2024-03-01T11:59:59.000000Z"
     assert float(page["best_bid"]) < float(page["best_ask"])
 
 
@@ -159,7 +159,7 @@ def test_token_bucket_admits_its_rate():
     ("body", "kind"), [("html", "text/html"), ("json", "application/json"), ("empty", "text/plain")]
 )
 def test_too_many_requests_earn_a_429_of_the_chosen_kind(make_exchange, ask, body, kind):
-    from market.exchange.app import Behaviour
+    from market.exchange.behaviour import Behaviour
 
     behaviour = Behaviour(limit_body=body, limit_retry_after=2.0, limit_headers=True)
     exchange = make_exchange(public_rate=1, behaviour=behaviour)

@@ -12,10 +12,8 @@ from typer.testing import CliRunner
 from core.candles import Span
 from core.errors import ConfigError
 from desk.exchange import _covering, build_markets, describe, exchange
-from market.exchange.clock import Present
 from market.exchange.recorded_market import recorded_markets
-from market.exchange.state import Exchange
-from market.exchange.token_bucket import TokenBucket
+from market.exchange.state import Exchange, Present, TokenBucket
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

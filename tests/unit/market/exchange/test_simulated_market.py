@@ -17,7 +17,6 @@ from market.exchange.simulated_market import (
     accuracy_of,
     epoch_minute,
     simulated_market,
-    span_of_minutes,
     strength_for,
 )
 
@@ -64,8 +63,8 @@ def ranking(score, close, horizon=15):
 def test_market_asked_for_any_part_gives_the_slice_of_the_whole(kind, first, length):
     end = min(first + length, 40_000)
     part = simulated_market(kind, "ETH-USD", seed=3).rows(FIRST + first, FIRST + end)
-    for found, expected in zip(part.columns, WHOLE[kind].slice(FIRST + first, FIRST + end).columns, strict=True):
-        assert np.array_equal(found, expected)
+    for actual, expected in zip(part.columns, WHOLE[kind].slice(FIRST + first, FIRST + end).columns, strict=True):
+        assert np.array_equal(actual, expected)
 
 
 def test_market_asked_out_of_order_and_past_its_memory_gives_the_same():
@@ -156,8 +155,8 @@ def test_unknown_kind_is_refused():
 @pytest.mark.parametrize("accuracy", [0.65, 0.75, 0.80])
 def test_planted_state_predicts_as_well_as_declared_and_no_better(accuracy):
     close, state = closes("planted", best_accuracy=accuracy)
-    found = hit_rate(coming_drift(state), close)
-    assert accuracy - 0.015 < found < accuracy + 0.006
+    actual = hit_rate(coming_drift(state), close)
+    assert accuracy - 0.015 < actual < accuracy + 0.006
 
 
 def test_planted_state_shows_in_the_volume():
@@ -207,8 +206,3 @@ def test_null_market_clusters_its_volatility():
     move = np.abs(np.diff(np.log(close)))
     known = np.isfinite(move[:-1]) & np.isfinite(move[1:])
     assert np.corrcoef(move[:-1][known], move[1:][known])[0, 1] > 0.05
-
-
-def test_span_of_minutes_is_the_inverse_of_epoch_minute():
-    span = span_of_minutes(FIRST, FIRST + 10)
-    assert (epoch_minute(span.start), epoch_minute(span.end)) == (FIRST, FIRST + 10)

@@ -10,11 +10,10 @@ import pytest
 from core.candles import MINUTE, Span
 from core.settings import load_settings
 from desk.exchange import build_markets
-from market.exchange.app import Behaviour, build_app
-from market.exchange.clock import Present
-from market.exchange.state import Exchange
-from market.exchange.token_bucket import TokenBucket
-from market.ingest.follow import FollowOptions, Watcher, follow
+from market.exchange.app import build_app
+from market.exchange.behaviour import Behaviour
+from market.exchange.state import Exchange, Present, TokenBucket
+from market.ingest.follower import FollowOptions, Watcher, follow
 from market.providers import RetryPolicy
 from market.providers.coinbase import CoinbaseProvider
 from store.feature_store import FeatureStore
@@ -30,14 +29,14 @@ class Line(httpx.AsyncBaseTransport):
     def __init__(self, app):
         self._inner = httpx.ASGITransport(app=app)
         self.is_cut = self.is_slow = lambda request: False
-        self.asked = []
+        self.requested = []
 
     async def handle_async_request(self, request):
         if self.is_cut(request):
             raise httpx.ConnectError("no route to the exchange", request=request)
         if self.is_slow(request):
             await asyncio.sleep(60)
-        self.asked.append(request)
+        self.requested.append(request)
         return await self._inner.handle_async_request(request)
 
 

@@ -24,12 +24,12 @@ class ShortSighted:
     name = "yfinance"
 
     def __init__(self):
-        self.asked = []
+        self.requested = []
 
     async def pages(self, product, windows):
         failed = []
         for window in windows:
-            self.asked.append(window)
+            self.requested.append(window)
             start = max(window.start, REACH)
             if start < window.end:
                 moments = [start + count * MINUTE for count in range((window.end - start) // MINUTE)]
@@ -80,5 +80,5 @@ def test_minutes_out_of_reach_stay_missing_for_a_provider_that_has_them(run, sto
 def test_second_backfill_asks_only_for_what_failed_and_revises_nothing(run, store):
     run()
     provider, result = run()
-    assert {window.end <= REACH for window in provider.asked} == {True}
+    assert {window.end <= REACH for window in provider.requested} == {True}
     assert (result.stored, result.revised) == (0, 0)

@@ -21,10 +21,10 @@ class Counting(SyntheticProvider):
 
     def __init__(self, settings, clock):
         super().__init__(settings, clock=clock)
-        self.asked = []
+        self.requested = []
 
     async def pages(self, product, windows):
-        self.asked += windows
+        self.requested += windows
         async for page in super().pages(product, windows):
             yield page
 
@@ -47,4 +47,4 @@ def test_many_small_holes_are_asked_for_by_the_page(settings):
     result = asyncio.run(backfill(settings, "BTC-USD", SPAN, provider=provider))
     with FeatureStore(settings.paths.market_db) as store:
         assert result.state == "complete" and store.missing_windows("BTC-USD", SPAN) == []
-    assert len(provider.asked) == 4, "800 holes of two minutes fit into four pages"
+    assert len(provider.requested) == 4, "800 holes of two minutes fit into four pages"

@@ -29,8 +29,8 @@ class Exchange:
     def __init__(self, ends=None, pause=0.0):
         self.given, self._ends, self._pause = [], ends, pause
 
-    async def pages(self, product, asked):
-        for window in asked:
+    async def pages(self, product, requested):
+        for window in requested:
             await asyncio.sleep(self._pause)
             self.given.append((window, time.monotonic()))
             yield Page(product, window, (), START + timedelta(days=99), self.name)

@@ -30,12 +30,12 @@ def at(number):
 
 def test_product_asks_for_three_minutes_once_it_is_under_way():
     followed = FollowedProduct("BTC-USD", T0)
-    asked = []
+    requested = []
     for last in range(6):
         span = followed.wanted(at(last))
-        asked.append((span.start - T0) // MINUTE)
+        requested.append((span.start - T0) // MINUTE)
         followed.take([page((span.start - T0) // MINUTE, last + 1, last + 1)], at(last))
-    assert asked == [0, 0, 0, 1, 2, 3], "each minute is read the last time two minutes after its close"
+    assert requested == [0, 0, 0, 1, 2, 3], "each minute is read the last time two minutes after its close"
 
 
 def test_product_minute_without_a_candle_is_asked_for_five_minutes_and_recorded_once():

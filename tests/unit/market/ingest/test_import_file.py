@@ -16,7 +16,15 @@ from hypothesis import settings as examples
 
 from core.candles import MINUTE, Candle, Page, Span
 from core.errors import CandleFileError, UnknownProductError
-from market.ingest.import_file import LAST_OF_FILE, ImportOrder, import_file, import_order, product_in_name
+from market.ingest.import_file import (
+    LAST_OF_FILE,
+    ImportOrder,
+    examine,
+    faults_of,
+    import_file,
+    import_order,
+    product_in_name,
+)
 from market.ingest.repair import repair
 from store.feature_store import FeatureStore
 from store.sql_files import load_sql
@@ -52,9 +60,10 @@ def file_of(path: Path, rows: Sequence[Candle]) -> Path:
     return path
 
 
-def minute(number: int, close: str = "100", volume: str = "1") -> Candle:
-    price = Decimal(close)
-    return Candle("BTC-USD", T0 + number * MINUTE, price, price, price, price, Decimal(volume))
+def minute(number: int, close: str = "100", volume: str = "1", opened: str | None = None) -> Candle:
+    """Of two tellings of one minute that differ in ``close`` the first trade is the same where ``opened`` is."""
+    first, last = Decimal(opened or close), Decimal(close)
+    return Candle("BTC-USD", T0 + number * MINUTE, first, max(first, last), min(first, last), last, Decimal(volume))
 
 
 def rows_of(store: FeatureStore, table: str, what: str = "*") -> list[tuple[Any, ...]]:
@@ -82,19 +91,31 @@ def told_by_exchange(candles: Sequence[Candle], start: int, end: int) -> Page:
         ("candles.csv", None),
         ("BTC-USD_and_ETH-USD.csv", None),
         ("BTC-USDX.csv", None),
+        ("COINBASE_BTC-USD_1m.csv", "BTC-USD"),
+        ("20240101_ETH-USD.csv", "ETH-USD"),
+        ("OHLCV_ETH_USD.csv", "ETH-USD"),
+        ("BINANCE_BTC_USDT_2024.csv", "BTC-USDT"),
+        ("1m_SOL-USD_20240101-20240201.csv", "SOL-USD"),
+        ("GDAX-BTC-USD.csv", "BTC-USD"),
+        ("00-USD.csv", "00-USD"),
+        ("BTCUSDT-1m-2024-01.csv", "BTC-USDT"),
+        ("XBTUSD_1.csv", "BTC-USD"),
+        ("BTC_USDT-1m.feather", "BTC-USDT"),
+        ("eth-usd.csv", "ETH-USD"),
+        ("BTC_ETH_USD.csv", None),
+        ("BTC-USD-ETH-USD.csv", None),
     ],
 )
 def test_product_is_read_from_an_obvious_name_only(name: str, product: str | None) -> None:
     assert product_in_name(name) == product
 
 
-def test_order_without_or_with_two_products_is_an_error(tmp_path: Path) -> None:
-    for name in ("candles.csv", "ETH-USD.csv"):
-        (tmp_path / name).touch()
-    with pytest.raises(CandleFileError, match="does not show one product; name it with --product"):
-        import_order(tmp_path / "candles.csv")
-    with pytest.raises(CandleFileError, match="shows ETH-USD, --product says BTC-USD"):
-        import_order(tmp_path / "ETH-USD.csv", "BTC-USD")
+def test_product_that_is_named_wins_over_the_name_of_the_file(store: FeatureStore, tmp_path: Path) -> None:
+    for name in ("ETH-USD.csv", "BTC-USD_and_ETH-USD.csv", "candles.csv"):
+        path = file_of(tmp_path / name, [minute(0), minute(1)])
+        assert import_file(store, import_order(path, "BTC-USD")).product == "BTC-USD"
+    with pytest.raises(CandleFileError, match=r"shows one product; name it with --product, such as --product BTC-USD"):
+        import_file(store, import_order(tmp_path / "candles.csv"))
     with pytest.raises(UnknownProductError):
         import_order(tmp_path / "candles.csv", "btc")
 
@@ -152,7 +173,7 @@ def test_bad_rows_go_to_quarantine_and_leave_their_minutes_to_be_asked_for(store
 def test_conflicting_rows_the_one_with_more_volume_wins_and_both_stay(
     store: FeatureStore, tmp_path: Path, batches_of_four: None, fuller_first: bool, apart: int
 ) -> None:
-    pair = [minute(0, "101", "5"), minute(0, "100", "2")]
+    pair = [minute(0, "101", "5", "100"), minute(0, "100", "2", "100")]
     between = [minute(number) for number in range(1, apart + 1)]
     first, second = pair if fuller_first else pair[::-1]
     path = file_of(tmp_path / "a.csv", [first, *between, second, first])
@@ -176,7 +197,7 @@ def test_any_order_duplicates_and_batches_end_in_the_same_candles(
         store._connection().execute(f"delete from {table}")
     kinds = strategies.sampled_from([(number, volume) for number in range(6) for volume in ("1", "2", "3")])
     rows = [
-        minute(number, str(100 + int(volume)), volume)
+        minute(number, str(100 + int(volume)), volume, "100")
         for number, volume in data.draw(strategies.lists(kinds, min_size=1, max_size=20))
     ]
     monkeypatch.setattr(
@@ -184,7 +205,7 @@ def test_any_order_duplicates_and_batches_end_in_the_same_candles(
     )
     path = file_of(tmp_path / "a.csv", rows)
     for _ in range(2):
-        import_file(store, whole(path))
+        import_file(store, whole(path, sparse=True))
     found = {row[0]: row[1] for row in rows_of(store, "candles_1m", "open_time, volume")}
     kept = rows_of(store, "candle_revisions", "open_time, volume")
     assert store._connection().execute(load_sql("checks/revisions_pointless")).fetchall() == []
@@ -240,38 +261,57 @@ def test_of_two_files_the_one_imported_later_wins(store: FeatureStore, tmp_path:
 def test_prices_of_another_product_are_refused(store: FeatureStore, tmp_path: Path) -> None:
     store.record_pages([told_by_exchange([minute(number, "60000") for number in range(5)], 0, 5)])
     path = file_of(tmp_path / "a.csv", [minute(number, "100") for number in range(3, 9)])
-    with pytest.raises(CandleFileError, match=r"0.00167 times those stored of BTC-USD.*--product"):
+    with pytest.raises(CandleFileError, match=r"0.00167 times those stored of BTC-USD.*--product.*--trust-prices"):
         import_file(store, whole(path))
     assert len(rows_of(store, "candles_1m")) == 5
 
 
-def test_damaged_file_keeps_whole_batches_and_the_mended_one_goes_on(
-    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fall", ["0.2", "0.33", "5", "0.0001"])
+@pytest.mark.parametrize("later_first", [False, True])
+def test_crash_between_two_files_gets_one_answer_in_either_order(
+    store: FeatureStore, tmp_path: Path, later_first: bool, fall: str
 ) -> None:
-    monkeypatch.setattr(import_module("market.ingest.import_file"), "ROWS_PER_WRITE", 500)
+    before = file_of(tmp_path / "before.csv", [minute(number, "1.0") for number in range(5)])
+    after = file_of(tmp_path / "after.csv", [minute(number, fall) for number in range(30, 35)])
+    first, second = (after, before) if later_first else (before, after)
+    import_file(store, whole(first))
+    with pytest.raises(CandleFileError, match="--trust-prices"):
+        import_file(store, whole(second))
+    assert import_file(store, whole(second, trust_prices=True)).count.stored == 5
+
+
+def test_crash_inside_one_file_is_no_other_product(store: FeatureStore, tmp_path: Path, batches_of_four: None) -> None:
+    rows = [minute(number, "1.0" if number < 4 else "0.2") for number in range(9)]
+    assert import_file(store, whole(file_of(tmp_path / "a.csv", rows))).count.stored == 9
+
+
+def test_damaged_file_stores_nothing_and_the_mended_one_goes_in(store: FeatureStore, tmp_path: Path) -> None:
     dice = random.Random(5)
-    rows = [minute(number, "100", str(dice.random())) for number in range(4000)]
+    rows = [minute(number, "100", str(dice.random())[:9]) for number in range(4000)]
     content = gzip.compress("\n".join((HEADER, *map(line, rows))).encode(), mtime=0)
     path = tmp_path / "a.csv.gz"
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(CandleFileError, match="cut off after line"):
+    with pytest.raises(CandleFileError, match="damaged or cut off"):
         import_file(store, whole(path))
-    stored = len(rows_of(store, "candles_1m"))
-    assert 0 < stored < 4000
-    assert stored % 500 == 0
-    assert rows_of(store, "imports") == []
+    assert rows_of(store, "candles_1m") == rows_of(store, "imports") == []
     path.write_bytes(content)
+    assert import_file(store, whole(path)).count.stored == 4000
+
+
+def test_killed_import_goes_on_from_whole_batches(
+    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches_of_four: None
+) -> None:
+    path = file_of(tmp_path / "a.csv", [minute(number) for number in range(10)])
+
+    def killed(_share: float, _note: str = "") -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_file(store, whole(path), killed)
+    assert (len(rows_of(store, "candles_1m")), rows_of(store, "imports")) == (4, [])
     result = import_file(store, whole(path))
-    assert (result.count.stored, result.count.known) == (4000 - stored, stored)
+    assert (result.count.stored, result.count.known) == (6, 4)
     assert len(rows_of(store, "imports")) == 1
-
-
-def test_bad_row_stores_nothing_of_its_batch(store: FeatureStore, tmp_path: Path, batches_of_four: None) -> None:
-    path = file_of(tmp_path / "a.csv", [minute(number) for number in range(7)])
-    path.write_text(path.read_text(encoding="utf-8") + "\n2024-03-01 00:07:00,1,2,1,x,3\n", encoding="utf-8")
-    with pytest.raises(CandleFileError, match="line 9: close is 'x'"):
-        import_file(store, whole(path))
-    assert len(rows_of(store, "candles_1m")) == 4
 
 
 def test_finished_import_is_noted_with_the_hash_of_its_file(store: FeatureStore, tmp_path: Path) -> None:
@@ -299,6 +339,146 @@ def test_suspected_early_save_is_asked_for_until_the_exchange_has_answered(
     store.record_pages([Page("BTC-USD", suspected, (rows[40],), datetime.now(UTC) + MINUTE, "coinbase")])
     assert store.early_saves("BTC-USD", span) == [one for one in before if one != suspected]
     assert store.flag_counts("BTC-USD", span)["early_saves"] == flags
+
+
+def every(minutes: int, count: int, start: int = 0) -> list[Candle]:
+    return [minute(start + number * minutes, str(100 + number)) for number in range(count)]
+
+
+INTERVALS = {
+    "hour": (every(60, 30), "1 hour"),
+    "hour_with_a_hole": (every(60, 3) + every(60, 3, 600), "1 hour"),
+    "five_minutes_newest_first": (every(5, 40)[::-1], "5 minutes"),
+    "day": (every(1440, 3), "1 day"),
+    "two_rows": (every(240, 2), "4 hours"),
+    "hours_then_minutes": (every(60, 24) + every(1, 500, 24 * 60), "1 hour among minutes"),
+    "minutes_then_quarters": (every(1, 500) + every(15, 30, 510), "15 minutes among minutes"),
+}
+
+
+@pytest.mark.parametrize("case", INTERVALS)
+def test_candles_of_another_interval_are_refused_and_named(store: FeatureStore, tmp_path: Path, case: str) -> None:
+    rows, words = INTERVALS[case]
+    with pytest.raises(CandleFileError, match=f"of {words}.*--sparse"):
+        import_file(store, whole(file_of(tmp_path / "BTC-USD_1m.csv", rows)))
+    assert rows_of(store, "candles_1m") == []
+    assert import_file(store, whole(tmp_path / "BTC-USD_1m.csv", sparse=True)).count.stored == len(rows)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.5])
+def test_minutes_of_a_thin_product_are_minutes(
+    store: FeatureStore, tmp_path: Path, walk: Callable[..., list[Candle]], share: float
+) -> None:
+    rows = walk("BTC-USD", 3000, start=T0, missing=1 - share)
+    assert import_file(store, whole(file_of(tmp_path / "a.csv", rows))).count.stored == len(rows)
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%Y-%m-%d %H:00", "%Y.%m.%d 00:00"])
+def test_file_whose_times_repeat_is_refused_and_never_collapsed(store: FeatureStore, tmp_path: Path, form: str) -> None:
+    rows = [f"{T0 + number * MINUTE:{form}},{100 + number},200,50,100,1" for number in range(3)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join((HEADER, *rows)), encoding="utf-8")
+    with pytest.raises(CandleFileError, match=r"1 of 1 minutes stand there more than once.*--columns"):
+        import_file(store, whole(path))
+    assert rows_of(store, "candles_1m") == rows_of(store, "candle_revisions") == []
+
+
+def test_milliseconds_that_a_spreadsheet_has_rounded_are_refused(store: FeatureStore, tmp_path: Path) -> None:
+    rows = [f"{(T0 + number * MINUTE).timestamp() * 1000:.5E},{100 + number},200,50,100,1" for number in range(30)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join((HEADER, *rows)), encoding="utf-8")
+    with pytest.raises(CandleFileError, match=r"at the start of a minute|more than once"):
+        import_file(store, whole(path))
+
+
+def test_local_times_with_an_hour_that_comes_twice_are_refused(store: FeatureStore, tmp_path: Path) -> None:
+    path = file_of(tmp_path / "a.csv", [*every(1, 3000), *every(1, 60, 1000)])
+    with pytest.raises(CandleFileError, match=r"(59|60) of 3000 minutes"):
+        import_file(store, whole(path))
+
+
+@pytest.mark.parametrize("close", ["0.0000013279", "0.000008123456", "1.123456789", "42280.010000001"])
+def test_price_with_more_decimals_than_are_kept_is_set_aside(store: FeatureStore, tmp_path: Path, close: str) -> None:
+    path = file_of(tmp_path / "a.csv", [minute(0, close), minute(1, close), minute(2, "1.12345678")])
+    result = import_file(store, whole(path))
+    assert (result.count.stored, dict(result.count.quarantined)) == (1, {"too_many_decimals": 2})
+    assert rows_of(store, "candle_quarantine", "close")[0][0] == float(close)
+
+
+@pytest.mark.parametrize(
+    ("close", "volume", "rounded"),
+    [
+        ("42280.010000000002", "1", 0),
+        ("0.30000000000000004", "1", 0),
+        ("1.10000000", "0.123456780", 0),
+        ("1", "1234.567890123", 1),
+        ("1", "999999999999.12345678", 0),
+    ],
+)
+def test_noise_of_a_double_is_no_digit_and_a_rounded_volume_is_counted(
+    store: FeatureStore, tmp_path: Path, close: str, volume: str, rounded: int
+) -> None:
+    result = import_file(store, whole(file_of(tmp_path / "a.csv", [minute(0, close, volume)])))
+    assert (result.count.stored, result.count.rounded) == (1, rounded)
+
+
+def test_volume_that_eight_decimals_would_change_is_set_aside(store: FeatureStore, tmp_path: Path) -> None:
+    result = import_file(store, whole(file_of(tmp_path / "a.csv", [minute(0, "1", "0.000000012345"), minute(1)])))
+    assert dict(result.count.quarantined) == {"too_many_decimals": 1}
+
+
+def with_symbols(path: Path, *symbols: str) -> Path:
+    rows = [f"{symbol},{line(minute(number))}" for number, symbol in enumerate(symbols)]
+    path.write_text("\n".join((f"symbol,{HEADER}", *rows)), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "symbol", ["BTCUSD", "BTC/USD", "btc-usd", "COINBASE:BTCUSD", "XBTUSD", "XBT/USD", "tBTCUSD", "BTC_USD"]
+)
+def test_symbol_column_is_compared_without_separators(store: FeatureStore, tmp_path: Path, symbol: str) -> None:
+    path = with_symbols(tmp_path / "candles.csv", symbol, symbol)
+    assert import_file(store, whole(path)).count.stored == 2
+
+
+@pytest.mark.parametrize(
+    ("symbol", "right"), [("BTCUSDT", "BTC-USDT"), ("BINANCE:ETHUSDT", "ETH-USDT"), ("SOL/USD", "SOL-USD")]
+)
+def test_rows_of_another_product_are_refused_and_the_advice_works(
+    store: FeatureStore, tmp_path: Path, symbol: str, right: str
+) -> None:
+    path = with_symbols(tmp_path / "BTC-USD.csv", symbol, symbol)
+    with pytest.raises(CandleFileError, match=f"import it as what it is: --product {right}$"):
+        import_file(store, import_order(path))
+    assert import_file(store, import_order(path, right, last_is_closed=True)).count.stored == 2
+    nameless = with_symbols(tmp_path / "candles.csv", symbol, symbol)
+    assert import_file(store, import_order(nameless)).product == right
+
+
+def test_rows_of_other_products_in_one_file_are_left_out_and_counted(store: FeatureStore, tmp_path: Path) -> None:
+    result = import_file(store, whole(with_symbols(tmp_path / "all.csv", "BTCUSD", "ETHUSD", "BTCUSD", "BTCUSD")))
+    assert (result.count.stored, dict(result.other_products)) == (3, {"ETHUSD": 1})
+
+
+def test_every_row_is_stored_known_or_set_aside(store: FeatureStore, tmp_path: Path) -> None:
+    rows = [line(minute(number)) for number in range(5)]
+    odd = ["yesterday,1,2,1,2,3", "1,2,3", HEADER, line(minute(3)), "2024-03-01 00:05:00,1,2,1,1e9999999999999999999,3"]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join((HEADER, *rows, *odd)), encoding="utf-8")
+    order = import_order(path, "BTC-USD")
+    seen = examine(order)
+    count = import_file(store, order).count
+    assert count.rows == seen.rows == 10
+    assert count.stored + count.known + count.revised + count.quarantined.total() == 10
+    assert dict(count.quarantined) == dict(faults_of(order, seen))
+    assert len(rows_of(store, "candle_quarantine")) == len(set(rows_of(store, "candle_quarantine")))
+
+
+def test_moment_of_learning_is_the_clock_that_was_handed_in(store: FeatureStore, tmp_path: Path) -> None:
+    early = T0 + 2 * MINUTE
+    result = import_file(store, whole(file_of(tmp_path / "a.csv", every(1, 5))), now=lambda: early)
+    assert (result.count.stored, dict(result.count.quarantined)) == (2, {"still_open": 3})
+    assert {moment.astimezone(UTC) for (moment,) in rows_of(store, "candles_1m", "known_at")} == {early}
 
 
 class Exchange:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.errors import ExchangeUnavailableError
-from market.ingest.live_clock import CorrectedClock, SharedExchangeClock, nap
+from market.ingest.live_clock import LiveClock, follow_exchange_clock, nap
+from market.providers.exchange_time import TimeReading
 
 T0 = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -25,17 +26,17 @@ class Machine:
     def wall(self):
         return self.exchange + self.skew
 
-    async def server_time(self):
+    async def read(self):
         if self.is_away:
             raise ExchangeUnavailableError("away")
-        return self.exchange
+        return TimeReading(self.exchange)
 
     def pass_seconds(self, seconds):
         self.exchange += timedelta(seconds=seconds)
         self.stopwatch += seconds
 
     def clock(self):
-        return CorrectedClock(self.server_time, wall=self.wall, monotonic=lambda: self.stopwatch)
+        return LiveClock(self.read, wall=self.wall, monotonic=lambda: self.stopwatch)
 
 
 @pytest.fixture
@@ -144,14 +145,14 @@ class FakeClock:
 
     def __init__(self, *, speed=1.0, is_stepped=False):
         self.moment, self.speed, self.is_stepped = T0, speed, is_stepped
-        self.asked = 0
+        self.requested = 0
         self.is_away = False
 
-    def now(self):
-        self.asked += 1
+    def read(self):
+        self.requested += 1
         if self.is_away:
             raise ExchangeUnavailableError("away")
-        return self.moment
+        return TimeReading(self.moment, self.speed, self.is_stepped)
 
     def wait_until(self, moment):
         assert self.is_stepped, "only a stepped clock is told to move"
@@ -161,24 +162,24 @@ class FakeClock:
 def test_exchange_clock_steps_a_stepped_exchange():
     exchange = FakeClock(is_stepped=True)
     later = T0 + timedelta(minutes=5)
-    assert run(SharedExchangeClock(exchange).sleep_until(later, asyncio.Event())) == later
+    assert run(follow_exchange_clock(exchange).sleep_until(later, asyncio.Event())) == later
 
 
 def test_exchange_clock_is_carried_on_at_its_speed_between_readings():
     exchange, watch = FakeClock(speed=60.0), [100.0]
-    clock = SharedExchangeClock(exchange, monotonic=lambda: watch[0])
+    clock = follow_exchange_clock(exchange, monotonic=lambda: watch[0])
 
     async def go():
         first = await clock.now()
         watch[0] += 0.4
-        return first, await clock.now(), exchange.asked
+        return first, await clock.now(), exchange.requested
 
     assert run(go()) == (T0, T0 + timedelta(seconds=24), 1)
 
 
 def test_exchange_clock_goes_on_while_the_exchange_is_away():
     exchange, watch = FakeClock(speed=10.0), [100.0]
-    clock = SharedExchangeClock(exchange, monotonic=lambda: watch[0])
+    clock = follow_exchange_clock(exchange, monotonic=lambda: watch[0])
 
     async def go():
         await clock.now()
@@ -188,4 +189,4 @@ def test_exchange_clock_goes_on_while_the_exchange_is_away():
 
     assert run(go()) == T0 + timedelta(minutes=1)
     with pytest.raises(ExchangeUnavailableError):
-        run(SharedExchangeClock(exchange).now())
+        run(follow_exchange_clock(exchange).now())

@@ -33,7 +33,7 @@ class ToldProvider:
         self.candles = list(candles)
         self.fails = list(fails)
         self.unknown = set(unknown)
-        self.asked: list[Span] = []
+        self.requested: list[Span] = []
         self.searched: list[Span] = []
         self.present = datetime.now(UTC)
 
@@ -42,7 +42,7 @@ class ToldProvider:
             raise UnknownProductError(f"{product} is not a product of this exchange")
         failed = []
         for window in windows:
-            self.asked.append(window)
+            self.requested.append(window)
             if any(window.start < hole.end and window.end > hole.start for hole in self.fails):
                 failed.append(FetchFailed(window, "503"))
                 continue
@@ -85,7 +85,7 @@ def hole(start: int, end: int) -> Span:
 
 
 def without(candles: Sequence[Candle], *holes: Span) -> list[Candle]:
-    return [one for one in candles if not any(span.start <= one.open_time < span.end for span in holes)]
+    return [item for item in candles if not any(span.start <= item.open_time < span.end for span in holes)]
 
 
 @pytest.fixture
@@ -143,9 +143,9 @@ def test_backfill_asks_only_for_what_the_ledger_has_no_answer_to(
     again = ToldProvider(candles)
     assert filled(again).stored == 300
     # the ten empty minutes were answered and are not asked for again, however few candles there are
-    assert again.asked == [hole(300, 600)]
+    assert again.requested == [hole(300, 600)]
     nothing = ToldProvider(candles)
-    assert (filled(nothing).state, nothing.asked) == ("complete", [])
+    assert (filled(nothing).state, nothing.requested) == ("complete", [])
 
 
 def test_backfill_never_finished_is_seen_to_be_missing(
@@ -161,12 +161,12 @@ def test_backfill_never_finished_is_seen_to_be_missing(
 def test_minute_of_which_only_nonsense_was_told_is_quarantined_and_not_asked_for_again(
     filled: Callable[..., BackfillResult], candles: list[Candle], store: FeatureStore
 ) -> None:
-    spoiled = [replace(one, volume=Decimal(-1)) if one.open_time == T0 + 7 * MINUTE else one for one in candles]
+    spoiled = [replace(item, volume=Decimal(-1)) if item.open_time == T0 + 7 * MINUTE else item for item in candles]
     filled(ToldProvider(spoiled))
     assert states(store) == {"stored": 899, "quarantined": 1}
     again = ToldProvider(candles)
     filled(again)
-    assert again.asked == []
+    assert again.requested == []
 
 
 # --- listings
@@ -178,9 +178,9 @@ def test_unknown_product_is_reported_and_left_alone_for_a_day(
     unknown = ToldProvider([], unknown=["XYZ-USD"])
     assert filled(unknown, product="XYZ-USD").state == "not_offered"
     again = ToldProvider([], unknown=["XYZ-USD"])
-    found = filled(again, product="XYZ-USD")
-    assert (found.state, again.searched) == ("not_offered", [])
-    assert "asked again after a day" in found.reason
+    actual = filled(again, product="XYZ-USD")
+    assert (actual.state, again.searched) == ("not_offered", [])
+    assert "asked again after a day" in actual.reason
     age(store, ASK_AGAIN_AFTER / timedelta(hours=1))
     filled(again, product="XYZ-USD")
     assert again.searched == [SPAN]
@@ -192,13 +192,13 @@ def test_product_listed_later_is_found_and_its_date_honoured(
     early = Span(T0 - timedelta(days=60), T0 - timedelta(days=30))
     listed = T0 - timedelta(days=3)
     provider = ToldProvider(walk("BNB-USD", 1440, start=listed))
-    found = filled(provider, span=early, product="BNB-USD")
-    assert (found.state, provider.asked) == ("not_offered", [])
-    assert "no candle within" in found.reason
+    actual = filled(provider, span=early, product="BNB-USD")
+    assert (actual.state, provider.requested) == ("not_offered", [])
+    assert "no candle within" in actual.reason
     # another span is another question
     later = Span(early.start, listed + 600 * MINUTE)
     assert filled(provider, span=later, product="BNB-USD").stored == 600
-    assert provider.asked[0].start == listed
+    assert provider.requested[0].start == listed
     noted = store.listing("BNB-USD")
     assert noted is not None
     assert (noted.state, noted.first_open_time, noted.searched_from) == ("offered", listed, early.start)
@@ -227,8 +227,8 @@ def test_delisted_product_is_reported_and_keeps_its_candles(
 ) -> None:
     filled(ToldProvider(candles), span=hole(0, 600))
     gone = ToldProvider(candles, unknown=["BTC-USD"])
-    found = filled(gone)
-    assert (found.state, "not a product" in found.reason) == ("not_offered", True)
+    actual = filled(gone)
+    assert (actual.state, "not a product" in actual.reason) == ("not_offered", True)
     assert states(store) == {"stored": 600, "unasked": 300}
     again = ToldProvider(candles)
     assert filled(again).state == "not_offered"
@@ -245,8 +245,8 @@ def test_repair_asks_failed_windows_at_once(
     filled(ToldProvider(candles, fails=[hole(300, 600)]))
     again = ToldProvider(candles)
     result = repaired(again)
-    assert again.asked == [hole(300, 600)]
-    assert (result.state, result.asked_minutes, result.found) == ("complete", (("failed", 300),), 300)
+    assert again.requested == [hole(300, 600)]
+    assert (result.state, result.asked_minutes, result.recovered) == ("complete", (("failed", 300),), 300)
     assert (result.left_minutes, result.next_due) == ((), None)
 
 
@@ -267,13 +267,13 @@ def test_repair_asks_empty_minutes_ever_more_rarely_and_in_the_end_no_more(
 ) -> None:
     provider = ToldProvider(without(candles, hole(10, 15)))
     filled(provider)
-    asked = []
+    requested = []
     # just before and just after each time at which something is due
     for hours in (0.9, 0.2, 22, 3, 24 * 6, 25, 24 * 29, 25, 24 * 365):
         age(store, hours)
         result = repaired(ToldProvider(without(candles, hole(10, 15))))
-        asked.append(result.requests)
-    assert asked == [0, 1, 0, 1, 0, 1, 0, 1, 0]
+        requested.append(result.requests)
+    assert requested == [0, 1, 0, 1, 0, 1, 0, 1, 0]
     assert (result.given_up_minutes, result.waiting_minutes, result.next_due) == (5, 0, None)
     assert "asked for often enough" in str(result)
 
@@ -284,7 +284,7 @@ def test_repair_finds_a_minute_that_the_exchange_gives_back(
     candles: list[Candle],
     store: FeatureStore,
 ) -> None:
-    spoiled = [replace(one, low=Decimal(0)) if one.open_time == T0 + 40 * MINUTE else one for one in candles]
+    spoiled = [replace(item, low=Decimal(0)) if item.open_time == T0 + 40 * MINUTE else item for item in candles]
     filled(ToldProvider(without(spoiled, hole(10, 15), hole(700, 702))))
     assert states(store) == {"stored": 892, "empty": 7, "quarantined": 1}
     first = repaired(ToldProvider(candles))
@@ -292,9 +292,9 @@ def test_repair_finds_a_minute_that_the_exchange_gives_back(
     age(store, 1)
     provider = ToldProvider(candles)
     result = repaired(provider)
-    assert provider.asked == [hole(10, 41), hole(700, 702)]
+    assert provider.requested == [hole(10, 41), hole(700, 702)]
     assert result.asked_minutes == (("empty", 7), ("quarantined", 1))
-    assert (result.found, result.left_minutes) == (8, ())
+    assert (result.recovered, result.left_minutes) == (8, ())
     assert states(store) == {"stored": 900}
     assert [row["check"] for row in store.quality() if row["bad_rows"]] == []
     assert str(result).startswith("BTC-USD: asked again for 7 empty minutes + 1 quarantined minutes in 2 requests")
@@ -315,7 +315,7 @@ def test_repair_asks_at_once_whether_a_product_is_offered_now(
 
 
 @pytest.mark.parametrize(
-    ("spans", "asked"),
+    ("spans", "requested"),
     [
         ([], []),
         ([(0, 1)], [(0, 1)]),
@@ -326,5 +326,5 @@ def test_repair_asks_at_once_whether_a_product_is_offered_now(
         ([(5, 700), (701, 702)], [(5, 305), (305, 605), (605, 702)]),
     ],
 )
-def test_questions_cover_what_is_due_with_few_pages(spans: list[Any], asked: list[Any]) -> None:
-    assert pack_into_requests(hole(*span) for span in spans) == [hole(*span) for span in asked]
+def test_questions_cover_what_is_due_with_few_pages(spans: list[Any], requested: list[Any]) -> None:
+    assert pack_into_requests(hole(*span) for span in spans) == [hole(*span) for span in requested]

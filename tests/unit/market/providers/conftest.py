@@ -19,10 +19,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypercorn.config import Config
 
+from core.candles import epoch_minute
 from core.settings import load_settings
 from market.exchange.app import BASE_PATH, build_app
 from market.exchange.state import Exchange
-from market.providers import RetryPolicy
+from market.providers import FetchFailedError, RetryPolicy
 from market.providers.coinbase import CoinbaseProvider
 
 BASE_URL = "http://exchange.test/api/v3/brokerage"
@@ -84,6 +85,25 @@ def collect(run):
     def go(provider, product, windows):
         async def work(opened):
             return [page async for page in opened.pages(product, windows)]
+
+        return run(provider, work)
+
+    return go
+
+
+@pytest.fixture
+def fetch(run):
+    """Return a function that gives the pages of some windows, and the windows that failed."""
+
+    def go(provider, windows, product="BTC-USD"):
+        async def work(opened):
+            pages, failed = [], ()
+            try:
+                async for page in opened.pages(product, windows):
+                    pages.append(page)  # noqa: PERF401  # a comprehension would lose them when the error comes
+            except FetchFailedError as error:
+                failed = error.failed
+            return pages, failed
 
         return run(provider, work)
 
@@ -213,7 +233,7 @@ class Yahoo:
     def __init__(self, candles, now):
         self.candles = {candle.open_time: candle for candle in candles}
         self.now = now
-        self.asked = []
+        self.requested = []
         self.broken = []
         """Spans whose requests fail, and with what: an exception, or an answer's content."""
         self.extra_rows = []
@@ -238,7 +258,7 @@ class Yahoo:
         if params["interval"] != "1m":
             return YahooAnswer(url, {"chart": {"result": [{"meta": meta}], "error": None}})
         start, end = (datetime.fromtimestamp(params[name], UTC) for name in ("period1", "period2"))
-        self.asked.append((start, end))
+        self.requested.append((start, end))
         for begins, ends, what in self.broken:
             if start < ends and begins < end:
                 if isinstance(what, Exception):
@@ -320,7 +340,7 @@ class Thin:
         return rows.over(lambda column: column[kept])
 
     def candles(self, span):
-        return self.rows(*(int(moment.timestamp()) // 60 for moment in (span.start, span.end))).candles()
+        return self.rows(epoch_minute(span.start), epoch_minute(span.end)).candles()
 
 
 @pytest.fixture(scope="session")

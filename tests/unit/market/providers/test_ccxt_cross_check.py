@@ -12,13 +12,11 @@ import pytest
 
 from core.candles import Candle, Span
 from core.settings import load_settings
-from market.exchange.app import Behaviour
-from market.exchange.clock import Present
+from market.exchange.behaviour import Behaviour
 from market.exchange.recorded_market import recorded_markets
 from market.exchange.server import running
 from market.exchange.simulated_market import simulated_market
-from market.exchange.state import Exchange
-from market.exchange.token_bucket import TokenBucket
+from market.exchange.state import Exchange, Present, TokenBucket
 from market.providers.coinbase import CoinbaseProvider
 
 ccxt = pytest.importorskip("ccxt.async_support")
@@ -83,16 +81,16 @@ def compare(market, span, folder, behaviour=None, present=None):
 @pytest.mark.parametrize("share", [1.0, 0.6, 0.02])
 def test_planted_market_with_empty_minutes_is_the_same_for_both_clients(thin, tmp_path, present, share, end_inclusive):
     market = thin(simulated_market("planted", "ETH-USD", 5), share)
-    found, empty = compare(market, Span(present - DAY, present), tmp_path, Behaviour(end_inclusive=end_inclusive))
-    assert 0.7 * share * 1440 < len(found) <= 1440 and empty >= (1 - share) * 1000
+    actual, empty = compare(market, Span(present - DAY, present), tmp_path, Behaviour(end_inclusive=end_inclusive))
+    assert 0.7 * share * 1440 < len(actual) <= 1440 and empty >= (1 - share) * 1000
 
 
 def test_market_listed_in_the_middle_is_the_same_for_both_clients(tmp_path, present):
     listed = present - 7 * timedelta(hours=1)
-    found, empty = compare(
+    actual, empty = compare(
         simulated_market("null", "BNB-USD", 5, listed_at=listed), Span(present - DAY, present), tmp_path
     )
-    assert found[0].open_time == listed and empty >= 17 * 60
+    assert actual[0].open_time == listed and empty >= 17 * 60
 
 
 @pytest.mark.real
@@ -101,8 +99,8 @@ def test_market_listed_in_the_middle_is_the_same_for_both_clients(tmp_path, pres
 def test_recorded_candles_and_their_holes_are_the_same_for_both_clients(recorded_candles, tmp_path, product, day):
     start = datetime.fromisoformat(day).replace(tzinfo=UTC)
     market = recorded_markets(recorded_candles, [product])[product]
-    found, empty = compare(market, Span(start, start + DAY), tmp_path)
-    assert empty >= 9 and len(found) > 1300
+    actual, empty = compare(market, Span(start, start + DAY), tmp_path)
+    assert empty >= 9 and len(actual) > 1300
 
 
 def test_open_minute_is_what_the_two_clients_differ_in(tmp_path, present):

@@ -22,12 +22,10 @@ from core.errors import (
 )
 from core.settings import load_settings
 from desk.exchange import build_markets
-from market.exchange.clock import Present
 from market.exchange.faults import Faults
 from market.exchange.server import running
 from market.exchange.simulated_market import simulated_market
-from market.exchange.state import Exchange
-from market.exchange.token_bucket import TokenBucket
+from market.exchange.state import Exchange, Present, TokenBucket
 from market.providers import FetchFailedError, RetryPolicy
 from market.providers.base import TryAgainError
 from market.providers.ccxt_client import candles_in
@@ -39,25 +37,6 @@ ccxt = pytest.importorskip("ccxt.async_support")
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 AT_ONCE = RetryPolicy(attempts=3, wait_initial=0.0, wait_max=0.0, wait_jitter=0.0)
 PLANTED = simulated_market("planted", "BTC-USD", 7)
-
-
-@pytest.fixture
-def outcome(run):
-    """Return a function that gives the pages of some windows, and the windows that failed."""
-
-    def go(provider, windows, product="BTC-USD"):
-        async def work(opened):
-            pages, failed = [], ()
-            try:
-                async for page in opened.pages(product, windows):
-                    pages.append(page)  # noqa: PERF401  # a comprehension would lose them when the error comes
-            except FetchFailedError as error:
-                failed = error.failed
-            return pages, failed
-
-        return run(provider, work)
-
-    return go
 
 
 # -- Coinbase's class in front of the local exchange
@@ -106,43 +85,43 @@ def make_coinbase(exchange, served, tmp_path):
     ],
     ids=lambda fault: "-".join(map(str, fault.values())),
 )
-def test_bad_answer_is_survived_and_never_taken_for_an_empty_one(make_coinbase, exchange, outcome, present, fault):
+def test_bad_answer_is_survived_and_never_taken_for_an_empty_one(make_coinbase, exchange, fetch, present, fault):
     exchange.faults.plan([{**fault, "count": 1}])
     window = Span(present - HOUR, present)
-    pages, failed = outcome(make_coinbase(), [window])
+    pages, failed = fetch(make_coinbase(), [window])
     assert list(pages[0].candles) == exchange.markets["BTC-USD"].candles(window) and failed == ()
     assert exchange.faults.happened == {fault["kind"]: 1}
 
 
 @pytest.mark.parametrize("kind", ["429", "500", "502", "reset", "html", "truncated"])
-def test_answers_that_stay_bad_fail_the_window(make_coinbase, exchange, outcome, present, kind):
+def test_answers_that_stay_bad_fail_the_window(make_coinbase, exchange, fetch, present, kind):
     exchange.faults.plan([{"kind": kind, "probability": 1.0}])
     window = Span(present - HOUR, present)
-    pages, failed = outcome(make_coinbase(), [window])
-    assert pages == [] and [one.window for one in failed] == [window]
+    pages, failed = fetch(make_coinbase(), [window])
+    assert pages == [] and [item.window for item in failed] == [window]
     assert "in 3 tries" in failed[0].cause and len(failed[0].cause) < 300  # no page of HTML
     assert exchange.faults.happened[kind] == 3
 
 
-def test_public_data_refused_again_and_again_is_no_outage(make_coinbase, exchange, outcome, present):
+def test_public_data_refused_again_and_again_is_no_outage(make_coinbase, exchange, fetch, present):
     exchange.faults.plan([{"kind": "401", "probability": 1.0}])
     with pytest.raises(CredentialsError, match="refused public data 3 times"):
-        outcome(make_coinbase(), [Span(present - HOUR, present)])
+        fetch(make_coinbase(), [Span(present - HOUR, present)])
 
 
-def test_rows_told_twice_do_not_push_others_out_of_the_answer(make_coinbase, exchange, outcome, present):
+def test_rows_told_twice_do_not_push_others_out_of_the_answer(make_coinbase, exchange, fetch, present):
     """ccxt keeps as many rows as were asked for and drops the rest, here the second half of the window."""
     exchange.faults.plan([{"kind": "duplicates", "count": 1}])
     window = Span(present - 300 * MINUTE, present)
-    pages, _ = outcome(make_coinbase(), [window])
+    pages, _ = fetch(make_coinbase(), [window])
     assert list(pages[0].candles) == exchange.markets["BTC-USD"].candles(window)
 
 
-def test_rows_told_twice_again_and_again_are_no_proof_of_anything(make_coinbase, exchange, outcome, present):
+def test_rows_told_twice_again_and_again_are_no_proof_of_anything(make_coinbase, exchange, fetch, present):
     exchange.faults.plan([{"kind": "duplicates", "probability": 1.0}])
     window = Span(present - 300 * MINUTE, present)
-    pages, failed = outcome(make_coinbase(), [window])
-    assert pages == [] and [one.window for one in failed] == [window]
+    pages, failed = fetch(make_coinbase(), [window])
+    assert pages == [] and [item.window for item in failed] == [window]
     assert "the same minutes again and again" in failed[0].cause
 
 
@@ -157,7 +136,7 @@ def test_outage_is_given_up_after_a_few_windows(make_coinbase, exchange, run, pr
     assert exchange.faults.happened["502"] <= 3 * (5 + 8)
 
 
-def test_key_is_never_handed_to_ccxt(make_coinbase, outcome, ec_key, pem, present, monkeypatch):
+def test_key_is_never_handed_to_ccxt(make_coinbase, fetch, ec_key, pem, present, monkeypatch):
     sent = []
     provider = make_coinbase(coinbase_api_key="organizations/a/apiKeys/b", coinbase_api_secret=pem(ec_key))
     library = provider._exchange._ccxt
@@ -168,7 +147,7 @@ def test_key_is_never_handed_to_ccxt(make_coinbase, outcome, ec_key, pem, presen
         return await fetch(url, method, headers, body)
 
     monkeypatch.setattr(library, "fetch", noting)
-    outcome(provider, [Span(present - HOUR, present)])
+    fetch(provider, [Span(present - HOUR, present)])
     assert len(sent) >= 4 and all(not headers for _, headers in sent)
     assert not library.apiKey and not library.secret
     assert all("/market/" in url or "/time" in url for url, _ in sent)
@@ -204,11 +183,11 @@ def canned(library, answer):
     """Let an exchange object of ccxt hear ``answer(url) -> (status, headers, text)`` instead of the network."""
 
     async def fetch(url, method="GET", headers=None, body=None):
-        status, told, text = answer(url)
-        text = library.on_rest_response(status, "", url, method, told, text, headers, body)
-        library.last_response_headers = told
+        status, stated, text = answer(url)
+        text = library.on_rest_response(status, "", url, method, stated, text, headers, body)
+        library.last_response_headers = stated
         content = library.parse_json(text)
-        library.handle_errors(status, "", url, method, told, text, content, headers, body)
+        library.handle_errors(status, "", url, method, stated, text, content, headers, body)
         library.handle_http_status_code(status, "", url, method, text)
         return text if content is None else content
 
@@ -232,13 +211,13 @@ def coinbase_saying(tmp_path, present):
     """Return a function that makes a provider of a real Coinbase whose candle answers are a given text."""
 
     def make(text, status=200):
-        asked = []
+        requested = []
 
         def answer(url):
             if url.endswith("/time"):
                 return 200, {}, json.dumps({"epochSeconds": str(int(present.timestamp()))})
             if "/candles" in url:
-                asked.append(url)
+                requested.append(url)
                 return status, {"Content-Type": "application/json"}, text
             return 200, {}, json.dumps({"products": [PRODUCT_PAGE] if "product_type" not in url else []})
 
@@ -247,7 +226,7 @@ def coinbase_saying(tmp_path, present):
         library.options["fetchTime"] = "v3PublicGetBrokerageTime"
         settings = load_settings(desk_home=tmp_path)
         provider = CcxtProvider(settings, clock=ManualClock(present), retry=AT_ONCE, exchange=canned(library, answer))
-        provider.asked = asked
+        provider.requested = requested
         return provider
 
     return make
@@ -256,22 +235,22 @@ def coinbase_saying(tmp_path, present):
 ROW = {"start": "1709290800", "low": "1", "high": "2", "open": "1.5", "close": "1.60", "volume": "1234567890.12345678"}
 
 
-def test_source_of_the_real_exchange_names_ccxt_and_the_exchange(coinbase_saying, outcome, present):
-    pages, _ = outcome(coinbase_saying(json.dumps({"candles": [ROW]})), [Span(present - HOUR, present)])
+def test_source_of_the_real_exchange_names_ccxt_and_the_exchange(coinbase_saying, fetch, present):
+    pages, _ = fetch(coinbase_saying(json.dumps({"candles": [ROW]})), [Span(present - HOUR, present)])
     assert pages[0].source == "ccxt:coinbase"
     # as a float it would end in .1234567
     assert str(pages[0].candles[0].volume) == "1234567890.12345678"
 
 
-def test_real_clock_never_asks_past_the_last_closed_minute(coinbase_saying, outcome, present):
+def test_real_clock_never_asks_past_the_last_closed_minute(coinbase_saying, fetch, present):
     provider = coinbase_saying('{"candles":[]}')
-    pages, _ = outcome(provider, [Span(present - HOUR, present + HOUR), Span(present, present + HOUR)])
-    assert [page.window for page in pages] == [Span(present - HOUR, present)] and len(provider.asked) == 1
-    assert int(parse_qs(urlsplit(provider.asked[0]).query)["end"][0]) == present.timestamp()
+    pages, _ = fetch(provider, [Span(present - HOUR, present + HOUR), Span(present, present + HOUR)])
+    assert [page.window for page in pages] == [Span(present - HOUR, present)] and len(provider.requested) == 1
+    assert int(parse_qs(urlsplit(provider.requested[0]).query)["end"][0]) == present.timestamp()
 
 
-def test_empty_list_of_coinbase_is_its_word_that_nothing_was_traded(coinbase_saying, outcome, present):
-    pages, failed = outcome(coinbase_saying('{"candles":[]}'), [Span(present - HOUR, present)])
+def test_empty_list_of_coinbase_is_its_word_that_nothing_was_traded(coinbase_saying, fetch, present):
+    pages, failed = fetch(coinbase_saying('{"candles":[]}'), [Span(present - HOUR, present)])
     assert [len(page.candles) for page in pages] == [0] and failed == ()
 
 
@@ -295,11 +274,11 @@ def test_empty_list_of_coinbase_is_its_word_that_nothing_was_traded(coinbase_say
         "[" * 10**5,
     ],
 )
-def test_answer_that_ccxt_would_take_for_empty_or_for_less_is_never_a_proof(coinbase_saying, outcome, present, text):
+def test_answer_that_ccxt_would_take_for_empty_or_for_less_is_never_a_proof(coinbase_saying, fetch, present, text):
     provider = coinbase_saying(text)
     window = Span(present - 2 * HOUR, present)
-    pages, failed = outcome(provider, [window])
-    assert pages == [] and [one.window for one in failed] == [window] and len(provider.asked) == 3
+    pages, failed = fetch(provider, [window])
+    assert pages == [] and [item.window for item in failed] == [window] and len(provider.requested) == 3
 
 
 @pytest.mark.parametrize(
@@ -313,11 +292,11 @@ def test_answer_that_ccxt_would_take_for_empty_or_for_less_is_never_a_proof(coin
         (451, "<html>not in your country</html>", ProviderError),
     ],
 )
-def test_refusal_is_never_tried_again(coinbase_saying, outcome, present, status, text, error):
+def test_refusal_is_never_tried_again(coinbase_saying, fetch, present, status, text, error):
     provider = coinbase_saying(text, status)
     with pytest.raises(error) as raised:
-        outcome(provider, [Span(present - HOUR, present)])
-    assert not isinstance(raised.value, ExchangeUnavailableError) and len(provider.asked) == 1
+        fetch(provider, [Span(present - HOUR, present)])
+    assert not isinstance(raised.value, ExchangeUnavailableError) and len(provider.requested) == 1
 
 
 class Kraken:
@@ -326,7 +305,7 @@ class Kraken:
     def __init__(self, candles, clock, *, rows_from_since=0):
         self.candles = {candle.open_time: candle for candle in candles}
         self.clock = clock
-        self.asked = []
+        self.requested = []
         self._rows_from_since = rows_from_since
 
     def answer(self, url):
@@ -335,7 +314,7 @@ class Kraken:
         if path.endswith("/Time"):
             return 200, {}, json.dumps({"error": [], "result": {"unixtime": int(now.timestamp())}})
         if path.endswith("/OHLC"):
-            self.asked.append(datetime.fromtimestamp(int(query["since"][0]), UTC))
+            self.requested.append(datetime.fromtimestamp(int(query["since"][0]), UTC))
             rows = [self._row(moment, now) for moment in sorted(self.candles) if moment <= now]
             if self._rows_from_since:
                 rows = [row for row in rows if row[0] > int(query["since"][0])][: self._rows_from_since]
@@ -379,46 +358,48 @@ def day(present):
     return PLANTED.candles(Span(present - DAY, present + HOUR))
 
 
-def test_exchange_that_answers_with_its_newest_rows_proves_nothing_about_older_ones(make_kraken, outcome, day, present):
+def test_exchange_that_answers_with_its_newest_rows_proves_nothing_about_older_ones(make_kraken, fetch, day, present):
     provider = make_kraken(day)
-    pages, failed = outcome(provider, list(Span(present - 20 * HOUR, present).pages(300)))
+    pages, failed = fetch(provider, list(Span(present - 20 * HOUR, present).pages(300)))
     reach = present - 719 * MINUTE  # the newest of the 720 is the open one
     assert all(page.candles for page in pages) and min(page.window.start for page in pages) == reach
-    found = sorted((candle for page in pages for candle in page.candles), key=lambda candle: candle.open_time)
-    assert found == [candle for candle in day if reach <= candle.open_time < present]
+    actual = sorted((candle for page in pages for candle in page.candles), key=lambda candle: candle.open_time)
+    assert actual == [candle for candle in day if reach <= candle.open_time < present]
     assert {page.source for page in pages} == {"ccxt:kraken"}
-    assert {one.window.end for one in failed} <= {reach, reach - 60 * MINUTE} | {one.window.start for one in failed[1:]}
+    assert {item.window.end for item in failed} <= {reach, reach - 60 * MINUTE} | {
+        item.window.start for item in failed[1:]
+    }
     assert failed[0].window.start == present - 20 * HOUR and "proves nothing" in failed[0].cause
 
 
-def test_years_out_of_reach_cost_a_few_requests_and_are_one_line(make_kraken, outcome, day, present):
+def test_years_out_of_reach_cost_a_few_requests_and_are_one_line(make_kraken, fetch, day, present):
     provider = make_kraken(day)
-    _, failed = outcome(provider, list(Span(present - 30 * DAY, present - 2 * DAY).pages(300)))
-    assert [one.window for one in failed] == [Span(present - 30 * DAY, present - 2 * DAY)]
-    assert "begins at 2024-03-01 00:01" in failed[0].cause and len(provider.market.asked) <= 8
+    _, failed = fetch(provider, list(Span(present - 30 * DAY, present - 2 * DAY).pages(300)))
+    assert [item.window for item in failed] == [Span(present - 30 * DAY, present - 2 * DAY)]
+    assert "begins at 2024-03-01 00:01" in failed[0].cause and len(provider.market.requested) <= 8
 
 
 @pytest.mark.parametrize(("hole", "is_proved"), [(30, True), (59, True), (200, False)])
-def test_hole_across_a_border_is_proved_by_the_rows_beside_it(make_kraken, outcome, day, present, hole, is_proved):
+def test_hole_across_a_border_is_proved_by_the_rows_beside_it(make_kraken, fetch, day, present, hole, is_proved):
     border = present - 5 * HOUR
     kept = [c for c in day if not border - hole / 2 * MINUTE <= c.open_time < border + hole / 2 * MINUTE]
-    pages, failed = outcome(make_kraken(kept), [Span(border - 4 * HOUR, border), Span(border, border + 3 * HOUR)])
-    found = sorted((candle for page in pages for candle in page.candles), key=lambda candle: candle.open_time)
-    assert found == [c for c in kept if border - 4 * HOUR <= c.open_time < border + 3 * HOUR]
+    pages, failed = fetch(make_kraken(kept), [Span(border - 4 * HOUR, border), Span(border, border + 3 * HOUR)])
+    actual = sorted((candle for page in pages for candle in page.candles), key=lambda candle: candle.open_time)
+    assert actual == [c for c in kept if border - 4 * HOUR <= c.open_time < border + 3 * HOUR]
     whole = sum(page.window.minutes for page in pages) == 7 * 60
     assert whole is is_proved and (failed == ()) is is_proved
 
 
-def test_answers_cut_to_a_few_rows_are_asked_on(make_kraken, outcome, day, present):
+def test_answers_cut_to_a_few_rows_are_asked_on(make_kraken, fetch, day, present):
     provider = make_kraken(day, rows_from_since=100)
     window = Span(present - 10 * HOUR, present - 5 * HOUR)
-    pages, failed = outcome(provider, [window])
-    assert [page.window for page in pages] == [window] and failed == () and len(provider.market.asked) == 5
+    pages, failed = fetch(provider, [window])
+    assert [page.window for page in pages] == [window] and failed == () and len(provider.market.requested) == 5
     assert list(pages[0].candles) == [c for c in day if window.start <= c.open_time < window.end]
 
 
 def test_minute_that_closes_between_two_answers_is_not_taken_from_the_first(day, present):
-    candle = next(one for one in day if one.open_time >= present)
+    candle = next(item for item in day if item.open_time >= present)
     unfinished = replace(candle, close=candle.open)
     assert candle.open_time == present
     rows = ReceivedRows("BTC-USD", present + timedelta(seconds=30))
@@ -431,17 +412,17 @@ def test_minute_that_closes_between_two_answers_is_not_taken_from_the_first(day,
 
 def test_of_two_rows_for_a_minute_the_later_look_stays(day, present):
     early, late = day[0], replace(day[0], close=day[0].high, volume=day[0].volume + 1)
-    for told in ([early, late], [late, early]):
+    for stated in ([early, late], [late, early]):
         rows = ReceivedRows("BTC-USD", present)
-        rows.add(told)
+        rows.add(stated)
         assert rows.page(Span(late.open_time, late.open_time + MINUTE)).candles == (late,)
 
 
-def test_newest_minutes_without_a_row_are_neither_proved_nor_failed(make_kraken, outcome, day, present):
+def test_newest_minutes_without_a_row_are_neither_proved_nor_failed(make_kraken, fetch, day, present):
     quiet = [candle for candle in day if candle.open_time < present - 20 * MINUTE]
-    pages, failed = outcome(make_kraken(quiet), [Span(present - HOUR, present)])
+    pages, failed = fetch(make_kraken(quiet), [Span(present - HOUR, present)])
     assert [page.window for page in pages] == [Span(present - HOUR, present - 20 * MINUTE)] and failed == ()
-    assert outcome(make_kraken(quiet), [Span(present - 10 * MINUTE, present)]) == ([], ())
+    assert fetch(make_kraken(quiet), [Span(present - 10 * MINUTE, present)]) == ([], ())
 
 
 def test_listing_is_told_only_by_an_exchange_that_answers_for_every_minute(make_kraken, run, day, present):
@@ -449,27 +430,27 @@ def test_listing_is_told_only_by_an_exchange_that_answers_for_every_minute(make_
         run(make_kraken(day), lambda opened: opened.first_candle("BTC-USD", Span(present - DAY, present)))
 
 
-def test_product_it_does_not_trade_is_refused_with_those_it_does(make_kraken, outcome, day, present):
+def test_product_it_does_not_trade_is_refused_with_those_it_does(make_kraken, fetch, day, present):
     with pytest.raises(
         UnknownProductError, match=r"BTC-EUR is not offered by kraken; of BTC it offers BTC-USD\. Correct"
     ):
-        outcome(make_kraken(day), [Span(present - HOUR, present)], "BTC-EUR")
+        fetch(make_kraken(day), [Span(present - HOUR, present)], "BTC-EUR")
     with pytest.raises(UnknownProductError, match="it offers nothing in PEPE"):
-        outcome(make_kraken(day), [Span(present - HOUR, present)], "PEPE-USD")
+        fetch(make_kraken(day), [Span(present - HOUR, present)], "PEPE-USD")
 
 
-def test_contract_is_not_taken_for_the_spot_pair(make_kraken, outcome, day, present):
+def test_contract_is_not_taken_for_the_spot_pair(make_kraken, fetch, day, present):
     provider = make_kraken(day)
     provider._exchange._ccxt.markets = {"BTC/USD": {"spot": False}, "BTC/EUR": {"spot": True}}
     with pytest.raises(UnknownProductError, match=r"of BTC it offers BTC-EUR\. Correct"):
-        outcome(provider, [Span(present - HOUR, present)])
+        fetch(provider, [Span(present - HOUR, present)])
 
 
 def test_exchange_without_a_clock_is_read_by_the_date_of_its_answers(make_kraken, run, day, present):
     provider = make_kraken(day)
     library = provider._exchange._ccxt
     library.has["fetchTime"] = False
-    with pytest.raises(ProviderError, match="tells no time"):
+    with pytest.raises(ProviderError, match="gives no time"):
         run(provider, lambda opened: opened.server_time())
     answer, date = provider.market.answer, "Fri, 01 Mar 2024 11:59:58 GMT"
     canned(library, lambda url: (200, {"Date": date}, answer(url)[2]))
@@ -496,6 +477,14 @@ def test_numbers_are_the_text_told_or_the_shortest_text_of_the_float():
 def test_rows_that_are_no_candles_are_asked_for_again(rows):
     with pytest.raises(TryAgainError):
         candles_in("X-Y", rows)
+
+
+@pytest.mark.parametrize(
+    "odd", [[60_000, 1, 1, 1, 1, None], [60_000, 1, 1], [60_000, "n/a", 1, 1, 1, 1], [60_000, 1, 1, 1, float("inf"), 1]]
+)
+def test_one_odd_row_is_a_candle_of_nan_and_the_others_stay(odd):
+    candles = candles_in("X-Y", [[0, 1, 1, 1, 1, 1], odd, [120_000, 1, 1, 1, 1, 1]])
+    assert [candle.close.is_finite() for candle in candles] == [True, False, True]
 
 
 @pytest.mark.parametrize(

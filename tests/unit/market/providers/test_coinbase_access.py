@@ -11,7 +11,7 @@ from core.candles import Span
 from core.clock import ManualClock
 from core.errors import ClockSkewError, ConfigError, CredentialsError, ProviderError
 from market.exchange.auth import TokenChecker
-from market.exchange.clock import Present
+from market.exchange.state import Present
 from market.providers.credentials import load_signer
 
 KEY_NAME = "organizations/0a1b/apiKeys/2c3d4e5f"
@@ -35,9 +35,11 @@ def test_key_opens_the_private_twin_with_a_fresh_token_each_time(
     key, checker = registered
     provider = make_provider(make_exchange(checker=checker), coinbase_api_key=KEY_NAME, coinbase_api_secret=pem(key))
     pages = collect(provider, "BTC-USD", list(Span(present - timedelta(days=1), present).pages(300)))
-    asked = [request for request in provider.transport.requests if "candles" in request.url.path]
-    assert len(pages) == 5 and {request.url.path for request in asked} == {"/api/v3/brokerage/products/BTC-USD/candles"}
-    tokens = [request.headers["authorization"].removeprefix("Bearer ") for request in asked]
+    requested = [request for request in provider.transport.requests if "candles" in request.url.path]
+    assert len(pages) == 5 and {request.url.path for request in requested} == {
+        "/api/v3/brokerage/products/BTC-USD/candles"
+    }
+    tokens = [request.headers["authorization"].removeprefix("Bearer ") for request in requested]
     assert len({jwt.get_unverified_header(token)["nonce"] for token in tokens}) == 5
     claims = jwt.decode(tokens[0], options={"verify_signature": False})
     assert claims["exp"] - claims["nbf"] == 120 and claims["iss"] == "cdp" and claims["sub"] == KEY_NAME
@@ -48,7 +50,7 @@ def test_key_opens_the_private_twin_with_a_fresh_token_each_time(
 def test_base_url_without_its_path_is_named_as_the_repair(make_provider, run):
     provider = make_provider(httpx.MockTransport(lambda _: httpx.Response(404, json={"message": "Not Found"})))
     with pytest.raises(ProviderError, match=r"/time.*COINBASE_BASE_URL has to end in /api/v3/brokerage"):
-        run(provider, lambda one: one.check())
+        run(provider, lambda item: item.check())
 
 
 def test_host_of_the_token_is_a_setting_of_its_own(ec_key, make_exchange, make_provider, run, pem):
@@ -63,8 +65,8 @@ def test_retried_request_carries_a_new_token(ec_key, make_exchange, make_provide
     exchange.faults.plan([{"kind": "500", "count": 2}])
     provider = make_provider(exchange, coinbase_api_key=KEY_NAME, coinbase_api_secret=pem(ec_key))
     collect(provider, "BTC-USD", [hour])
-    asked = [request for request in provider.transport.requests if "candles" in request.url.path]
-    assert len({request.headers["authorization"] for request in asked}) == 3
+    requested = [request for request in provider.transport.requests if "candles" in request.url.path]
+    assert len({request.headers["authorization"] for request in requested}) == 3
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -148,7 +150,7 @@ def test_simulated_present_is_not_compared_with_this_machines_clock(make_exchang
     assert run(provider, work) == present
 
 
-@pytest.mark.parametrize("address", ["", "api.coinbase.com", "ftp://x/y", "http://", "http://x:port/y"])
+@pytest.mark.parametrize("address", ["api.coinbase.com", "ftp://x/y", "http://", "http://x:port/y"])
 def test_base_url_that_is_no_address_is_refused(make_provider, address):
     with pytest.raises(ConfigError, match="COINBASE_BASE_URL"):
         make_provider(None, coinbase_base_url=address)

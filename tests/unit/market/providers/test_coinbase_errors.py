@@ -43,12 +43,12 @@ class Failing(httpx.AsyncBaseTransport):
 
     def __init__(self, present, fail):
         self._present, self._fail = present, fail
-        self.tokens, self.asked = [], 0
+        self.tokens, self.requested = [], 0
 
     async def handle_async_request(self, request):
         if request.url.path.endswith("/time"):
             return time_of(self._present)
-        self.asked += 1
+        self.requested += 1
         self.tokens.append(request.headers.get("authorization", ""))
         return self._fail(request)
 
@@ -121,7 +121,7 @@ def test_error_names_what_was_asked_the_cause_and_the_tries_as_the_tree_says(ec_
     error, transport, _ = failed(ec_key, fail)
     assert type(error) is kind
     assert re.search(r"HTTP \d\d\d|Error|Timeout", str(error)) and "<" not in str(error)
-    assert transport.asked == tries and len(set(transport.tokens)) == tries
+    assert transport.requested == tries and len(set(transport.tokens)) == tries
     if kind is FetchFailedError:
         assert [failure.window for failure in error.failed] == [hour] and not error.gave_up
         assert f"in {tries} tries" in error.failed[0].cause and f"the first {hour} (" in str(error)
@@ -137,14 +137,14 @@ def shown_by(error, log):
     """Return all the ways in which an error reaches a person or a file."""
     frames = [
         frame
-        for one in chain(error)
-        for frame in traceback.TracebackException.from_exception(one, capture_locals=True).stack
+        for item in chain(error)
+        for frame in traceback.TracebackException.from_exception(item, capture_locals=True).stack
         if "/tests/" not in frame.filename
     ]
     return {
         "str": str(error),
         "repr": repr(error),
-        "fields": "".join(f"{vars(one)!r}{one.args!r}" for one in chain(error)),
+        "fields": "".join(f"{vars(item)!r}{item.args!r}" for item in chain(error)),
         "traceback": "".join(traceback.format_exception(error)),
         "pickle": pickle.dumps(error).decode("latin-1"),
         "locals": "".join(f"{frame.locals}" for frame in frames),
@@ -171,9 +171,9 @@ def test_no_error_and_no_log_line_shows_key_or_token(ec_key, failed, which, form
 @pytest.mark.parametrize("which", FAILURES)
 def test_no_error_is_chained_to_one_that_holds_the_request(ec_key, failed, which):
     error, _, _ = failed(ec_key, FAILURES[which][0])
-    assert not [one for one in chain(error) if type(one).__module__.startswith("http")]
-    held = [one for link in chain(error) for one in gc.get_referents(vars(link), link.args)]
-    assert not [one for one in held if isinstance(one, httpx.Request | httpx.Response)]
+    assert not [item for item in chain(error) if type(item).__module__.startswith("http")]
+    held = [item for link in chain(error) for item in gc.get_referents(vars(link), link.args)]
+    assert not [item for item in held if isinstance(item, httpx.Request | httpx.Response)]
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -184,7 +184,10 @@ def test_reset_of_a_real_connection_shows_no_token(  # noqa: PLR0917  # fixtures
     monkeypatch.setenv("SSL_CERT_FILE", str(authority[0]))
     checker = TokenChecker({KEY_NAME: ec_key.public_key()})
     tokens = []
-    checker.accepts, accepts = lambda *asked, **how: tokens.append(asked[2]) or accepts(*asked, **how), checker.accepts
+    checker.accepts, accepts = (
+        lambda *requested, **how: tokens.append(requested[2]) or accepts(*requested, **how),
+        checker.accepts,
+    )
     exchange = make_exchange(checker=checker)
     exchange.faults.plan([{"kind": "reset", "probability": 1.0}])
     with over_tls(exchange, keep_alive_timeout=0.3) if tls else running(exchange) as served:
@@ -264,8 +267,8 @@ def test_wait_that_the_exchange_asks_for_is_read_and_bounded(headers, wait, stat
 
 def test_waits_double_up_to_their_most_and_differ_from_caller_to_caller():
     policy = RetryPolicy()
-    asked = {policy.wait_after(TryAgainError("x", wait=10.0)) for _ in range(20)}
-    assert len(asked) == 20 and all(10.0 <= wait <= 11.0 for wait in asked)
+    requested = {policy.wait_after(TryAgainError("x", wait=10.0)) for _ in range(20)}
+    assert len(requested) == 20 and all(10.0 <= wait <= 11.0 for wait in requested)
     assert policy.wait_after(TryAgainError("x")) is True and policy.wait_after(ValueError()) is False
 
 

@@ -1,19 +1,23 @@
 """Pages of candles from an exchange that behaves, misbehaves, or is not there."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, strategies
+from hypothesis import settings as examples
 
-from core.candles import Span
+from core.candles import Page, Span
 from core.clock import ManualClock
 from core.errors import CredentialsError, ExchangeUnavailableError, ProviderError, SpanError, UnknownProductError
-from market.exchange.app import Behaviour
-from market.exchange.clock import Present
+from market.exchange.behaviour import Behaviour
+from market.exchange.state import Present
 from market.providers import FetchFailedError, RetryPolicy
 from market.providers.coinbase_connection import MAX_CONCURRENT
+from market.providers.coinbase_wire import TryAgainError, candles_in
 from market.providers.fetch_windows import GIVE_UP_AFTER
+from store.feature_store import FeatureStore
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -32,9 +36,9 @@ def test_pages_give_every_candle_of_a_day_once(make_exchange, make_provider, col
     exchange = make_exchange()
     span = Span(present - DAY, present)
     pages = collect(make_provider(exchange), "BTC-USD", list(span.pages(300)))
-    found = sorted((candle for page in pages for candle in page.candles), key=lambda candle: candle.open_time)
+    actual = sorted((candle for page in pages for candle in page.candles), key=lambda candle: candle.open_time)
     expected = exchange.markets["BTC-USD"].candles(span)
-    assert found == expected
+    assert actual == expected
     assert sorted(page.window.start for page in pages) == [window.start for window in span.pages(300)]
     assert {page.source for page in pages} == {"local:planted"}
     assert {page.known_at for page in pages} == {present}
@@ -111,10 +115,10 @@ def test_data_that_changes_later_is_given_as_it_was_said(
 ):
     exchange = make_exchange()
     plan(exchange, kind=kind, count=1)
-    found = collect(make_provider(exchange), "BTC-USD", [hour])[0].candles
+    actual = collect(make_provider(exchange), "BTC-USD", [hour])[0].candles
     truth = {candle.open_time: candle for candle in exchange.markets["BTC-USD"].candles(hour)}
-    assert len(truth) - len(found) == missing
-    assert sum(truth[candle.open_time] != candle for candle in found) == changed
+    assert len(truth) - len(actual) == missing
+    assert sum(truth[candle.open_time] != candle for candle in actual) == changed
 
 
 def test_of_two_rows_for_a_minute_the_later_look_stays(make_provider, collect, hour):
@@ -169,9 +173,9 @@ def test_real_clock_never_asks_past_the_last_closed_minute(make_exchange, make_p
     pages = collect(
         provider, "BTC-USD", [Span(start, start + 60 * MINUTE), Span(start + 30 * MINUTE, start + 90 * MINUTE)]
     )
-    asked = [request for request in provider.transport.requests if "candles" in request.url.path]
-    assert len(asked) == len(pages) == 1
-    assert int(asked[0].url.params["end"]) <= clock.now().timestamp()
+    requested = [request for request in provider.transport.requests if "candles" in request.url.path]
+    assert len(requested) == len(pages) == 1
+    assert int(requested[0].url.params["end"]) <= clock.now().timestamp()
 
 
 def test_empty_window_is_an_empty_page(make_exchange, make_provider, collect, present):
@@ -206,17 +210,17 @@ def test_malformed_product_is_refused_without_asking(make_exchange, make_provide
     [(400, ProviderError), (403, CredentialsError), (404, UnknownProductError), (418, ProviderError)],
 )
 def test_refusal_is_never_tried_again(make_provider, collect, hour, status, error):
-    asked = []
+    requested = []
 
     def answer(request):
-        asked.append(request)
+        requested.append(request)
         if request.url.path.endswith("/time"):
             return httpx.Response(200, json={"epochMillis": str(int(hour.end.timestamp() * 1000))})
         return httpx.Response(status, json={"error": "X", "message": "no"})
 
     with pytest.raises(error, match=f"HTTP {status}: no"):
         collect(make_provider(httpx.MockTransport(answer), clock=ManualClock(hour.end)), "BTC-USD", [hour])
-    assert len(asked) == 2
+    assert len(requested) == 2
 
 
 @pytest.mark.parametrize(
@@ -235,17 +239,17 @@ def test_refusal_is_never_tried_again(make_provider, collect, hour, status, erro
     ],
 )
 def test_answer_of_the_wrong_shape_is_tried_again_then_failed(make_provider, collect, hour, content):
-    asked = []
+    requested = []
 
     def answer(request):
         if request.url.path.endswith("/time"):
             return httpx.Response(200, json={"epochMillis": str(int(hour.end.timestamp() * 1000))})
-        asked.append(request)
+        requested.append(request)
         return httpx.Response(200, content=content)
 
     with pytest.raises(FetchFailedError, match="in 4 tries"):
         collect(make_provider(httpx.MockTransport(answer), clock=ManualClock(hour.end)), "BTC-USD", [hour])
-    assert len(asked) == 4
+    assert len(requested) == 4
 
 
 def test_one_failing_window_leaves_the_others_standing(make_exchange, make_provider, run, present):
@@ -338,3 +342,80 @@ def test_number_is_read_digit_for_digit_as_text_or_as_json_number(make_provider,
     page = collect(make_provider(httpx.MockTransport(answer), clock=ManualClock(hour.end)), "BTC-USD", [hour])[0]
     (candle,) = page.candles
     assert [str(value) for value in (candle.open, candle.high, candle.low, candle.close, candle.volume)] == [text] * 5
+
+
+ODD = {
+    "volume_null": ({"volume": None}, "not_finite"),
+    "close_empty": ({"close": ""}, "not_finite"),
+    "open_word": ({"open": "n/a"}, "not_finite"),
+    "high_nan": ({"high": "NaN"}, "not_finite"),
+    "low_signalling_nan": ({"low": "sNaN"}, "not_finite"),
+    "low_missing": ({"low": ...}, "not_finite"),
+    "close_list": ({"close": [1]}, "not_finite"),
+    "volume_beyond_decimal": ({"volume": "1e9999999999999999999"}, "not_finite"),
+    "volume_huge": ({"volume": "1e999"}, "out_of_range"),
+    "close_negative": ({"close": "-1"}, "non_positive_price"),
+    "volume_negative": ({"volume": "-1"}, "negative_volume"),
+    "start_null": ({"start": None}, "not_finite"),
+    "start_word": ({"start": "yesterday"}, "not_finite"),
+    "start_missing": ({"start": ...}, "not_finite"),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_one_odd_row_is_set_aside_and_the_other_299_are_stored(present, walk, case):
+    window = Span(present - 300 * MINUTE, present)
+    rows = [
+        {"start": str(int(one.open_time.timestamp()))}
+        | {name: str(getattr(one, name)) for name in ("open", "high", "low", "close", "volume")}
+        for one in walk("BTC-USD", 300, start=window.start)
+    ]
+    change, reason = ODD[case]
+    rows[17] = {name: value for name, value in (rows[17] | change).items() if value is not ...}
+    odd_minute = window.start + 17 * MINUTE
+    candles = candles_in({"candles": rows[::-1]}, "BTC-USD", window, present)
+    with FeatureStore.in_memory() as store:
+        count = store.record_pages([Page("BTC-USD", window, candles, present, "coinbase")])
+        assert (count.stored, count.quarantined, count.empty_minutes) == (299, 1, 0)
+        (bad,) = store._connection().execute("select open_time, reason from candle_quarantine").fetchall()
+        states = store.ledger_summary("BTC-USD", window)
+    assert (bad[0].astimezone(UTC), bad[1]) == (odd_minute, reason)
+    assert (states["quarantined"], states["not_asked"], states["failed"]) == (1, 0, 0)
+
+
+def test_row_without_a_minute_proves_no_lacking_minute_empty(present, walk):
+    window = Span(present - 10 * MINUTE, present)
+    good = walk("BTC-USD", 1, start=window.start)[0]
+    row = {"start": str(int(good.open_time.timestamp()))} | {
+        name: str(getattr(good, name)) for name in ("open", "high", "low", "close", "volume")
+    }
+    candles = candles_in({"candles": [row, {"start": "?"}]}, "BTC-USD", window, present)
+    assert [one.close.is_finite() for one in candles] == [True] + [False] * 9
+
+
+@pytest.mark.parametrize("content", [{}, {"candles": None}, {"candles": [{"a": 1}]}, {"candles": ["x", None]}])
+def test_answer_without_any_minute_is_tried_again(present, content):
+    with pytest.raises(TryAgainError):
+        candles_in(content, "BTC-USD", Span(present - 10 * MINUTE, present), present)
+
+
+@given(
+    content=strategies.recursive(
+        strategies.none() | strategies.booleans() | strategies.integers() | strategies.text(max_size=6),
+        lambda inner: (
+            strategies.lists(inner, max_size=4)
+            | strategies.dictionaries(
+                strategies.sampled_from(["start", "open", "high", "low", "close", "volume"]), inner
+            )
+        ),
+    )
+)
+@examples(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_json_around_a_good_row_loses_it_not(present, walk, content):
+    window = Span(present - 10 * MINUTE, present)
+    good = walk("BTC-USD", 1, start=window.start)[0]
+    row = {"start": str(int(good.open_time.timestamp()))} | {
+        name: str(getattr(good, name)) for name in ("open", "high", "low", "close", "volume")
+    }
+    candles = candles_in({"candles": [content, row, content]}, "BTC-USD", window, present)
+    assert good in candles

@@ -99,7 +99,10 @@ def test_tokens_are_taken_over_http_2_and_never_logged(  # noqa: PLR0917  # fixt
     caplog.set_level(logging.DEBUG)
     checker = TokenChecker({KEY_NAME: ec_key.public_key()})
     tokens = []
-    checker.accepts, accepts = lambda *asked, **how: tokens.append(asked[2]) or accepts(*asked, **how), checker.accepts
+    checker.accepts, accepts = (
+        lambda *requested, **how: tokens.append(requested[2]) or accepts(*requested, **how),
+        checker.accepts,
+    )
     with over_tls(make_exchange(checker=checker)) as (url, seen):
         provider = make_provider(
             None, coinbase_base_url=url, coinbase_api_key=KEY_NAME, coinbase_api_secret=pem(ec_key)

@@ -24,9 +24,9 @@ def raw(key):
     return seed, seed + key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
-def same(one, other):
+def same(item, other):
     form = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return one.public_key().public_bytes(*form) == other.public_key().public_bytes(*form)
+    return item.public_key().public_bytes(*form) == other.public_key().public_bytes(*form)
 
 
 @pytest.mark.parametrize("form", [PrivateFormat.TraditionalOpenSSL, PrivateFormat.PKCS8])

@@ -15,8 +15,8 @@ from core.candles import Span
 from core.clock import ManualClock
 from core.errors import ConfigError, ExchangeUnavailableError, UnknownProductError
 from core.settings import load_settings
-from market.exchange.clock import Present
 from market.exchange.server import running
+from market.exchange.state import Present
 from market.providers import ExchangeClock, open_provider
 from market.providers.ccxt_provider import CcxtProvider
 from market.providers.coinbase import CoinbaseProvider
@@ -90,7 +90,7 @@ def test_unknown_provider_is_refused_with_the_names_there_are(tmp_path):
 
 @pytest.mark.parametrize("name", EXTRAS)
 def test_provider_whose_extra_is_missing_names_the_command_and_nothing_takes_its_place(tmp_path, monkeypatch, name):
-    for module in [one for one in sys.modules if one.partition(".")[0] == name]:
+    for module in [item for item in sys.modules if item.partition(".")[0] == name]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ConfigError) as raised:
@@ -164,9 +164,9 @@ def test_exchange_clock_does_not_wait_for_the_past(present):
     clock.close()
 
 
-def test_exchange_clock_of_the_real_exchange_asks_for_the_time():
+def test_exchange_clock_of_the_real_exchange_has_no_controls():
     clock = ExchangeClock("https://api.coinbase.com/api/v3/brokerage/")
-    assert clock._has_control is False and clock._base_url.endswith("brokerage")
+    assert clock.is_local is False
     clock.close()
 
 

@@ -11,6 +11,7 @@ import warnings
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from importlib.util import find_spec
 
 import httpx
@@ -21,13 +22,11 @@ from core.clock import ManualClock
 from core.errors import ExchangeUnavailableError, ListingUnknownError, SpanError, UnknownProductError
 from core.settings import load_settings
 from desk.exchange import build_markets
-from market.exchange.clock import Present
 from market.exchange.faults import Faults
 from market.exchange.server import listen, running
 from market.exchange.simulated_market import simulated_market
-from market.exchange.state import Exchange
-from market.exchange.token_bucket import TokenBucket
-from market.providers import FetchFailedError, RetryPolicy, open_provider
+from market.exchange.state import Exchange, Present, TokenBucket
+from market.providers import RetryPolicy, open_provider
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 HALF_A_MINUTE = timedelta(seconds=30)
@@ -102,10 +101,10 @@ def _coinbase(request, settings, present):
     broken = []
 
     class Line(httpx.AsyncHTTPTransport):
-        async def handle_async_request(self, asked):
-            if asked.url.params.get("start") in broken:
-                raise httpx.ReadError("gone", request=asked)
-            return await super().handle_async_request(asked)
+        async def handle_async_request(self, requested):
+            if requested.url.params.get("start") in broken:
+                raise httpx.ReadError("gone", request=requested)
+            return await super().handle_async_request(requested)
 
     provider = CoinbaseProvider(settings, transport=Line(), retry=AT_ONCE)
     return _of_the_local_exchange(provider, exchange, present, broken)
@@ -177,22 +176,9 @@ def _yfinance(request, settings, present):
 
 
 @pytest.fixture
-def outcome(bench, run):
-    """Return a function that gives the pages of some windows, and the windows that failed."""
-
-    def go(windows, product="BTC-USD"):
-        async def work(provider):
-            pages, failed = [], ()
-            try:
-                async for page in provider.pages(product, windows):
-                    pages.append(page)  # noqa: PERF401  # a comprehension would lose them when the error comes
-            except FetchFailedError as error:
-                failed = error.failed
-            return pages, failed
-
-        return run(bench.provider, work)
-
-    return go
+def outcome(bench, fetch):
+    """Return a function that gives the bench's pages of some windows, and the windows that failed."""
+    return partial(fetch, bench.provider)
 
 
 def test_pages_hold_the_markets_candles_digit_for_digit(bench, outcome, present):
@@ -200,9 +186,9 @@ def test_pages_hold_the_markets_candles_digit_for_digit(bench, outcome, present)
     windows = list(span.pages(300))
     random.Random(1).shuffle(windows)
     pages, failed = outcome(windows)
-    found = sorted((candle for page in pages for candle in page.candles), key=lambda candle: candle.open_time)
-    assert found == bench.truth(span) and len(found) > 500 and failed == ()
-    assert all(type(candle) is Candle and type(candle.close) is Decimal for candle in found)
+    actual = sorted((candle for page in pages for candle in page.candles), key=lambda candle: candle.open_time)
+    assert actual == bench.truth(span) and len(actual) > 500 and failed == ()
+    assert all(type(candle) is Candle and type(candle.close) is Decimal for candle in actual)
     assert {page.window for page in pages} == set(windows)
 
 
@@ -239,7 +225,7 @@ def test_window_without_a_candle_is_an_empty_page_only_where_that_is_a_proof(ben
     if bench.proves_nothing_traded:
         assert [(page.window, len(page.candles)) for page in pages] == [(window, 0)] and failed == ()
     else:
-        assert pages == [] and [one.window for one in failed] == [window]
+        assert pages == [] and [item.window for item in failed] == [window]
 
 
 def test_window_still_to_come_gives_no_page_and_no_failure(outcome, present):
@@ -270,7 +256,7 @@ def test_failing_window_is_told_after_all_the_others_were_given(bench, outcome, 
     bench.fail(bad)
     pages, failed = outcome([others[0], bad, *others[1:]])
     assert {page.window for page in pages} == set(others)
-    assert [one.window for one in failed] == [bad] and "in 3 tries" in failed[0].cause
+    assert [item.window for item in failed] == [bad] and "in 3 tries" in failed[0].cause
 
 
 def test_pages_left_in_the_middle_leave_nothing_running(bench, run, present):
@@ -297,7 +283,7 @@ def test_task_cancelled_in_the_middle_leaves_nothing_running(bench, run, present
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await provider.aclose()
-        return [one for one in asyncio.all_tasks() if one is not asyncio.current_task()]
+        return [item for item in asyncio.all_tasks() if item is not asyncio.current_task()]
 
     assert run(bench.provider, work) == []
 

@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import ProviderError
 from market.exchange.server import running
-from market.exchange.token_bucket import TokenBucket
+from market.exchange.state import TokenBucket
 from market.providers.rate_limiter import SharedLimiter
 
 RATE = 40
@@ -22,11 +22,11 @@ def take(file, count, begin, answers):
         limiter = SharedLimiter(file, "exchange private", RATE)
         times = []
 
-        async def one():
+        async def item():
             await limiter.acquire()
             times.append(time.monotonic())
 
-        await asyncio.gather(*(one() for _ in range(count)))
+        await asyncio.gather(*(item() for _ in range(count)))
         limiter.close()
         return times
 
@@ -155,5 +155,5 @@ def test_three_processes_share_the_ceiling_and_a_strict_exchange_refuses_none(ma
             worker.join(30)
     assert pages == 3 * 39 and exchange.counts["status_429"] == 0
     # together, not each: a third of a second's permits at once, the others one after the other
-    asked = exchange.counts["public_requests"] + exchange.counts["open_requests"]
-    assert asked == 3 * 40 and seconds > (asked - rate / 3) / rate - 0.1
+    requested = exchange.counts["public_requests"] + exchange.counts["open_requests"]
+    assert requested == 3 * 40 and seconds > (requested - rate / 3) / rate - 0.1

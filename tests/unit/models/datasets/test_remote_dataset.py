@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,6 +20,7 @@ from models.datasets.dataset import load_dataset
 from models.datasets.remote_dataset import fetch_dataset, publish_dataset
 from models.training.remote_candidate import fetch_candidate, publish_candidate
 from models.training.spec import CandidateRef
+from tests.judged_models import write_candidate
 
 
 @pytest.fixture
@@ -56,12 +56,8 @@ def web(tmp_path):
 
 
 def candidate_in(folder, weights=b"weights"):
-    home = folder / "lstm-BTC-USD-1"
-    home.mkdir(parents=True)
-    (home / "weights.pt").write_bytes(weights)
+    home = write_candidate(folder / "lstm-BTC-USD-1", weights=weights, weights_sha256=sha256(b"weights").hexdigest())
     (home / "train.log").write_text("")
-    marker = {"architecture": "lstm", "products": ["BTC-USD"], "weights_sha256": sha256(b"weights").hexdigest()}
-    (home / "candidate.json").write_text(json.dumps(marker))
     return CandidateRef("lstm-BTC-USD-1", "lstm", ("BTC-USD",), str(home))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from itertools import pairwise
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
-from models.gates.feasibility import accuracy_needed, feasibility
-from models.statistics.metrics import break_even_accuracy
+from models.gates.feasibility import feasibility
+from models.statistics.metrics import break_even_accuracy, mean_move_bps
 
 MINUTES = np.arange(10_000) + 28_000_000 // 1440 * 1440
 
@@ -24,7 +25,7 @@ def rows(moves_bps: list[float], *, repeat: int = 25) -> np.ndarray:
 @pytest.mark.parametrize(("cost", "needed"), [(2.0, 0.547), (5.0, 0.617), (7.7, 0.68), (10.0, 0.735)])
 def test_break_even_accuracy_of_known_costs(cost, needed):
     # round trips against E|r| = 21 bps, a yearly volatility of 50 %
-    assert accuracy_needed(cost, 21.3) == pytest.approx(needed, abs=1.5e-3)
+    assert break_even_accuracy(21.3, cost) == pytest.approx(needed, abs=1.5e-3)
 
 
 def test_feasibility_of_a_worked_example():
@@ -118,7 +119,7 @@ returns = some.lists(some.floats(-0.05, 0.05), min_size=1, max_size=60).map(np.a
 def test_feasibility_holds_its_identities(return_N, cost, seed):
     p_N = np.random.default_rng(seed).random(len(return_N))
     found = feasibility(return_N, MINUTES[: len(return_N)], p_N, cost)
-    json.dumps(found.as_json(), allow_nan=False)
+    json.dumps(asdict(found), allow_nan=False)
     for one in (*found.by_confidence, *found.by_move):
         assert one.model_net_bps <= one.oracle_net_bps + 1e-9  # nobody beats the oracle on the same minutes
         assert one.model_net_bps_per_day <= one.oracle_net_bps_per_day + 1e-6
@@ -127,4 +128,4 @@ def test_feasibility_holds_its_identities(return_N, cost, seed):
     assert all(right >= left - 1e-9 for left, right in pairwise(by_move))  # fewer and larger moves
     assert found.by_move[0].oracle_net_bps == pytest.approx(found.by_confidence[0].oracle_net_bps)
     if found.break_even_accuracy is not None:
-        assert found.break_even_accuracy == pytest.approx(break_even_accuracy(return_N, cost))
+        assert found.break_even_accuracy == pytest.approx(break_even_accuracy(mean_move_bps(return_N), cost))

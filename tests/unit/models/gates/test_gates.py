@@ -224,7 +224,7 @@ def test_more_looks_at_the_test_part_lower_the_bound_and_are_told():
 def test_refusals_by_profile_say_what_another_would_take():
     honest = replace(GOOD, accuracy=Interval(0.66, 0.65, 0.67), calibration_error=Interval(0.03, 0.02, 0.04))
     found = refusals_by_profile(honest, gate_profile("seed", min_accuracy=0.6))
-    assert found == {"seed": [], "selective": ["calibration_error"], "calibrated": ["calibration_error"]}
+    assert found == {"seed": (), "selective": ("calibration_error",), "calibrated": ("calibration_error",)}
 
 
 # --- corner cases: constructed forecasts of constructed labels, measured as a judging measures them

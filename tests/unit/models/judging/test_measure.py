@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -14,15 +11,12 @@ from models.judging import measure as measuring
 from models.judging.baselines import baseline_forecasts
 from models.judging.measure import coverage_cuts, intervals, measure, reliability_points, slices_of
 from models.statistics.metrics import base_rate, equal_mass_bins
-
-_SPEC = importlib.util.spec_from_file_location("models_fixture", Path(__file__).parents[2] / "conftest.py")
-fixture = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(fixture)
+from tests.small_dataset import write_dataset
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return load_dataset(fixture.write_dataset(tmp_path_factory.mktemp("data"), minutes=27_000, strength=0.15))
+    return load_dataset(write_dataset(tmp_path_factory.mktemp("data"), minutes=27_000, strength=0.15))
 
 
 @pytest.fixture(scope="module")
@@ -150,16 +144,16 @@ def test_measure_of_a_baseline_s_own_forecast_differs_from_it_by_nothing(data, e
     forecast = baseline_forecasts(data, "BTC-USD", ends)["logistic_regression"]
     found = measure(data, "BTC-USD", ends, forecast, cost_bps=15.0)
     difference = found.against_baselines["logistic_regression"]
-    assert (difference["value"], difference["low_95"], difference["high_95"]) == (0.0, 0.0, 0.0)
-    assert found.baselines["logistic_regression"]["ece_mass"] == found.summary["ece_mass"]["value"]
-    assert found.baselines["logistic_regression"]["net_bps"] == found.summary["net_bps"]["value"]
+    assert (difference.value, difference.low, difference.high) == (0.0, 0.0, 0.0)
+    assert found.baselines["logistic_regression"]["ece_mass"] == found.figures["ece_mass"]
+    assert found.baselines["logistic_regression"]["net_bps"] == found.figures["net_bps"]
 
 
 def test_reliability_points_carry_the_interval_of_their_share(data, ends):
     p_N = sure_and_right(data, ends, 0.8)
     points = reliability_points(p_N, data.direction_N[ends], data.minute_N[ends], equal_mass_bins(p_N))
-    assert sum(point["row_count"] for point in points) == len(ends)
-    assert all(point["low_95"] <= point["up_share"] <= point["high_95"] for point in points)
+    assert sum(point.row_count for point in points) == len(ends)
+    assert all(point.low_95 <= point.up_share <= point.high_95 for point in points)
 
 
 def test_net_bps_of_a_forecaster_at_its_break_even_is_near_nothing(data, ends):
@@ -172,9 +166,9 @@ def test_net_bps_of_a_forecaster_at_its_break_even_is_near_nothing(data, ends):
 def test_coverage_cuts_are_the_quantiles_of_confidence(data, ends):
     p_N = np.random.default_rng(7).uniform(0.2, 0.8, len(ends))
     cuts = coverage_cuts(p_N, data.direction_N[ends])
-    assert cuts["high"]["row_count"] == pytest.approx(0.01 * len(ends), abs=2)
-    assert cuts["medium"]["row_count"] == pytest.approx(0.1 * len(ends), abs=2)
-    assert cuts["high"]["confidence"] > cuts["medium"]["confidence"] > 0.5
+    assert cuts["high"].row_count == pytest.approx(0.01 * len(ends), abs=2)
+    assert cuts["medium"].row_count == pytest.approx(0.1 * len(ends), abs=2)
+    assert cuts["high"].confidence > cuts["medium"].confidence > 0.5
 
 
 def test_coverage_cuts_of_nothing_are_none():

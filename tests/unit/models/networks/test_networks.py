@@ -12,7 +12,7 @@ from models.networks.build import build_network, transformer, window_minutes
 from models.networks.ensemble import joined_weights
 from models.networks.transformer import DirectionTransformer, EncoderLayer
 from models.serving.export import export_graph
-from models.training.presets import PRESETS, train_spec
+from models.training.spec import PRESETS, train_spec
 
 
 def parameters(network: torch.nn.Module) -> int:

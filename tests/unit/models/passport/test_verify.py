@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,16 @@ from models.datasets.dataset import load_dataset
 from models.datasets.scaler import fit_scaler
 from models.datasets.windows import part_ends, windows
 from models.gates import gate_profile
+from models.gates.judgement import write_curves
 from models.judging import appraise
+from models.judging.judge import calibration_choice
 from models.passport import verify
 from models.serving.calibration import fit_calibration
+from models.serving.passport import VERSION, JudgingTerms, Parity, Passport, TorchProbability, TrainingRun
 from models.serving.scorer import Scorer
 from models.training.candidate import RECIPE, name_of, spec_as_json
 from models.training.spec import TrainSpec
+from tests.small_dataset import write_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,74 +71,61 @@ def judged(folder: Path, dataset: DatasetRef, slope: float, like: Path | None = 
     folder.mkdir()
     write_graph(folder / "model.onnx", slope)
     data, sha256 = load_dataset(dataset, [PRODUCT]), sha256_of(folder / "model.onnx")
-    manifest = json.loads(Path(dataset.manifest_path).read_text())
     spec = spec_as_json(TrainSpec("lstm", (PRODUCT,), epochs=1, seed=int(slope)))
-    name = name_of(spec, data.digest, manifest["feature_set"]["sha256"], RECIPE)
-    passport: dict[str, Any] = {
-        "model_id": f"{name}-{sha256[:8]}",
-        "candidate_id": name,
-        "architecture": "lstm",
-        "products": [PRODUCT],
-        "market": list(manifest["products"]),
-        "inputs": list(data.columns),
-        "feature_set": manifest["feature_set"]["name"],
-        "feature_set_version": manifest["feature_set"]["version"],
-        "feature_hash": manifest["feature_set"]["sha256"],
-        "window_minutes": MINUTES,
-        "horizon_minutes": data.horizon_minutes,
-        "opset": OPSET,
-        "sha256": sha256,
-        "dataset_digest": data.digest,
-        "dataset_manifest_sha256": seal_of(manifest),
-        "borders": manifest["borders"],
-        "span": manifest["span"],
-        "sources": list(data.sources),
-        "scaler": fit_scaler(data).as_json(),
-        "spec": spec,
-        "training": {"name": f"lstm-{PRODUCT}", "commit": "c" * 40, "seconds": 1.5, "windows": 100, "best_epoch": 1},
-        "judged": {
-            "profile": {name: getattr(gate_profile("seed"), name) for name in gate_profile("seed").__slots__},
-            "cost_bps": 15.0,
-            "trials": 3,
-            "stride_minutes": 1,
-            "at": "2025-03-01T00:00:00+00:00",
-            "commit": "c" * 40,
-        },
-    }
-    write_json(folder / "passport.json", passport)
-    scorer, ends = Scorer(folder), part_ends(data, "test", MINUTES)
+    manifest = json.loads(Path(dataset.manifest_path).read_text())
+    features = data.manifest.feature_set
+    name = name_of(spec, data.digest, features.sha256, RECIPE)
+    passport = Passport(
+        version=VERSION,
+        model_id=f"{name}-{sha256[:8]}",
+        candidate_id=name,
+        architecture="lstm",
+        products=(PRODUCT,),
+        market=data.manifest.products,
+        inputs=data.columns,
+        feature_set=features.name,
+        feature_set_version=features.version,
+        feature_hash=features.sha256,
+        window_minutes=MINUTES,
+        horizon_minutes=data.horizon_minutes,
+        opset=OPSET,
+        sha256=sha256,
+        dataset_digest=data.digest,
+        dataset_manifest_sha256=seal_of(manifest),
+        borders=manifest["borders"],
+        span=manifest["span"],
+        sources=tuple(data.sources),
+        scaler=fit_scaler(data).as_json(),
+        spec=spec,
+        training=TrainingRun(name=f"lstm-{PRODUCT}", commit="c" * 40, seconds=1.5, windows=100, best_epoch=1),
+        judged=JudgingTerms(gate_profile("seed"), 15.0, 3, 1, "2025-03-01T00:00:00+00:00", "c" * 40),
+    )
+    scorer, ends = Scorer(folder, passport), part_ends(data, "test", MINUTES)
     few = ends[np.linspace(0, len(ends) - 1, 8).astype(int)]
     p_B = scorer.score(windows(data.x_NF, few, MINUTES), PRODUCT)
-    sample = [
-        {"product": PRODUCT, "minute": int(data.minute_N[row]), "probability": float(p)}
-        for row, p in zip(few, p_B, strict=True)
-    ]
-    passport["parity"] = {
-        "windows": min(len(ends), 1000),
-        "largest_difference": 1e-7,
-        "largest_difference_one_by_one": 1e-7,
-        "sample": sample,
-    }
+    sample = tuple(
+        TorchProbability(PRODUCT, int(data.minute_N[row]), float(p)) for row, p in zip(few, p_B, strict=True)
+    )
+    passport = replace(passport, parity=Parity(min(len(ends), 1000), 1e-7, 1e-7, sample))
     if like is not None:
-        write_json(folder / "passport.json", sealed(json.loads((like / "passport.json").read_text()) | passport))
+        replace(passport, verdicts=Passport.read(like).verdicts, curves_sha256="0" * 64).write(folder)
         write_json(folder / "curves.json", {})
         return folder
     found = appraise.appraise(data, scorer, passport)[PRODUCT]
     early = part_ends(data, "calibration", MINUTES)
-    logit_N = np.concatenate([scorer.score_with_logits(windows(data.x_NF, early, MINUTES), PRODUCT)[1]])
+    _, logit_N = appraise.score_logits(data, scorer, PRODUCT, early, MINUTES)
     fitted = fit_calibration(
         logit_N, data.direction_N[early], data.minute_N[early], horizon_minutes=data.horizon_minutes
     )
-    passport["verdicts"] = {PRODUCT: found.claims | {"calibration": fitted.as_json()}}
-    write_json(folder / "curves.json", {PRODUCT: found.curves})
-    passport["curves_sha256"] = sha256_of(folder / "curves.json")
-    write_json(folder / "passport.json", sealed(passport))
+    curves = write_curves(folder, {PRODUCT: found.curves})
+    verdicts = {PRODUCT: replace(found.verdict, calibration=calibration_choice(fitted))}
+    replace(passport, verdicts=verdicts, curves_sha256=sha256_of(curves)).write(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory, dataset_writer) -> DatasetRef:
-    return dataset_writer(
+def dataset(tmp_path_factory) -> DatasetRef:
+    return write_dataset(
         tmp_path_factory.mktemp("dataset"), products=("BTC-USD", "ETH-USD"), minutes=14_600, strength=0.5
     )
 
@@ -151,23 +143,32 @@ def remembered(dataset) -> Iterator[None]:
 
     def once(name, function):
         def remember(data, *arguments, **options):
-            told = [one if isinstance(one, float | str | int) else repr(np.sum(one)) for one in arguments]
-            key = f"{name} {told} {options}"
+            plain = [
+                own if isinstance(own, float | str | int) else repr(own if hasattr(own, "profile") else np.sum(own))
+                for own in arguments
+            ]
+            key = f"{name} {plain} {options}"
             if key not in known:
                 known[key] = function(data, *arguments, **options)
-            return copy.deepcopy(known[key])
+            return known[key]
 
         return remember
 
     def appraised(data, scorer, passport):
-        told = [passport[name] for name in ("architecture", "window_minutes", "scaler", "judged")]
-        key = json.dumps([told, [passport["parity"][name] for name in passport["parity"] if name != "sample"]])
+        used = (
+            passport.architecture,
+            passport.window_minutes,
+            passport.scaler,
+            passport.judged,
+            passport.parity.largest,
+        )
+        key = repr(used)
         if key not in known:
             known[key] = appraise.appraise(data, scorer, passport)
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("measure", "_calibrated", "_feasibility", "_selection", "coverage_cuts"):
+        for name in ("measure", "_calibrated", "feasibility", "_selection", "coverage_cuts"):
             patch.setattr(appraise, name, once(name, getattr(appraise, name)))
         patch.setattr(verify, "appraise", appraised)
         patch.setattr(verify, "load_dataset", lambda reference, products=None: whole)

@@ -16,10 +16,7 @@ import pytest
 from core import failpoints
 from core.errors import ModelError, StoreError
 from core.failpoints import PLACES, VARIABLE
-from core.files import as_json_bytes
-from core.integrity import sealed, sha256_of
 from core.settings import load_settings
-from models.gates.judgement import Judgement, ProductVerdict
 from models.registry import Registry
 from models.registry.events import as_file
 from store.database import connect
@@ -27,6 +24,7 @@ from store.feature_store import FeatureStore
 from store.registry_mirror import mirror_registry, restore_registry
 from store.sql_files import load_sql
 from tests.campaign.harness import forks
+from tests.judged_models import SLOT, judged_model
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[4]
-SLOT = "lstm:BTC-USD"
 FILES = ("model.onnx", "passport.json", "curves.json", "baseline.json")
 
 
@@ -80,17 +77,7 @@ def judged(settings: Settings, model_id: str) -> Path:
     home.mkdir(parents=True)
     for name in FILES:
         (home / name).write_bytes(f"{name} of {model_id}".encode())
-    verdict = {"slot": SLOT, "accepted": True, "gates": []}
-    passport = {
-        "model_id": model_id,
-        "sha256": sha256_of(home / "model.onnx"),
-        "products": ["BTC-USD"],
-        "verdicts": {"BTC-USD": verdict},
-    }
-    (home / "passport.json").write_bytes(as_json_bytes(sealed(passport)))
-    verdicts = (ProductVerdict("BTC-USD", SLOT, accepted=True, gates=()),)
-    Registry(settings.paths.registry).record_judgement(Judgement(model_id, "lstm", str(home), "seed", verdicts, ()))
-    return home
+    return judged_model(settings, model_id)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +113,8 @@ def run(settings: Settings, what: str, armed: str = "") -> int:
 
 def require_whole(settings: Settings, wanted: tuple[str, ...]) -> str:
     """The lookup gives one of ``wanted``, with every file as that model has it."""
-    found = Registry(settings.paths.registry).serving(SLOT)
+    found = Registry(settings.paths.registry).current()[SLOT]
+    Registry(settings.paths.registry).require_whole(found)
     assert found.model_id in wanted
     source = settings.paths.checkpoints / found.model_id.rpartition("-")[0]
     assert all((found.path / name).read_bytes() == (source / name).read_bytes() for name in FILES)
@@ -222,9 +210,10 @@ def attempt(limit):
         return str(error)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-for limit in (0, 5, 30, 200, 600):
-    print(attempt(limit), registry.serving("{SLOT}").model_id, sep="|")
-print(attempt(hard), registry.serving("{SLOT}").model_id, sep="|")
+sizes = [Path({str(settings.paths.checkpoints / "lstm-BTC-new" / "passport.json")!r}).stat().st_size, registry.path.stat().st_size]
+for limit in (0, 5, 30, 200, max(sizes)):
+    print(attempt(limit), registry.current()["{SLOT}"].model_id, sep="|")
+print(attempt(hard), registry.current()["{SLOT}"].model_id, sep="|")
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     lines = [line.split("|") for line in done.stdout.splitlines()]
@@ -244,12 +233,12 @@ def test_table_that_knows_more_than_the_file_refuses_and_restores_it(settings):
         mirror_registry(settings, registry)
     # somebody who cuts the file skilfully is found out by the table
     registry.path.write_bytes(as_file(whole[:-1]))
-    assert registry.serving(SLOT).model_id == "lstm-BTC-old-1"
+    assert registry.current()[SLOT].model_id == "lstm-BTC-old-1"
     with pytest.raises(StoreError, match=r"holds 1 that it lacks.*desk models restore"):
         mirror_registry(settings, registry)
     count, kept = restore_registry(settings, registry)
     assert (count, json.loads(registry.path.read_text())) == (len(whole), content)
     assert kept is not None and kept.exists()
-    assert registry.serving(SLOT).model_id == "lstm-BTC-new-2"
+    assert registry.current()[SLOT].model_id == "lstm-BTC-new-2"
     with pytest.raises(ModelError, match="nothing to restore"):
         restore_registry(settings, registry)

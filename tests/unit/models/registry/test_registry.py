@@ -10,28 +10,23 @@ import pytest
 
 from core import files
 from core.errors import ModelError, NoPromotedModelError
-from core.integrity import sealed, sha256_of
-from models.gates import GateResult
-from models.gates.judgement import Judgement, ProductVerdict
-from models.registry import Registry
-
-SLOT = "lstm:BTC-USD"
+from core.integrity import sealed
+from models.registry import Promoted, Promotion, Registry
+from tests.judged_models import SLOT, judgement_of, write_model
 
 
 def candidate(folder: Path, model_id: str, *, accepted: bool = True, slots: tuple[str, ...] = (SLOT,)) -> Path:
     """Write what a judging leaves, as far as the registry looks at it."""
-    home = folder / "checkpoints" / model_id
-    home.mkdir(parents=True)
-    (home / "model.onnx").write_bytes(f"graph of {model_id}".encode())
+    home = write_model(folder / "checkpoints" / model_id, model_id, accepted=accepted, slots=slots)
     (home / "weights.pt").write_bytes(b"weights")
-    gates = [{"name": "min_accuracy", "passed": accepted}]
-    passport = {
-        "model_id": model_id,
-        "sha256": sha256_of(home / "model.onnx"),
-        "verdicts": {slot.split(":")[1]: {"slot": slot, "accepted": accepted, "gates": gates} for slot in slots},
-    }
-    (home / "passport.json").write_text(json.dumps(passport))
     return home
+
+
+def serving(store: Registry) -> Promoted:
+    """The model that serves, its files seen to be those that were judged."""
+    promoted = store.current()[SLOT]
+    store.require_whole(promoted)
+    return promoted
 
 
 @pytest.fixture
@@ -39,20 +34,18 @@ def store(tmp_path) -> Registry:
     return Registry(tmp_path / "models" / "registry.json")
 
 
-def test_registry_without_a_file_is_empty_and_says_what_to_do(store):
+def test_registry_without_a_file_is_empty(store):
     assert store.events() == ()
     assert store.current() == {}
-    with pytest.raises(NoPromotedModelError, match="make train"):
-        store.serving(SLOT)
 
 
 def test_promote_copies_the_files_and_switches(store, tmp_path):
     home = candidate(tmp_path, "first")
-    assert store.promote(home, [SLOT], why="gates passed", who="me") == "first"
-    serving = store.serving(SLOT)
-    assert serving.model_id == "first"
-    assert (serving.path / "model.onnx").read_bytes() == b"graph of first"
-    assert not (serving.path / "weights.pt").exists()
+    assert store.promote(home, [SLOT], why="gates passed", who="me") == Promotion("first", {SLOT: ""})
+    served = serving(store)
+    assert served.model_id == "first"
+    assert (served.path / "model.onnx").read_bytes() == b"graph of first"
+    assert not (served.path / "weights.pt").exists()
     assert store.path.exists()
     event = store.events()[-1]
     assert (event.kind, event.slot, event.who, event.why) == ("promotion", SLOT, "me", "gates passed")
@@ -94,7 +87,7 @@ def test_rollback_serves_what_was_served_before(store, tmp_path):
     for name in ("first", "second", "third"):
         store.promote(candidate(tmp_path, name), [SLOT], why="a")
     assert store.rollback(SLOT, why="worse") == "second"
-    assert store.serving(SLOT).model_id == "second"
+    assert serving(store).model_id == "second"
     assert store.rollback(SLOT, why="worse still") == "first"
     assert store.rollback(SLOT, why="all of it") is None
     assert store.current() == {}
@@ -109,19 +102,16 @@ def test_rollback_to_files_that_are_gone_changes_nothing(store, tmp_path):
     (store.promoted / "first" / "model.onnx").unlink()
     with pytest.raises(ModelError, match=r"model\.onnx of first is missing; put the judged files back"):
         store.rollback(SLOT, why="worse")
-    assert store.serving(SLOT).model_id == "second"
+    assert serving(store).model_id == "second"
 
 
 def test_record_judgement_is_written_once(store):
-    gate = GateResult("min_accuracy", passed=False, figure=0.5, bound=0.68, low=None, high=None, sentence="No.")
-    verdicts = (ProductVerdict("BTC-USD", SLOT, accepted=False, gates=(gate,)),)
-    judgement = Judgement("m", "lstm", "path", "seed", verdicts, ())
+    judgement = judgement_of(Path("path"), "m", accepted=False)
     assert len(store.record_judgement(judgement)) == 2
     assert store.record_judgement(judgement) == ()
     assert [event.kind for event in store.events()] == ["trial", "refusal"]
     assert "refused by min_accuracy" in store.events()[1].why
-    assert list(store.candidates()) == ["m"]
-    assert store.trials() == 1
+    assert store.count_trials().total == 1
 
 
 def test_record_of_a_switch_is_refused(store):
@@ -183,11 +173,11 @@ def test_crash_at_every_step_of_a_promotion_leaves_old_or_new(tmp_path):
                 finished = True
             except Crash:
                 pass
-        serving = Registry(store.path).serving(SLOT)
-        seen.add(serving.model_id)
-        assert serving.path.joinpath("model.onnx").read_bytes() == f"graph of {serving.model_id}".encode()
+        served = serving(Registry(store.path))
+        seen.add(served.model_id)
+        assert served.path.joinpath("model.onnx").read_bytes() == f"graph of {served.model_id}".encode()
         Registry(store.path).promote(home, [SLOT], why="again")
-        assert Registry(store.path).serving(SLOT).model_id == "new"
+        assert serving(Registry(store.path)).model_id == "new"
         if finished:
             break
     assert finished
@@ -264,7 +254,7 @@ def test_older_code_reads_and_extends_a_file_of_today(old_store, tmp_path):
     old_store.path.write_text(json.dumps(written))
     assert old_store.current()[SLOT].model_id == "lstm-c-3"
     old_store.rollback(SLOT, why="back")
-    assert old_store.serving(SLOT).model_id == "lstm-b-2"
+    assert serving(old_store).model_id == "lstm-b-2"
     # what older code wrote is covered by the next link
     spoiled = json.loads(old_store.path.read_text())
     spoiled["events"][4]["why"] = "another reason"
@@ -307,7 +297,7 @@ def test_events_removed_added_or_moved_are_refused(store, tmp_path, spoil):
     spoil(content)
     store.path.write_text(json.dumps(content))
     with pytest.raises(ModelError, match=r"is not as it was written.*desk models restore"):
-        store.serving(SLOT)
+        serving(store)
     # and nobody builds on it
     with pytest.raises(ModelError, match="is not as it was written"):
         store.record("trial", "lstm", "m", "judged")
@@ -315,14 +305,14 @@ def test_events_removed_added_or_moved_are_refused(store, tmp_path, spoil):
 
 def test_serving_refuses_files_that_are_not_the_promoted_ones(store, tmp_path):
     store.promote(candidate(tmp_path, "first"), [SLOT], why="a")
-    home = store.serving(SLOT).path
+    home = serving(store).path
     whole = (home / "model.onnx").read_bytes()
     (home / "model.onnx").write_bytes(b"other")
     with pytest.raises(ModelError, match=r"graph beside it is not the one that was judged.*desk evaluate"):
-        store.serving(SLOT)
+        serving(store)
     # promoting again puts the files right and is no event
     store.promote(tmp_path / "checkpoints" / "first", [SLOT], why="repair")
-    assert (store.serving(SLOT).path / "model.onnx").read_bytes() == whole
+    assert (serving(store).path / "model.onnx").read_bytes() == whole
     assert len(store.events()) == 1
 
 
@@ -339,9 +329,7 @@ def test_promote_without_a_slot_takes_those_it_passed(store, tmp_path):
 
 def test_passport_exchanged_after_the_judging_is_not_promoted(store, tmp_path):
     home = candidate(tmp_path, "lstm-a-1", accepted=False)
-    gate = GateResult("min_accuracy", passed=False, figure=0.5, bound=0.68, low=None, high=None, sentence="No.")
-    verdicts = (ProductVerdict("BTC-USD", SLOT, accepted=False, gates=(gate,)),)
-    store.record_judgement(Judgement("lstm-a-1", "lstm", str(home), "seed", verdicts, ()))
+    store.record_judgement(judgement_of(home, "lstm-a-1", accepted=False))
     passport = json.loads((home / "passport.json").read_text())
     passport["verdicts"]["BTC-USD"] |= {"accepted": True, "gates": []}
     # sealed anew by who made it pass: the registry knows another hash

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-from core.files import write_json
-from core.integrity import sealed, sha256_of
-from models.gates import GateResult
-from models.gates.judgement import Judgement, ProductVerdict
-from models.registry import Registry, recorded_passports
+from core.integrity import sha256_of
+from models.registry import Registry
 from models.registry.trials import JudgedPart, candidate_of, uses_of
+from tests.judged_models import judgement_of, write_passport
 
 SPAN = {"start": "2025-01-01T00:00:00+00:00", "end": "2025-03-01T00:00:00+00:00"}
 
@@ -27,22 +25,27 @@ def judge(
 ):
     """Record a judging as the judge leaves it."""
     folder = registry.path.parent / "checkpoints" / candidate_of(model_id)
-    passport = {
-        "model_id": model_id,
-        "products": list(coins),
-        "dataset_digest": "d" * 64,
-        "borders": {"test": test},
-        "span": SPAN,
-        "judged": {"profile": {"name": profile, "min_accuracy": 0.6}, "cost_bps": 18.0, "stride_minutes": 1, "at": at},
-    }
-    write_json(folder / "passport.json", sealed(passport))
-    gate = GateResult("min_accuracy", passed=accepted, figure=0.5, bound=0.68, low=None, high=None, sentence="No.")
-    verdicts = tuple(ProductVerdict(coin, f"lstm:{coin}", accepted=accepted, gates=(gate,)) for coin in coins)
-    return registry.record_judgement(Judgement(model_id, "lstm", str(folder), profile, verdicts, ()))
+    write_passport(
+        folder,
+        model_id,
+        products=list(coins),
+        dataset_digest="d" * 64,
+        borders={"test": test},
+        span=SPAN,
+        judged={
+            "profile": {"name": profile, "min_accuracy": 0.6},
+            "cost_bps": 18.0,
+            "trials": 1,
+            "stride_minutes": 1,
+            "at": at,
+        },
+    )
+    slots = tuple(f"lstm:{coin}" for coin in coins)
+    return registry.record_judgement(judgement_of(folder, model_id, accepted=accepted, slots=slots, profile=profile))
 
 
 def counts(registry, on_disk=()):
-    found = registry.counted(on_disk)
+    found = registry.count_trials(on_disk)
     return found.trainings, found.judgings, found.unjudged, found.total
 
 
@@ -72,7 +75,7 @@ def test_judging_under_other_terms_is_another_trial_and_the_same_again_is_not(tm
     assert [event.kind for event in again] == ["trial", "candidate"]
     assert counts(registry)[3] == 2
     folder = tmp_path / "checkpoints" / "lstm-BTC-a"
-    recorded = recorded_passports(registry.events(), "lstm-BTC-a-1")
+    recorded = registry.recorded_passports("lstm-BTC-a-1")
     assert len(recorded) == 3
     assert recorded[-1] == sha256_of(folder / "passport.json")
 

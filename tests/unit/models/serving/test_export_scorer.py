@@ -13,13 +13,16 @@ import pytest
 import torch
 
 from core.errors import ModelError, ModelMismatchError
-from core.integrity import sha256_of
+from core.files import write_json
+from core.integrity import sealed, sha256_of
 from models.datasets.scaler import Scaler
-from models.judging.judge import _known
+from models.gates.judgement import Judgement
+from models.judging.judge import known_judgement
 from models.networks.build import build_network, window_minutes
 from models.serving.calibration import Calibration
 from models.serving.export import OPSET, export_graph, parity, served, torch_probabilities
 from models.serving.scorer import Scorer
+from tests.judged_models import write_passport
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,25 +46,22 @@ def export(folder: Path, architecture: str) -> torch.nn.Module:
     )
     calibrations = [KINDS[coin % len(KINDS)] for coin in range(len(coins))]
     model = served(build_network(architecture, 31, len(coins), 0.3).eval(), scaler, calibrations)
-    graph = export_graph(model, folder, window_minutes(architecture), 31)
-    passport = {
-        "model_id": f"{architecture}-test",
-        "architecture": architecture,
-        "inputs": [f"input_{position:02d}" for position in range(31)],
-        "feature_set": "seed39",
-        "feature_hash": "f" * 64,
-        "window_minutes": window_minutes(architecture),
-        "products": coins,
-        "opset": OPSET,
-        "sha256": sha256_of(graph),
-    }
-    (folder / "passport.json").write_text(json.dumps(passport))
+    export_graph(model, folder, window_minutes(architecture), 31)
+    write_passport(
+        folder,
+        f"{architecture}-test",
+        architecture=architecture,
+        products=coins,
+        inputs=[f"input_{position:02d}" for position in range(31)],
+        window_minutes=window_minutes(architecture),
+        opset=OPSET,
+    )
     return model
 
 
 def rewrite(folder: Path, **changes: object) -> None:
     passport = json.loads((folder / "passport.json").read_text())
-    (folder / "passport.json").write_text(json.dumps(passport | changes))
+    write_json(folder / "passport.json", sealed(passport | changes))
 
 
 def edit_graph(folder: Path, change) -> None:
@@ -79,9 +79,9 @@ def test_graph_and_torch_agree_at_any_batch_size(tmp_path, architecture):
     x_BTF = np.random.default_rng(2).normal(size=(40, window_minutes(architecture), 31)).astype(np.float32) * 3
     coin_B = np.arange(40) % len(coins)
     proof = parity(model, Scorer(tmp_path), x_BTF, coins, coin_B)
-    assert proof["windows"] == 40
-    assert proof["largest_difference"] <= 1e-5
-    assert proof["largest_difference_one_by_one"] <= 1e-5
+    assert proof.windows == 40
+    assert proof.largest_difference <= 1e-5
+    assert proof.largest_difference_one_by_one <= 1e-5
 
 
 def test_each_coin_has_its_own_scaler_and_calibration(tmp_path):
@@ -210,16 +210,15 @@ def test_scorer_and_registry_need_none_of_the_training_libraries():
 
 def test_judging_is_not_read_back_where_passport_or_graph_was_changed(tmp_path):
     export(tmp_path, "lstm")
-    told = {"key": "k", "passport_sha256": sha256_of(tmp_path / "passport.json")}
-    empty = {"model_id": "m", "architecture": "lstm", "path": "p", "profile": "seed", "verdicts": [], "metrics": []}
-    (tmp_path / "judgement.json").write_text(json.dumps(told | empty))
-    assert _known(tmp_path, "k") is not None
-    assert _known(tmp_path, "other terms") is None
+    passport_sha256 = sha256_of(tmp_path / "passport.json")
+    Judgement("m", "lstm", "p", "seed", (), (), key="k", passport_sha256=passport_sha256).write(tmp_path)
+    assert known_judgement(tmp_path, "k") is not None
+    assert known_judgement(tmp_path, "other terms") is None
     whole = (tmp_path / "passport.json").read_bytes()
     (tmp_path / "passport.json").write_bytes(whole + b" ")
-    assert _known(tmp_path, "k") is None
+    assert known_judgement(tmp_path, "k") is None
     (tmp_path / "passport.json").write_bytes(whole)
     (tmp_path / "model.onnx").write_bytes(b"another")
-    assert _known(tmp_path, "k") is None
+    assert known_judgement(tmp_path, "k") is None
     (tmp_path / "model.onnx").unlink()
-    assert _known(tmp_path, "k") is None
+    assert known_judgement(tmp_path, "k") is None

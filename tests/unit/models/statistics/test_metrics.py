@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -110,8 +111,15 @@ def test_net_bps_worked_by_hand():
 
 def test_break_even_accuracy_worked_by_hand():
     # E|r| 21 bps, cost 5 bps: 0.5 + 5 / 42 (the field notes quote 0.617 for 0.21 %)
-    assert metrics.break_even_accuracy(np.array([0.0021, -0.0021]), 5.0) == pytest.approx(0.6190, abs=1e-4)
-    assert math.isinf(metrics.break_even_accuracy(np.zeros(3), 5.0))
+    assert metrics.break_even_accuracy(metrics.mean_move_bps(np.array([0.0021, -0.0021])), 5.0) == pytest.approx(
+        0.6190, abs=1e-4
+    )
+    assert math.isinf(metrics.break_even_accuracy(metrics.mean_move_bps(np.zeros(3)), 5.0))
+
+
+def test_round_trip_pays_the_spread_once_and_slippage_and_fee_twice():
+    assert metrics.round_trip_bps(12.0, 3.0, 1.0) == 20.0
+    assert metrics.round_trip_bps(Decimal(12), Decimal(3), Decimal("0.1")) == Decimal("18.2")
 
 
 def days_of(rows_per_day: int, days: int) -> np.ndarray:

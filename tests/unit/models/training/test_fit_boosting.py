@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from core.errors import TrainingError
-from core.integrity import sha256_of
 from models.datasets.dataset import PARTS, load_dataset
 from models.networks.build import build_network, window_minutes
 from models.serving.calibration import Calibration
@@ -21,6 +17,8 @@ from models.serving.scorer import Scorer
 from models.statistics.metrics import log_loss
 from models.training.fit_boosting import fit_boosting
 from models.training.spec import TrainSpec
+from tests.judged_models import write_passport
+from tests.small_dataset import write_dataset
 
 COINS = ("BTC-USD", "ETH-USD")
 QUICK = TrainSpec("boosting", COINS, epochs=40, members=2, stride=2, dropout=0.7, learning_rate=0.1)
@@ -28,10 +26,7 @@ QUICK = TrainSpec("boosting", COINS, epochs=40, members=2, stride=2, dropout=0.7
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    place = importlib.util.spec_from_file_location("boosting_data", Path(__file__).parents[2] / "conftest.py")
-    module = importlib.util.module_from_spec(place)
-    place.loader.exec_module(module)
-    return module.write_dataset(tmp_path_factory.mktemp("boosting"), products=COINS, minutes=1500)
+    return write_dataset(tmp_path_factory.mktemp("boosting"), products=COINS, minutes=1500)
 
 
 @pytest.fixture(scope="module")
@@ -112,21 +107,18 @@ def test_graph_of_boosting_agrees_with_torch_and_has_the_same_bytes_twice(fitted
     graph = export_graph(model, tmp_path, window_minutes("boosting"), 31)
     first = graph.read_bytes()
     assert export_graph(model, tmp_path, window_minutes("boosting"), 31).read_bytes() == first
-    passport = {
-        "model_id": "boosting-test",
-        "architecture": "boosting",
-        "inputs": [f"input_{position:02d}" for position in range(31)],
-        "feature_set": "seed39",
-        "feature_hash": "f" * 64,
-        "window_minutes": window_minutes("boosting"),
-        "products": list(COINS),
-        "opset": OPSET,
-        "sha256": sha256_of(graph),
-    }
-    (tmp_path / "passport.json").write_text(json.dumps(passport))
+    write_passport(
+        tmp_path,
+        "boosting-test",
+        architecture="boosting",
+        products=list(COINS),
+        inputs=[f"input_{position:02d}" for position in range(31)],
+        window_minutes=window_minutes("boosting"),
+        opset=OPSET,
+    )
     generator = np.random.default_rng(2)
     x_BTF = generator.normal(size=(70, 1, 31)).astype(np.float32) * 3
     x_BTF[:, :, 10] = x_BTF[:, :, 10] * 50 + 60_000
     proof = parity(model, Scorer(tmp_path), x_BTF, list(COINS), np.arange(70) % 2)
-    assert proof["windows"] == 70
-    assert max(proof["largest_difference"], proof["largest_difference_one_by_one"]) <= 1e-6
+    assert proof.windows == 70
+    assert proof.largest <= 1e-6

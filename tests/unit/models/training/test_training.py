@@ -16,10 +16,11 @@ import torch
 
 from core.errors import TrainingError
 from models.datasets.dataset import load_dataset
+from models.judging.judge import network_of
 from models.networks.build import build_network
-from models.serving.export import load_network
+from models.training.candidate import TrainedCandidate
 from models.training.fit import fit
-from models.training.progress_reporter import Clock
+from models.training.progress_reporter import TrainingClock
 from models.training.spec import TrainSpec
 from models.training.train_process import train
 
@@ -199,7 +200,7 @@ def test_fit_over_its_budget_ends_after_a_step_with_a_usable_network(make_datase
 
 
 def test_fit_leaves_out_a_member_that_the_budget_cut_short(make_dataset, monkeypatch):
-    monkeypatch.setattr(Clock, "is_over", lambda clock: len(told) > 4)
+    monkeypatch.setattr(TrainingClock, "is_over", lambda clock: len(told) > 4)
     told = []
     spec = replace(PAIR, members=3, budget_seconds=60.0)
     fitted = fit(spec, load_dataset(make_dataset(minutes=1200)), on_progress=told.append)
@@ -208,9 +209,9 @@ def test_fit_leaves_out_a_member_that_the_budget_cut_short(make_dataset, monkeyp
 
 
 def test_clock_counts_what_killed_processes_spent():
-    assert Clock(10.0, before=11.0).is_over()
-    assert not Clock(10.0, before=1.0).is_over()
-    assert not Clock(0.0, before=1e9).is_over()
+    assert TrainingClock(10.0, before=11.0).is_over()
+    assert not TrainingClock(10.0, before=1.0).is_over()
+    assert not TrainingClock(0.0, before=1e9).is_over()
 
 
 def test_fit_tells_how_long_it_still_takes(make_dataset):
@@ -239,11 +240,11 @@ def test_train_leaves_a_marker_that_tells_members_and_what_ended_them(make_datas
     reference = make_dataset(minutes=900)
     for name, spec in {"whole": PAIR, "short": replace(PAIR, budget_seconds=1e-3)}.items():
         train(replace(spec, architecture="lstm_one_way", epochs=1), reference, tmp_path / name)
-    markers = [json.loads((tmp_path / name / "candidate.json").read_text()) for name in ("whole", "short")]
-    assert [(marker["members"], marker["ended_by"]) for marker in markers] == [(2, ["epochs"] * 2), (1, ["budget"])]
+    trained = [TrainedCandidate.read(tmp_path / name) for name in ("whole", "short")]
+    assert [(own.members, own.ended_by) for own in trained] == [(2, ("epochs", "epochs")), (1, ("budget",))]
     assert not (tmp_path / "whole" / "training.pt").exists()
-    for marker, inputs in zip(markers, (2, 1), strict=True):
-        network = load_network(tmp_path / ("whole" if inputs == 2 else "short"), marker)
-        assert len(getattr(network, "members", [network])) == inputs
+    for own, members in zip(trained, (2, 1), strict=True):
+        network = network_of(own, tmp_path / ("whole" if members == 2 else "short"))
+        assert len(getattr(network, "members", [network])) == members
     last = json.loads(capsys.readouterr().out.splitlines()[-1])["progress"]
     assert (last["ended_by"], last["seconds_left"]) == ("budget", 0.0)

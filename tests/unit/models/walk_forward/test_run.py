@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
 from dataclasses import replace
@@ -13,46 +12,40 @@ import numpy as np
 import pytest
 
 from core.dataset_files import DatasetRef
-from core.errors import TrainingError
+from core.errors import ModelError, TrainingError
 from core.files import read_json
 from models.datasets.dataset import load_dataset
 from models.datasets.folds import FoldBorders, minutes_of
 from models.datasets.scaler import Scaler, fit_scaler
 from models.gates import GateProfile, gate_profile
-from models.judging import baselines
+from models.judging import baselines, judge, promotion
 from models.training import run_training
 from models.training.candidate import spec_from_json
-from models.training.presets import train_spec
-from models.training.spec import CandidateRef
+from models.training.spec import CandidateRef, train_spec
 from models.walk_forward import run as walk_forward
 from models.walk_forward.forecast_process import forecast_baselines, forecast_model
 from models.walk_forward.forecasts import Forecasts, known_forecasts, one_after_another, read_forecasts, write_forecasts
-from models.walk_forward.run import Configuration, Plan, jobs, run
-from models.walk_forward.summary import figures, walk_forward_record
-from reports.walk_forward.page import walk_forward_document
-from reports.walk_forward.tables import terminal_tables
+from models.walk_forward.record import WalkForwardRecord
+from models.walk_forward.run import Configuration, WalkForwardPlan, jobs, run
+from models.walk_forward.summary import best_configurations, figures, search_luck, walk_forward_record
+from reports.walk_forward.page import terminal_tables, walk_forward_document
 from store.splits import require_folds
-
-_PLACE = Path(__file__).resolve().parent.parent.parent / "conftest.py"
-_SPEC = importlib.util.spec_from_file_location("models_fixture", _PLACE)
-fixture = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(fixture)
+from tests.small_dataset import write_dataset
 
 PRODUCT = "BTC-USD"
 
 
 def _in_process(module, job, **_):
     """Do a child's work here."""
-    from models.judging.judge import judge
     from models.training.train_process import train
 
     reference = DatasetRef(**job["dataset"])
     if module == "models.training.train_process":
         Path(job["folder"]).mkdir(parents=True, exist_ok=True)
         train(spec_from_json(job["spec"]), reference, Path(job["folder"]))
-    elif module == "models.judging.judge_process":
+    elif module == "models.judging.judge":
         candidate = CandidateRef(**job["candidate"] | {"products": tuple(job["candidate"]["products"])})
-        judge(candidate, reference, GateProfile(**job["gates"]), cost_bps=job["cost_bps"], trials=job["trials"])
+        judge.judge(candidate, reference, GateProfile(**job["gates"]), cost_bps=job["cost_bps"], trials=job["trials"])
     else:
         forecast_model(Path(job["candidate"]), reference, Path(job["forecasts"]))
         forecast_baselines(job["products"], reference, Path(job["baselines"]))
@@ -65,13 +58,13 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plan(home):
-    base = fixture.write_dataset(home, minutes=14_400, strength=1.0)
+    base = write_dataset(home, minutes=14_400, strength=1.0)
     borders = tuple(
         FoldBorders(fold.train_start, fold.early_stop, fold.calibration, fold.test_start, fold.test_end, 10)
         for fold in require_folds(*minutes_of(base), 2)
     )
     spec = train_spec("lstm", (PRODUCT,), preset="demo", epochs=1, stride=40)
-    return Plan(
+    return WalkForwardPlan(
         base, (PRODUCT,), borders, (Configuration("preset", {}, (spec,)),), gate_profile("seed", min_accuracy=0.6, max_calibration_error=0.2), 15.0
     )  # fmt: skip
 
@@ -80,8 +73,8 @@ def plan(home):
 def done(plan, home):
     steps = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_training, "run_child", _in_process)
-        patch.setattr(walk_forward, "run_child", _in_process)
+        for room in (run_training, promotion, walk_forward):
+            patch.setattr(room, "run_child", _in_process)
         patch.setattr(baselines, "SHUFFLES", 20)
         found = run(plan, home / "runs", on_step=steps.append)
     assert sum(step.job.weight for step in steps if step.words == "done") == pytest.approx(1.0)
@@ -90,33 +83,43 @@ def done(plan, home):
 
 @pytest.fixture(scope="module")
 def record(plan, done):
-    manifest = read_json(Path(plan.base.manifest_path))
-    return walk_forward_record(plan, done, trials=7, manifest=manifest) | {
-        "rolling_days": None,
-        "walks_over_test_part": True,
-        "seconds": 1.0,
-    }
+    return walk_forward_record(
+        plan, done, trials=7, manifest=plan.base.manifest(), walks_over_test_part=True, seconds=1.0
+    )
 
 
 def test_walk_forward_finds_the_planted_relation_in_every_fold(record):
-    found = record["results"][PRODUCT]["configurations"]["preset"]
-    assert [fold["fold"] for fold in found["folds"]] == [1, 2]
-    for fold in found["folds"]:
-        model = fold["figures"]["forecasters"]["model"]
-        assert model["gain"]["low_95"] > 0
-        assert model["accuracy"]["value"] > 0.65
-        assert fold["model_id"].startswith(fold["candidate_id"])
-    assert found["pooled"]["rows"] == sum(fold["figures"]["rows"] for fold in found["folds"])
+    found = record.results[PRODUCT].configurations["preset"]
+    assert [fold.fold for fold in found.folds] == [1, 2]
+    for fold in found.folds:
+        model = fold.figures.forecasters["model"]
+        assert model.gain.low_95 > 0
+        assert model.accuracy.value > 0.65
+        assert fold.model_id.startswith(fold.candidate_id)
+    assert found.pooled.rows == sum(fold.figures.rows for fold in found.folds)
 
 
 def test_walk_forward_shows_every_baseline_on_the_same_minutes(record):
-    pooled = record["results"][PRODUCT]["configurations"]["preset"]["pooled"]["forecasters"]
+    pooled = record.results[PRODUCT].configurations["preset"].pooled.forecasters
     assert list(pooled) == ["model", "base_rate", "last_move_sign", "logistic_regression", "gradient_boosting"]
-    for name, one in pooled.items():
+    for name, own in pooled.items():
         if name != "model":
-            ahead = one["log_loss"]["value"] - pooled["model"]["log_loss"]["value"]
-            assert one["ahead"]["value"] == pytest.approx(ahead)
-    assert pooled["base_rate"]["gain"]["value"] == 0.0
+            ahead = own.log_loss.value - pooled["model"].log_loss.value
+            assert own.ahead.value == pytest.approx(ahead)
+    assert pooled["base_rate"].gain.value == 0.0
+
+
+def test_record_comes_back_from_its_file_and_older_or_newer_ones_are_told_apart(record, tmp_path):
+    path = tmp_path / "record.json"
+    record.write(path)
+    assert WalkForwardRecord.read(path) == record
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in content.items() if key != "version"}))
+    assert WalkForwardRecord.read(path) == replace(record, version=0)
+    for broken, why in (({"version": 99}, "git pull"), ({"trials": None}, "damaged .trials.*desk walk-forward")):
+        path.write_text(json.dumps(content | broken))
+        with pytest.raises(ModelError, match=why):
+            WalkForwardRecord.read(path)
 
 
 def test_each_fold_is_trained_on_its_own_past_alone(plan, done, home):
@@ -133,20 +136,18 @@ def test_each_fold_is_trained_on_its_own_past_alone(plan, done, home):
 
 
 def test_a_finished_run_is_read_back_without_any_training(plan, done, home, monkeypatch):
-    def judge_only(module, job, **_):
-        assert module == "models.judging.judge_process"  # reads back what it finds
-        _in_process(module, job)
-
-    monkeypatch.setattr(run_training, "run_child", judge_only)
-    monkeypatch.setattr(walk_forward, "run_child", lambda *_, **__: pytest.fail("forecast again"))
+    for room, work in ((run_training, "trained"), (walk_forward, "forecast")):
+        monkeypatch.setattr(room, "run_child", lambda *_, work=work, **__: pytest.fail(f"{work} again"))
+    monkeypatch.setattr(promotion, "run_child", _in_process)  # the judge reads back what it left
+    monkeypatch.setattr(judge, "load_dataset", lambda *_: pytest.fail("judged again"))
     again = run(plan, home / "runs")
-    assert [replace(one, training={}) for one in again] == [replace(one, training={}) for one in done]
+    assert [replace(one, training=None) for one in again] == [replace(one, training=None) for one in done]
 
 
 def test_report_of_a_run_renders_with_baselines_and_borders(record):
-    page = walk_forward_document(json.loads(json.dumps(record, allow_nan=False)))
+    page = walk_forward_document(record)
     html = page.html()
-    for said in ("gradient boosting", "fold by fold", record["folds"][1]["test"][:10], record["dataset_digest"]):
+    for said in ("gradient boosting", "fold by fold", f"{record.folds[1].test:%Y-%m-%d}", record.dataset_digest):
         assert said in html
     assert len(page.pictures) == 3
     titles = [title for title, _, _ in terminal_tables(record)]
@@ -163,13 +164,13 @@ def test_a_fold_that_fails_leaves_the_others_and_is_named(plan, done, home, monk
         )
 
     monkeypatch.setattr(walk_forward, "train_in_process", fail_first)
-    monkeypatch.setattr(run_training, "run_child", _in_process)
+    monkeypatch.setattr(promotion, "run_child", _in_process)
     monkeypatch.setattr(walk_forward, "run_child", _in_process)
     found = run(plan, home / "runs")
     assert [bool(one.error) for one in found] == [True, False]
-    record = walk_forward_record(plan, found, trials=1, manifest=read_json(Path(plan.base.manifest_path)))
-    assert record["failures"] == ["lstm-BTC-USD: its process was ended by SIGKILL"]
-    assert record["results"][PRODUCT]["configurations"]["preset"]["pooled"] is None
+    record = walk_forward_record(plan, found, trials=1, manifest=plan.base.manifest())
+    assert record.failures == ("lstm-BTC-USD: its process was ended by SIGKILL",)
+    assert record.results[PRODUCT].configurations["preset"].pooled is None
     assert "SIGKILL" in walk_forward_document(record).html()
 
 
@@ -226,38 +227,35 @@ def _rivals(sharp):
 
 @pytest.mark.parametrize(("sharp", "low", "high"), [((0.1, 0.0, 0.0, 0.0), 0.0, 0.01), ((0.0,) * 4, 0.1, 0.9)])
 def test_rivals_are_told_apart_only_where_one_is_better(sharp, low, high):
-    from models.walk_forward import summary as walk_forward_figures
-
     whole = _rivals(sharp)
-    found = walk_forward_figures._overfitting(whole, 0.0)
-    assert low <= found["gain"]["probability"] <= high
-    assert found["configurations"] == list(whole)
-    weighed = walk_forward_figures._selections(whole, 0.0, 40)
-    assert weighed["gain"]["of_the_best"]["trials"] == 40
+    luck = search_luck(whole, 0.0)
+    assert low <= luck.gain.probability <= high
+    assert luck.configurations == tuple(whole)
+    best = best_configurations(whole, 0.0, 40)["gain"]
+    assert best.of_the_best.trials == 40
     if sharp[0]:
-        assert weighed["gain"]["best"] == "rival 0"
+        assert best.best == "rival 0"
 
 
 def test_record_of_several_configurations_shows_how_much_is_luck(record):
-    from models.walk_forward import summary as walk_forward_figures
-
     whole = _rivals((0.1, 0.05, 0.0))
-    one = record["results"][PRODUCT]["configurations"]["preset"]
-    result = {
-        "configurations": dict.fromkeys(whole, one),
-        "selection": walk_forward_figures._selections(whole, 15.0, 3),
-        "overfitting": walk_forward_figures._overfitting(whole, 15.0),
-    }
-    told = record | {
-        "configurations": [record["configurations"][0] | {"name": name} for name in whole],
-        "results": {PRODUCT: result},
-    }
-    page = walk_forward_document(json.loads(json.dumps(told, allow_nan=False)))
+    result = replace(
+        record.results[PRODUCT],
+        configurations=dict.fromkeys(whole, record.results[PRODUCT].configurations["preset"]),
+        selection=best_configurations(whole, 15.0, 3),
+        overfitting=search_luck(whole, 15.0),
+    )
+    several = replace(
+        record,
+        configurations=tuple(replace(record.configurations[0], name=name) for name in whole),
+        results={PRODUCT: result},
+    )
+    page = walk_forward_document(several)
     assert len(page.pictures) == 5
     html = page.html()
     assert "over-fitting (PBO)" in html
     assert "compared on the data set" in html  # the test part was walked over: said before any figure
-    assert len(list(terminal_tables(told))) == 3
+    assert len(list(terminal_tables(several))) == 3
 
 
 def test_figures_agree_with_hand_sums_on_four_minutes():
@@ -267,12 +265,12 @@ def test_figures_agree_with_hand_sums_on_four_minutes():
         np.array([0.001, -0.001, 0.002, -0.001]),
         {"model": np.array([0.8, 0.4, 0.6, 0.4]), "base_rate": np.full(4, 0.5)},
     )
-    one = figures(said, 10.0)["forecasters"]
-    assert one["model"]["accuracy"]["value"] == 0.75
-    assert one["model"]["net_bps"]["value"] == pytest.approx((10 + 10 + 20 + 10) / 4 - 10)
+    found = figures(said, 10.0).forecasters
+    assert found["model"].accuracy.value == 0.75
+    assert found["model"].net_bps.value == pytest.approx((10 + 10 + 20 + 10) / 4 - 10)
     expected = np.log(2) + np.mean(np.log([0.8, 0.6, 0.6, 0.4]))
-    assert one["model"]["gain"]["value"] == pytest.approx(expected)
-    assert one["base_rate"]["ahead"]["value"] == pytest.approx(expected)
+    assert found["model"].gain.value == pytest.approx(expected)
+    assert found["base_rate"].ahead.value == pytest.approx(expected)
 
 
 def test_forecasts_come_back_as_written_and_a_changed_file_does_not_count(tmp_path):

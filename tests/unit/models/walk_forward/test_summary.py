@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.forecasts import ensembles, fold_lines, lines, main, views
-from core.dataset_files import DatasetRef
+from core.candles import Span, minute_start
+from core.dataset_files import DatasetManifest, DatasetRef, ManifestFeatures, PartBorders
 from models.walk_forward.forecasts import Forecasts
 from store.splits import Borders
 
@@ -24,8 +25,14 @@ START = int(datetime(2025, 1, 1, tzinfo=UTC).timestamp()) // 60
 @pytest.fixture
 def reference(tmp_path):
     pq.write_table(pa.table({"minute": np.arange(START, START + 10_000)}), tmp_path / "d.parquet")
-    (tmp_path / "d.json").write_text(json.dumps({"digest": "0" * 64}))
-    return DatasetRef("0" * 64, str(tmp_path / "d.parquet"), str(tmp_path / "d.json"))
+    made, span = (
+        DatasetRef.at("0" * 64, tmp_path / "d.parquet"),
+        Span(minute_start(START), minute_start(START + 10_000)),
+    )
+    borders = PartBorders(*(minute_start(START + minute) for minute in (7_000, 7_500, 8_000)))
+    features = ManifestFeatures("flow", 1, "f" * 64, ("a",))
+    DatasetManifest("0" * 64, features, ("BTC-USD",), span, 15, borders, ("coinbase",)).write(Path(made.manifest_path))
+    return made
 
 
 @pytest.fixture

@@ -1,35 +1,37 @@
 import html
-import json
 import re
 
 import pytest
 
 from core.errors import ModelError
-from reports.models.facts import rows_sentence
+from models.serving.passport import Appraisal
 from reports.models.model_card import Metric, ProductCard, read_card, read_cards
 from reports.models.report import model_document, write_model_report
+from reports.models.tables import rows_sentence
 from reports.observation.standings import promoted_slots, standings
+from tests.judged_models import write_passport
 
 
 def test_read_cards_reads_every_judged_model(observed):
     cards = read_cards(observed)
-    assert [card.products for card in cards] == [("BTC-USD",), ("ETH-USD",), ("SOL-USD",)]
+    assert [model.passport.products for model in cards] == [("BTC-USD",), ("ETH-USD",), ("SOL-USD",)]
     assert cards[2].cards[0].failed == ("accuracy", "brier_skill")
 
 
 def test_read_card_without_any_figure_shows_nothing_invented(tmp_path):
-    path = tmp_path / "passport.json"
-    path.write_text(json.dumps({"products": ["BTC-USD"]}))
-    card = read_card(path)
-    assert card.cards[0].metric("accuracy").value is None
-    assert card.text("dataset_digest") == "not computed"
-    assert not card.cards[0].is_accepted
+    (card,) = read_card(write_passport(tmp_path)).cards
+    assert card.metric("accuracy").value is None
+    assert not card.is_accepted
 
 
-def test_read_card_of_half_a_file_is_none(tmp_path):
-    path = tmp_path / "passport.json"
-    path.write_text('{"products": [')
-    assert read_card(path) is None
+@pytest.mark.parametrize("content", ['{"products": [', '{"products": ["BTC-USD"]}', "[]"])
+def test_read_cards_leaves_out_what_is_no_passport(settings, content):
+    home = settings.paths.checkpoints / "spoiled"
+    home.mkdir()
+    (home / "passport.json").write_text(content)
+    assert read_cards(settings) == ()
+    with pytest.raises(ModelError, match="make train"):
+        read_card(home)
 
 
 def test_standings_without_passports_take_the_gates_from_the_registry():
@@ -83,7 +85,7 @@ def test_model_report_says_of_a_month_that_it_is_too_short(observed):
 
 
 def test_model_report_draws_every_picture(observed):
-    document = model_document(read_card(observed.paths.checkpoints / "lstm-BTC-USD-1a2b3c4d" / "passport.json"))
+    document = model_document(read_card(observed.paths.checkpoints / "lstm-BTC-USD-1a2b3c4d"))
     names = [picture.name for picture in document.pictures]
     assert names == ["reliability", "coverage", "month_btc_usd", "session_btc_usd", "training"]
     assert "member 2" in document.pictures[-1].svg
@@ -91,8 +93,7 @@ def test_model_report_draws_every_picture(observed):
 
 
 def test_model_report_of_a_passport_without_figures_says_so(tmp_path):
-    (tmp_path / "passport.json").write_text(json.dumps({"model_id": "m", "products": ["BTC-USD"]}))
-    document = model_document(read_card(tmp_path / "passport.json"))
+    document = model_document(read_card(write_passport(tmp_path)))
     text = document.markdown(lambda picture: picture.name)
     for told in ("No test minute was scored", "does not say how the probability was calibrated", "was not computed"):
         assert told in text
@@ -100,7 +101,8 @@ def test_model_report_of_a_passport_without_figures_says_so(tmp_path):
 
 def test_rows_sentence_says_when_they_are_too_few():
     def card(low, high, rows=1_500):
-        return ProductCard("A-USD", "lstm:A-USD", False, metrics={"all": {"accuracy": Metric(0.55, low, high, rows)}})
+        verdict = Appraisal(accepted=False, slot="lstm:A-USD")
+        return ProductCard("A-USD", verdict, {"all": {"accuracy": Metric(0.55, low, high, rows)}})
 
     assert "too few to tell a real edge" in rows_sentence(card(0.5, 0.6))
     assert "too few" not in rows_sentence(card(0.545, 0.555, 60_000))
@@ -108,5 +110,5 @@ def test_rows_sentence_says_when_they_are_too_few():
 
 
 def test_write_model_report_without_a_passport_names_the_command(observed, tmp_path):
-    with pytest.raises(ModelError, match="make evaluate"):
+    with pytest.raises(ModelError, match="make train"):
         write_model_report(observed, tmp_path)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 
 import pytest
 
 from core.errors import ModelError
 from reports.models.training_curves import curve_markdown, draw_curves, overview_markdown, read_curve
+from tests.judged_models import write_candidate
 
 
 def entry(member, epoch, windows, watched):
@@ -20,11 +20,10 @@ def entry(member, epoch, windows, watched):
 @pytest.fixture
 def candidate(tmp_path):
     def write(history, name="lstm-BTC-USD-1", products=("BTC-USD",)):
-        home = tmp_path / name
-        home.mkdir()
-        marker = {"architecture": name.split("-")[0], "products": products, "candidate_id": name, "history": history}
-        (home / "candidate.json").write_text(json.dumps(marker))
-        return read_curve(home)
+        architecture = name.split("-")[0]
+        return read_curve(
+            write_candidate(tmp_path / name, architecture=architecture, products=products, history=history)
+        )
 
     return write
 
@@ -33,7 +32,7 @@ TWO = [entry(1, 1, 1000, 0.60), entry(1, 2, 2000, 0.65), entry(2, 1, 1000, 0.69)
 
 
 def test_the_kept_check_is_the_best_of_each_member(candidate):
-    assert [(check.member, check.watched) for check in candidate(TWO).best] == [(1, 0.60), (2, 0.58)]
+    assert [(check.member, check.early_stop_log_loss) for check in candidate(TWO).best] == [(1, 0.60), (2, 0.58)]
 
 
 def test_markdown_holds_the_picture_and_marks_what_was_kept(candidate):

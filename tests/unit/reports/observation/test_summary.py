@@ -114,12 +114,14 @@ def test_verdict_table_shows_verdict_criteria_and_products(summary):
 
 def test_verdict_table_of_80_columns_says_each_refusal_once_and_breaks_no_word(summary):
     console = Console(width=80, record=True, file=io.StringIO())
-    refused = Standing("SOL-USD", (), {"transformer-all-daaa20015b63": ("accuracy_above_base_rate", "brier_skill")})
+    refused = Standing(
+        "SOL-USD", (), {"transformer-all-152dbd4a318b-daafe0fa": ("accuracy_above_base_rate", "brier_skill")}
+    )
     verdict = replace(
         summary.verdict, word="NO-GO", standings=(refused,), reasons=(f"SOL-USD: {refused.reason}", "too few hours")
     )
     console.print(verdict_table(replace(summary, verdict=verdict)))
     text = console.export_text()
     assert "- too few hours" in text
-    words = ("transformer-all-daaa20015b63", "accuracy_above_base_rate", "brier_skill")
+    words = ("transformer-all-152dbd4a318b-daafe0fa", "accuracy_above_base_rate", "brier_skill")
     assert [text.count(word) for word in words] == [1, 1, 1]

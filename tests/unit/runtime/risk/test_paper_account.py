@@ -146,7 +146,5 @@ def test_balance_is_capital_plus_every_result(moves: list[int], side: int) -> No
     assert account.balance == 100_000 + total
 
 
-def test_break_even_accuracy_of_known_costs() -> None:
-    assert Costs.of(2, 0).break_even_accuracy(21) == pytest.approx(0.5476, abs=1e-4)
+def test_round_trip_of_known_costs() -> None:
     assert Costs.of(12, 3).round_trip_bps == 18
-    assert Costs.of(12, 3).break_even_accuracy(0) == 1.0

@@ -17,6 +17,7 @@ from models.datasets.scaler import fit_scaler
 from models.gates import GateResult
 from models.gates.judgement import Judgement, ProductVerdict
 from models.judging.leak_canaries import failing_canaries
+from tests.small_dataset import write_dataset
 from validation.null_market.shuffled_labels import BY_DAY, BY_MINUTE, shuffled
 from validation.null_market.universe import (
     ALWAYS_ON,
@@ -36,13 +37,8 @@ SIZES = Sizes(20, 4, null_days=30, planted_days=120, features=("flow", "seed39")
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory, request):
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    spec = spec_from_file_location("models_fixture", Path(__file__).parents[2] / "conftest.py")
-    fixture = module_from_spec(spec)
-    spec.loader.exec_module(fixture)
     # so long that the calibration part, 7.5 %, has two days
-    return fixture.write_dataset(tmp_path_factory.mktemp("whole"), minutes=40_000)
+    return write_dataset(tmp_path_factory.mktemp("whole"), minutes=40_000)
 
 
 def parts(data, column):

@@ -37,9 +37,9 @@ def test_follow_commits_a_minute_of_all_products_at_once(world, monkeypatch):
 def test_follow_asks_three_minutes_of_each_product_and_no_more(world):
     here = world()
     here.follow(6)
-    asked = [request for request in here.line.asked if request.url.path.endswith("/candles")]
-    lengths = [(int(one.url.params["end"]) - int(one.url.params["start"])) // 60 for one in asked]
-    assert len(asked) == 12 and max(lengths) == 3
+    requested = [request for request in here.line.requested if request.url.path.endswith("/candles")]
+    lengths = [(int(item.url.params["end"]) - int(item.url.params["start"])) // 60 for item in requested]
+    assert len(requested) == 12 and max(lengths) == 3
 
 
 def test_follow_fills_the_gap_since_the_last_stored_minute(world, start):
@@ -57,10 +57,10 @@ def test_follow_short_gap_takes_one_request(world, start):
     here = world()
     here.follow(2)
     here.exchange.present.advance(here.exchange.present.now() + 90 * MINUTE)
-    here.line.asked.clear()
+    here.line.requested.clear()
     here.follow(1)
     here.assert_equals_truth(start, start + 92 * MINUTE)
-    assert sum(request.url.path.endswith("/candles") for request in here.line.asked) == 2
+    assert sum(request.url.path.endswith("/candles") for request in here.line.requested) == 2
 
 
 def test_follow_goes_on_after_an_outage_as_if_there_had_been_none(world, start):
@@ -252,7 +252,7 @@ def test_follow_long_gap_that_cannot_be_filled_does_not_hold_up_the_present(worl
 
 
 def test_follow_answer_that_never_comes_is_given_up(world, start, monkeypatch):
-    monkeypatch.setattr("market.ingest.follow.FETCH_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("market.ingest.follower.FETCH_TIMEOUT_SECONDS", 0.05)
     here = world()
     here.line.is_slow = lambda request: "ETH-USD" in request.url.path and len(here.reports) < 2
     here.follow(4)

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 import pytest
 
 from core.dataset_files import DatasetRef
-from core.errors import ModelError
+from core.errors import DatasetError
 from core.settings import Paths, load_settings
+from models.judging.promotion import judging_order
 from models.registry.events import RegistryEvent
-from models.registry.judging_terms import judging_terms
-from models.registry.test_part_looks import looks_at
+from models.registry.trials import looks_at as count_looks
+from models.training.candidate import finished_trainings
+from tests.judged_models import write_candidate
 
 
 @pytest.fixture
@@ -23,7 +25,10 @@ def paths(tmp_path):
 def data_set(paths, digest: str, *, test="2025-03-01", end="2025-04-01", products=("BTC-USD", "ETH-USD")) -> DatasetRef:
     manifest = {
         "digest": digest * 64,
-        "borders": {"test": f"{test}T00:00:00+00:00"},
+        "feature_set": {"name": "seed39", "version": 1, "sha256": "f" * 64, "columns": []},
+        "horizon_minutes": 15,
+        "sources": [],
+        "borders": dict.fromkeys(("early_stop", "calibration", "test"), f"{test}T00:00:00+00:00"),
         "span": {"start": "2025-01-01T00:00:00+00:00", "end": f"{end}T00:00:00+00:00"},
         "products": list(products),
     }
@@ -33,9 +38,14 @@ def data_set(paths, digest: str, *, test="2025-03-01", end="2025-04-01", product
 
 
 def candidate(paths, name: str, digest: str, products=("BTC-USD",)) -> None:
-    home = paths.checkpoints / name
-    home.mkdir()
-    (home / "candidate.json").write_text(json.dumps({"dataset_digest": digest * 64, "products": list(products)}))
+    write_candidate(paths.checkpoints / name, dataset_digest=digest * 64, products=list(products))
+
+
+def looks_at(dataset, paths, events) -> int:
+    trained = {
+        one.candidate_id: (one.dataset_digest, frozenset(one.products)) for one in finished_trainings(paths.checkpoints)
+    }
+    return count_looks(dataset, trained, events)
 
 
 def judged(model: str, *, test="2025-03-01", end="2025-04-01", products="BTC-USD") -> RegistryEvent:
@@ -83,14 +93,14 @@ def test_looks_count_a_training_whose_data_set_is_gone(paths):
 def test_looks_at_a_data_set_without_borders_is_refused(paths):
     mine = data_set(paths, "a")
     (paths.datasets / ("a" * 16 + ".json")).write_text('{"digest": "aaaa"}')
-    with pytest.raises(ModelError, match="does not say where its test part lies"):
+    with pytest.raises(DatasetError, match=r"lacks .*borders.*make features"):
         looks_at(mine, paths, [])
 
 
-def test_judging_terms_tell_the_gates_of_the_looks(paths):
+def test_judging_order_tells_the_gates_of_the_looks(paths):
     mine = data_set(paths, "a")
     candidate(paths, "lstm-BTC-USD-1", "a")
     candidate(paths, "lstm-BTC-USD-2", "a")
     settings = load_settings(desk_home=paths.home)
-    assert judging_terms(settings, dataset=mine).profile.looks == 2
-    assert judging_terms(settings).profile.looks == 1
+    assert judging_order(settings, dataset=mine).profile.looks == 2
+    assert judging_order(settings).profile.looks == 1

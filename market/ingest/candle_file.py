@@ -1,0 +1,262 @@
+"""Read files of candles as batches of rows of text: CSV, JSON, Parquet and Feather, plain or packed, found by content.
+
+Arrow's readers do the reading, in batches, so that no file has to fit into memory. Numbers stay the text they are: a float
+column becomes its shortest text, of float32 the shortest float32. `market.ingest.file_layout` knows what a column means.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import re
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from core.errors import CandleFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+Cells = tuple[str | None, ...]
+"""One row; a row that could not be parted into cells is one cell with its text."""
+
+_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
+_REFUSED = {b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z"}
+_DELIMITERS = ",;\t|"
+_BLOCK = 1 << 20
+"""Bytes read at once; a longer line is no candle."""
+_HEAD_LINES = 100
+_ROWS_AT_ONCE = 16_384
+_JSON_ROW = re.compile(r"\[[^\[\]{}]*\]|\{[^\[\]{}]*\}")
+_JSON_BETWEEN = re.compile(r"[\s,:\[\]{}]+")
+
+
+@dataclass(frozen=True, slots=True)
+class CandleFile:
+    """An open file: the rows at its head that may hold names, and its rows."""
+
+    path: Path
+    head: list[Cells]
+    """First rows; headers and lines above them too where ``names`` is None."""
+    names: Cells | None
+    """Column names where the format has them (Parquet, Feather, JSON objects)."""
+    batches: Callable[[int], Iterator[list[Cells]]]
+    """Return all rows in batches, without so many of ``head``."""
+
+    def rows(self, skipped: int) -> Iterator[Cells]:
+        """Yield the rows after the first ``skipped``.
+
+        Raises:
+            CandleFileError: the file is damaged.
+        """
+        with _readable(self.path):
+            for batch in self.batches(skipped):
+                yield from batch
+
+
+def open_candles(path: Path) -> CandleFile:
+    """Open a file of candles; what it is decides its content, not its name.
+
+    Raises:
+        CandleFileError: it is missing, a folder, empty, damaged, or of a kind that is not read.
+    """
+    require_file(path)
+    with _readable(path):
+        with path.open("rb") as raw:
+            start = raw.read(8)
+        for magic, name in _REFUSED.items():
+            if start.startswith(magic):
+                msg = f"{path} is packed with {name}; unpack it, or pack it with gzip"
+                raise CandleFileError(msg)
+        if start.startswith(b"PAR1"):
+            return _table(
+                path, pq.ParquetFile(path).schema_arrow, lambda: pq.ParquetFile(path).iter_batches(_ROWS_AT_ONCE)
+            )
+        if start.startswith(b"ARROW1"):
+            table = pyarrow.ipc.open_file(pa.memory_map(str(path)))
+            return _table(path, table.schema, lambda: map(table.get_batch, range(table.num_record_batches)))
+        return _text(path, next((name for magic, name in _PACKED.items() if start.startswith(magic)), None))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while reading into one line."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        msg = f"{path} cannot be read to its end, it is damaged or cut off ({reason}); fetch or copy it again, then run the same command"
+        raise CandleFileError(msg) from error
+
+
+def require_file(path: Path) -> None:
+    """Refuse what is no file.
+
+    Raises:
+        CandleFileError: ``path`` is a folder, or nothing is there.
+    """
+    if path.is_dir():
+        msg = f"{path} is a folder; name the files in it, such as {path}/*.csv.gz"
+        raise CandleFileError(msg)
+    if not path.exists():
+        msg = f"{path} is not there; correct the path"
+        raise CandleFileError(msg)
+
+
+def _table(path: Path, schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]) -> CandleFile:
+    def rows(_skipped: int) -> Iterator[list[Cells]]:
+        for batch in batches():
+            for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+                yield _cells(batch.slice(start, _ROWS_AT_ONCE))
+
+    head = next((_cells(batch.slice(0, _HEAD_LINES)) for batch in batches() if batch.num_rows), [])
+    return CandleFile(path, head, tuple(schema.names), rows)
+
+
+def _cells(batch: pa.RecordBatch) -> list[Cells]:
+    return list(zip(*(_texts(column) for column in batch.columns), strict=True))
+
+
+def _texts(column: pa.Array) -> list[str | None]:
+    """Return a column as text; times as microseconds since 1970, one without a zone being UTC."""
+    if pa.types.is_timestamp(column.type):
+        # microseconds are finer than any candle
+        column = pc.cast(column, pa.timestamp("us", tz=column.type.tz), safe=False).cast(pa.int64())
+    try:
+        return cast("list[str | None]", pc.cast(column, pa.string()).to_pylist())
+    except pa.ArrowException:
+        # lists and the like: no column of a candle
+        return [None] * len(column)
+
+
+def _text(path: Path, packing: str | None) -> CandleFile:
+    begun = b"".join(_chunks(path, packing, _BLOCK))
+    encoding = "utf-16" if begun.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    # the last character may be cut in two
+    text = codecs.getincrementaldecoder(encoding)().decode(begun, len(begun) < _BLOCK)
+    if not text.strip():
+        msg = f"{path} is empty; name a file with candles in it"
+        raise CandleFileError(msg)
+    if text.lstrip()[0] in "[{":
+        return _json(path, text, lambda: codecs.iterdecode(_chunks(path, packing), encoding))
+    return _csv(path, text, encoding, packing)
+
+
+def _chunks(path: Path, packing: str | None, most: int = sys.maxsize) -> Iterator[bytes]:
+    """Yield the content from its begin, ``most`` bytes of it."""
+    with pa.input_stream(str(path), compression=packing) as stream:
+        while most > 0 and (more := stream.read(min(_BLOCK, most))):
+            yield more
+            most -= len(more)
+
+
+def _csv(path: Path, text: str, encoding: str, packing: str | None) -> CandleFile:
+    lines = re.split(r"\r\n|\n|\r", text)[:_HEAD_LINES]
+    parted = {delimiter: [_split(line, delimiter) for line in lines] for delimiter in _DELIMITERS}
+    # the delimiter that parts most lines into the same number of cells, five of them with something in it at least
+    widths = {
+        sign: Counter(len(row) for row in rows if sum(map(bool, row)) >= 5).most_common(1)
+        for sign, rows in parted.items()
+    }
+    delimiter = max(_DELIMITERS, key=lambda sign: widths[sign][0][1] if widths[sign] else 0)
+    width = widths[delimiter][0][0] if widths[delimiter] else max(len(row) for row in parted[","])
+
+    def rows(skipped: int) -> Iterator[list[Cells]]:
+        torn: list[Cells] = []
+
+        def set_aside(row: pacsv.InvalidRow) -> str:
+            torn.extend((line,) for line in row.text.splitlines())
+            return "skip"
+
+        names = [str(number) for number in range(width)]
+        reader = pacsv.open_csv(
+            pa.input_stream(str(path), compression=packing),
+            pacsv.ReadOptions(
+                use_threads=False,
+                block_size=_BLOCK,
+                column_names=names,
+                skip_rows=skipped,
+                encoding="utf8" if encoding == "utf-8-sig" else encoding,
+            ),
+            pacsv.ParseOptions(
+                delimiter=delimiter,
+                # a quote without its twin is a fault of its line, not the begin of a cell over many lines
+                quote_char=False if any(line.count('"') % 2 for line in lines) else '"',
+                invalid_row_handler=set_aside,
+            ),
+            pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+        )
+        for batch in reader:
+            yield _cells(batch)
+        yield torn
+
+    return CandleFile(path, parted[delimiter], None, rows)
+
+
+def _split(line: str, delimiter: str) -> Cells:
+    try:
+        return tuple(next(csv.reader([line], delimiter=delimiter), ()))
+    except csv.Error:
+        # a line too long, or one that holds a line end: no row of a candle
+        return (line,)
+
+
+def _json(path: Path, text: str, chunks: Callable[[], Iterator[str]]) -> CandleFile:
+    """Take each innermost array or object for a row, whatever lies around it: lines, one array, an exchange's answer."""
+    begun = [value for value in map(_json_value, _JSON_ROW.findall(text)[:_HEAD_LINES]) if value]
+    names = tuple(begun[0]) if begun and isinstance(begun[0], dict) else None
+    head = [_json_cells(value, names) for value in begun]
+
+    def rows(_skipped: int) -> Iterator[list[Cells]]:
+        left, has_begun = "", False
+        for chunk in chunks():
+            left += chunk
+            found: list[Cells] = []
+            end = 0
+            for match in _JSON_ROW.finditer(left):
+                between = _JSON_BETWEEN.sub("", left[end : match.start()])
+                if between and has_begun:
+                    found.append((between,))
+                end = match.end()
+                if len(match.group()) > 2:
+                    value = _json_value(match.group())
+                    found.append(_json_cells(value, names) if value else (match.group(),))
+                    has_begun = True
+            left = left[end:]
+            if len(left) > 2 * _BLOCK:
+                msg = f"{path} holds no candles as JSON; write each as an array or an object"
+                raise CandleFileError(msg)
+            yield found
+        rest = left.lstrip(" \t\r\n,]}")
+        yield [(rest,)] if rest[:1] in {"[", "{"} else []
+
+    return CandleFile(path, head, names, rows)
+
+
+def _json_value(text: str) -> list[object] | dict[str, object] | None:
+    try:
+        value = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+    except ValueError:
+        return None
+    return cast("list[object] | dict[str, object]", value)
+
+
+def _json_cells(value: list[object] | dict[str, object], names: Cells | None) -> Cells:
+    if isinstance(value, dict) and names is not None:
+        cells = [value.get(str(name)) for name in names]
+    elif isinstance(value, list) and names is None:
+        cells = value
+    else:
+        return (json.dumps(value),)
+    return tuple(None if cell is None else str(cell) for cell in cells)

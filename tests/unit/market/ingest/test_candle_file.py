@@ -1,0 +1,496 @@
+"""Files of candles as they come: kinds, columns, times, numbers; and what cannot be understood is one clear error."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, strategies
+from hypothesis import settings as examples
+from pyarrow import feather
+
+from core.candles import EPOCH
+from core.errors import CandleFileError
+from market.ingest.candle_file import open_candles
+from market.ingest.file_layout import PRICES, layout_of, number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+T0 = datetime(2024, 1, 5, 3, 48, tzinfo=UTC)
+ROWS = [
+    (T0, "100.6", "100.93", "100.5", "100.63", "0.12345678"),
+    (T0.replace(minute=49), "100.63", "100.68", "100.57", "100.59", "822.5"),
+]
+HEADER = "time,open,high,low,close,volume"
+
+
+Row = tuple[datetime | None, Decimal, Decimal, Decimal, Decimal, Decimal]
+
+
+def read(path: Path, order: Sequence[str] | None = None, product: str = "SOL-USD") -> tuple[str, list[Row]]:
+    file = open_candles(path)
+    layout = layout_of(file, product, order)
+    rows = []
+    for cells in file.rows(layout.skipped):
+        moment = layout.micros(cells)
+        is_torn = len(cells) != layout.width
+        numbers = [number(None if is_torn else cells[layout.index[name]]) for name in PRICES]
+        rows.append((None if moment is None else EPOCH + timedelta(microseconds=moment), *numbers))
+    return str(layout), rows
+
+
+def sound(row: Row) -> bool:
+    return row[0] is not None and all(value.is_finite() for value in row[1:])
+
+
+def written(path: Path, lines: Sequence[str]) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def as_told(rows: Sequence[Row]) -> list[tuple[object, ...]]:
+    return [(row[0], *(str(value) for value in row[1:])) for row in rows]
+
+
+TIMES = {
+    "seconds": lambda moment: str(int(moment.timestamp())),
+    "milliseconds": lambda moment: str(int(moment.timestamp()) * 1000),
+    "microseconds": lambda moment: str(int(moment.timestamp()) * 10**6),
+    "nanoseconds": lambda moment: str(int(moment.timestamp()) * 10**9),
+    "seconds_as_float": lambda moment: f"{moment.timestamp():.1f}",
+    "iso_naive_is_utc": lambda moment: f"{moment:%Y-%m-%d %H:%M:%S}",
+    "iso_z": lambda moment: f"{moment:%Y-%m-%dT%H:%M:%SZ}",
+    "iso_offset": lambda moment: f"{moment.replace(hour=5):%Y-%m-%dT%H:%M:%S}+02:00",
+    "iso_utc_word": lambda moment: f"{moment:%Y-%m-%d %H:%M} UTC",
+}
+
+
+@pytest.mark.parametrize("form", TIMES)
+def test_csv_times_in_every_form_mean_the_same(tmp_path: Path, form: str) -> None:
+    lines = [",".join((TIMES[form](moment), *rest)) for moment, *rest in ROWS]
+    _, found = read(written(tmp_path / "a.csv", [HEADER, *lines]))
+    assert as_told(found) == ROWS
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_csv_delimiters_plain_and_gzipped(tmp_path: Path, delimiter: str, packed: bool) -> None:
+    lines = [HEADER, *(",".join((f"{moment:%Y-%m-%d %H:%M}", *rest)) for moment, *rest in ROWS), ""]
+    content = "\ufeff" + "\r\n".join(lines).replace(",", delimiter)
+    path = tmp_path / "candles.data"
+    path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
+    assert as_told(read(path)[1]) == ROWS
+
+
+def test_csv_header_names_any_order_and_ignores_the_rest(tmp_path: Path) -> None:
+    lines = ["Volume,Product_ID,Close,Low,High,Open,Trades,Timestamp"]
+    lines += [f"{v},SOL/USD,{c},{low},{h},{o},7,{t:%Y-%m-%dT%H:%MZ}" for t, o, h, low, c, v in ROWS]
+    columns, found = read(written(tmp_path / "a.csv", lines))
+    assert as_told(found) == ROWS
+    assert columns == "volume,product,close,low,high,open,-,time"
+
+
+def test_csv_without_header_takes_the_one_order_that_fits(tmp_path: Path) -> None:
+    ours = [f"{t.timestamp():.0f},{o},{h},{low},{c},{v}" for t, o, h, low, c, v in ROWS]
+    api = [f"{t.timestamp():.0f},{low},{h},{o},{c},{v}" for t, o, h, low, c, v in ROWS]
+    assert read(written(tmp_path / "a.csv", ours))[0] == HEADER
+    columns, found = read(written(tmp_path / "b.csv", api))
+    assert (columns, as_told(found)) == ("time,low,high,open,close,volume", ROWS)
+
+
+def test_csv_without_header_that_fits_two_orders_asks_for_columns(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", ["1704426480,5,5,5,5,1", "1704426540,5,5,5,5,1"])
+    with pytest.raises(CandleFileError, match=r"fit more than one order.*--columns"):
+        read(path)
+    assert len(read(path, ["time", "low", "high", "open", "close", "volume"])[1]) == 2
+
+
+def test_json_lines_as_arrays_and_objects_keep_every_digit(tmp_path: Path) -> None:
+    arrays = [f"[{int(t.timestamp())}, {o}, {h}, {low}, {c}, {v}]" for t, o, h, low, c, v in ROWS]
+    objects = [
+        json.dumps({"start": str(int(t.timestamp())), "low": low, "high": h, "open": o, "close": c, "volume": v})
+        for t, o, h, low, c, v in ROWS
+    ]
+    assert as_told(read(written(tmp_path / "a.jsonl", arrays))[1]) == ROWS
+    assert as_told(read(written(tmp_path / "b.jsonl", objects))[1]) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("unit", "zone"), [("s", "UTC"), ("ms", None), ("us", "UTC"), ("ns", None), ("us", "Europe/Prague")]
+)
+def test_parquet_doubles_become_their_shortest_decimals(tmp_path: Path, unit: str, zone: str | None) -> None:
+    moments = [moment if zone else moment.replace(tzinfo=None) for moment, *_ in ROWS]
+    columns = {name: [float(row[place]) for row in ROWS] for place, name in enumerate(HEADER.split(",")) if place}
+    table = pa.table({"open_time": pa.array(moments, pa.timestamp(unit, tz=zone)), **columns})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert as_told(read(tmp_path / "a.parquet")[1]) == ROWS
+
+
+def test_parquet_decimals_and_whole_numbers_are_taken_as_they_are(tmp_path: Path) -> None:
+    columns = {
+        name: pa.array([Decimal(row[place]) for row in ROWS], pa.decimal128(28, 8))
+        for place, name in enumerate(HEADER.split(","))
+        if place
+    }
+    seconds = pa.array([int(moment.timestamp()) for moment, *_ in ROWS], pa.int64())
+    pq.write_table(pa.table({"t": seconds, **columns}), tmp_path / "a.parquet")
+    _, found = read(tmp_path / "a.parquet")
+    assert [row[5] for row in found] == [Decimal("0.12345678"), Decimal("822.5")]
+    assert [row[0] for row in found] == [moment for moment, *_ in ROWS]
+
+
+@pytest.mark.parametrize("cell", ["", "nan", "NULL", "N/A"])
+def test_cell_without_a_number_is_kept_for_the_quality_rules(tmp_path: Path, cell: str) -> None:
+    path = written(tmp_path / "a.csv", [HEADER, "2024-01-05 03:48,1,2,1,2,3", f"2024-01-05 03:49,1,2,1,{cell},3"])
+    assert not read(path)[1][1][4].is_finite()
+
+
+GOOD = "2024-01-05 03:48,1,2,1,2,3"
+ODD_ROWS = {
+    "word": "2024-01-05 03:49,1,2,1,abc,3",
+    "thousands_separator": '2024-01-05 03:49,"1,5",2,1,2,3',
+    "underscore": "2024-01-05 03:49,1_0,2,1,2,3",
+    "infinite": "2024-01-05 03:49,1,2,1,inf,3",
+    "beyond_decimal": "2024-01-05 03:49,1,2,1,1e9999999999999999999,3",
+    "too_few_cells": "2024-01-05 03:49,1,2",
+    "too_many_cells": "2024-01-05 03:49,1,2,1,2,3,4",
+    "no_time": "yesterday,1,2,1,2,3",
+    "header_again": HEADER,
+}
+
+
+@pytest.mark.parametrize("case", ODD_ROWS)
+def test_odd_row_is_kept_apart_from_its_neighbours(tmp_path: Path, case: str) -> None:
+    path = written(tmp_path / "a.txt", [HEADER, GOOD, ODD_ROWS[case], GOOD])
+    _, rows = read(path)
+    assert [row[0] for row in rows].count(T0) == 2
+    assert sum(not sound(row) for row in rows) == 1
+    assert len(rows) == 3
+
+
+def test_quote_without_its_twin_swallows_no_neighbour(tmp_path: Path) -> None:
+    _, rows = read(written(tmp_path / "a.txt", [HEADER, GOOD, f'"{GOOD}', GOOD]))
+    assert [sound(row) for row in rows] == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "[1704426540, 1, 3, 0.5, true, 3]",
+        "[1704426540, 1, 3, 0.5, 1e9999999999999999999, 3]",
+        "[1704426540, 1, 3, 0.5, NaN, 3]",
+        "[1704426540, 1, 2]",
+        '{"time": 1704426540}',
+        "[1704426540, 1, 2, 1, x, 3]",
+        "nonsense",
+    ],
+)
+def test_odd_json_row_is_kept_apart_from_its_neighbours(tmp_path: Path, row: str) -> None:
+    good = "[1704426480,1,3,0.5,2,3]"
+    _, rows = read(written(tmp_path / "a.jsonl", [good, row, good]))
+    assert [sound(row) for row in rows] == [True, False, True]
+
+
+REFUSED = {
+    "time_of_no_unit": ([HEADER, "17,1,2,1,2,3"], r"the time '17' is not like"),
+    "missing_column": (["time,open,high,low,volume", "1704426480,1,2,1,3"], r"close is missing.*--columns"),
+    "column_twice": (["time,open,open,high,low,close,volume", "1704426480,1,1,1,1,1,1"], r"open stands there twice"),
+    "header_alone": ([HEADER], "holds a header and no candle"),
+    "no_known_order": (["1704426480,1,2"], r"\(3 columns\) fit no known order"),
+    "json_without_close": (['{"time": 1704426480, "open": 1', "}"], r"high, low, close, volume is missing"),
+    "quote_volume_only": (
+        ["unix,open,high,low,close,Volume USD", "1704426480,1,1,1,1,1"],
+        r"volume is missing",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_file_that_cannot_be_understood_is_refused(tmp_path: Path, case: str) -> None:
+    lines, words = REFUSED[case]
+    with pytest.raises(CandleFileError, match=words):
+        read(written(tmp_path / "a.txt", lines))
+
+
+UNIX = [int(moment.timestamp()) for moment, *_ in ROWS]
+"""The files people have, written as their makers write them: lines, and the recipe or ``header`` they are read by."""
+FILES = {
+    "coinbase_api": (
+        [f"{t},{low},{h},{o},{c},{v}" for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)],
+        "Coinbase's API",
+    ),
+    "cryptodatadownload": (
+        ["https://www.CryptoDataDownload.com", "unix,date,symbol,open,high,low,close,Volume SOL,Volume USD"]
+        + [
+            f"{t},{m:%Y-%m-%d %H:%M:%S},SOL/USD,{o},{h},{low},{c},{v},99.5"
+            for t, (m, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)
+        ],
+        "header",
+    ),
+    "cryptodatadownload_quote_first": (
+        ["https://www.CryptoDataDownload.com", "Unix,Date,Symbol,Open,High,Low,Close,Volume USD,Volume SOL,tradecount"]
+        + [
+            f"{t}000,{m:%Y-%m-%d %H:%M:%S},SOLUSD,{o},{h},{low},{c},99.5,{v},7"
+            for t, (m, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)
+        ],
+        "header",
+    ),
+    "kraken_ohlcvt": (
+        [f"{t},{o},{h},{low},{c},{v},7" for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)],
+        "Kraken OHLCVT",
+    ),
+    "binance_klines_ms_and_us": (
+        [
+            f"{t * scale},{o},{h},{low},{c},{v},{(t + 60) * scale - 1},99.5,7,1.5,2.5,0"
+            for t, scale, (_, o, h, low, c, v) in zip(UNIX, (1000, 1_000_000), ROWS, strict=True)
+        ],
+        "Binance klines",
+    ),
+    "binance_with_header": (
+        [
+            "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
+        ]
+        + [
+            f"{t * 1000},{o},{h},{low},{c},{v},{t * 1000 + 59999},9,7,1,2,0"
+            for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)
+        ],
+        "header",
+    ),
+    "yahoo_three_headers": (
+        ["Price,Close,High,Low,Open,Volume", "Ticker,SOL-USD,SOL-USD,SOL-USD,SOL-USD,SOL-USD", "Datetime,,,,,"]
+        + [f"{m:%Y-%m-%d %H:%M:%S}+00:00,{c},{h},{low},{o},{v}" for m, o, h, low, c, v in ROWS],
+        "header",
+    ),
+    "yahoo_one_header": (
+        ["Datetime,Adj Close,Close,High,Low,Open,Volume"]
+        + [f"{m:%Y-%m-%d %H:%M:%S}+00:00,1,{c},{h},{low},{o},{v}" for m, o, h, low, c, v in ROWS],
+        "header",
+    ),
+    "freqtrade_json": (
+        [
+            "["
+            + ",".join(
+                f"[{t * 1000},{o},{h},{low},{c},{v}]" for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)
+            )
+            + "]"
+        ],
+        "plain, freqtrade, TradingView",
+    ),
+    "coinbase_answer": (
+        [
+            json.dumps(
+                {
+                    "candles": [
+                        {"start": str(t), "low": low, "high": h, "open": o, "close": c, "volume": v}
+                        for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)
+                    ]
+                },
+                indent=1,
+            )
+        ],
+        "header",
+    ),
+    "gekko": (
+        ["id,start,open,high,low,close,vwp,volume,trades"]
+        + [
+            f"{n},{t},{o},{h},{low},{c},1.5,{v},7"
+            for n, (t, (_, o, h, low, c, v)) in enumerate(zip(UNIX, ROWS, strict=True), 1)
+        ],
+        "header",
+    ),
+    "jesse": (
+        ["id,timestamp,open,close,high,low,volume,exchange,symbol,timeframe"]
+        + [
+            f"a-{n},{t}000,{o},{c},{h},{low},{v},Coinbase,SOL-USD,1m"
+            for n, (t, (_, o, h, low, c, v)) in enumerate(zip(UNIX, ROWS, strict=True))
+        ],
+        "header",
+    ),
+    "jesse_bare": (
+        [f"{t}000,{o},{c},{h},{low},{v}" for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)],
+        "jesse, Bitfinex",
+    ),
+    "tradingview": (
+        ["time,open,high,low,close,Plot,Volume,Volume MA"]
+        + [f"{m:%Y-%m-%dT%H:%M:%SZ},{o},{h},{low},{c},1,{v},5" for m, o, h, low, c, v in ROWS],
+        "header",
+    ),
+    "metatrader_4": ([f"{m:%Y.%m.%d},{m:%H:%M},{o},{h},{low},{c},{v}" for m, o, h, low, c, v in ROWS], "MetaTrader"),
+    "metatrader_5": (
+        ["<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>"]
+        + [f"{m:%Y.%m.%d}\t{m:%H:%M:%S}\t{o}\t{h}\t{low}\t{c}\t7\t{v}\t1" for m, o, h, low, c, v in ROWS],
+        "header",
+    ),
+    "date_and_time_apart": (
+        ["Date,Time,Open,High,Low,Close,Volume"]
+        + [f"{m:%Y-%m-%d},{m:%H:%M},{o},{h},{low},{c},{v}" for m, o, h, low, c, v in ROWS],
+        "header",
+    ),
+    "compact_date_and_time": (
+        ["date,time,open,high,low,close,volume"]
+        + [f"{m:%Y%m%d},{m:%H%M%S},{o},{h},{low},{c},{v}" for m, o, h, low, c, v in ROWS],
+        "header",
+    ),
+    "histdata": (
+        [f"{m:%Y%m%d %H%M%S};{o};{h};{low};{c};{v}" for m, o, h, low, c, v in ROWS],
+        "plain, freqtrade, TradingView",
+    ),
+    "dukascopy": (
+        ["Gmt time,Open,High,Low,Close,Volume"]
+        + [f"{m:%d.%m.%Y %H:%M:%S}.000,{o},{h},{low},{c},{v}" for m, o, h, low, c, v in ROWS],
+        "header",
+    ),
+    "pandas_index": (
+        [",open,high,low,close,volume"]
+        + [f"{m:%Y-%m-%d %H:%M:%S},{o},{h},{low},{c},{v}" for m, o, h, low, c, v in ROWS],
+        "header",
+    ),
+    "pandas_range_index": (
+        [",time,open,high,low,close,volume"]
+        + [f"{n},{m:%Y-%m-%d %H:%M:%S},{o},{h},{low},{c},{v}" for n, (m, o, h, low, c, v) in enumerate(ROWS)],
+        "header",
+    ),
+    "coinapi": (
+        ["time_period_start;time_period_end;price_open;price_high;price_low;price_close;volume_traded;trades_count"]
+        + [f"{m:%Y-%m-%dT%H:%M:%S}.0000000Z;x;{o};{h};{low};{c};{v};7" for m, o, h, low, c, v in ROWS],
+        "header",
+    ),
+    "comment_and_blank_above": (
+        ["# exported by hand", "", "Symbol: SOL-USD", "time,open,high,low,close,volume"]
+        + [f"{t},{o},{h},{low},{c},{v}" for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)],
+        "header",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_files_people_have_give_the_same_candles(tmp_path: Path, case: str) -> None:
+    lines, recipe = FILES[case]
+    path = written(tmp_path / "a.txt", lines)
+    assert as_told(read(path)[1]) == ROWS
+    assert layout_of(open_candles(path), "SOL-USD").recipe == recipe
+
+
+def frame(kind: pa.DataType) -> dict[str, pa.Array]:
+    return {name: pa.array([float(row[at]) for row in ROWS], kind) for at, name in enumerate(HEADER.split(",")) if at}
+
+
+def test_feather_of_freqtrade_is_read(tmp_path: Path) -> None:
+    moments = pa.array([moment for moment, *_ in ROWS], pa.timestamp("ms", tz="UTC"))
+    feather.write_feather(pa.table({"date": moments, **frame(pa.float64())}), tmp_path / "a.feather", compression="lz4")
+    assert as_told(read(tmp_path / "a.feather")[1]) == ROWS
+
+
+@pytest.mark.parametrize("name", ["__index_level_0__", "Datetime", "index"])
+def test_parquet_of_backtesting_with_its_index_is_read(tmp_path: Path, name: str) -> None:
+    moments = pa.array([moment.replace(tzinfo=None) for moment, *_ in ROWS], pa.timestamp("ns"))
+    columns = {word.title(): values for word, values in frame(pa.float64()).items()}
+    pq.write_table(pa.table({**columns, name: moments}), tmp_path / "a.parquet")
+    assert as_told(read(tmp_path / "a.parquet")[1]) == ROWS
+
+
+@pytest.mark.parametrize("value", ["42280.01", "3.1", "0.0000013279", "1e-9", "123456.7", "16777216"])
+def test_float32_becomes_its_shortest_text(tmp_path: Path, value: str) -> None:
+    moments = pa.array([T0], pa.timestamp("us", tz="UTC"))
+    prices = {name: pa.array([float(value)], pa.float32()) for name in HEADER.split(",")[1:]}
+    pq.write_table(pa.table({"time": moments, **prices}), tmp_path / "a.parquet")
+    ((_, *numbers),) = read(tmp_path / "a.parquet")[1]
+    assert set(numbers) == {Decimal(value)}
+
+
+@pytest.mark.parametrize("packing", ["gzip", "bz2", "zstd"])
+def test_packed_files_are_read(tmp_path: Path, packing: str) -> None:
+    with pa.output_stream(str(tmp_path / "a"), compression=packing) as stream:
+        stream.write("\n".join(FILES["cryptodatadownload"][0]).encode())
+    assert as_told(read(tmp_path / "a")[1]) == ROWS
+
+
+def test_utf_16_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes("\n".join(FILES["metatrader_5"][0]).encode("utf-16"))
+    assert as_told(read(tmp_path / "a")[1]) == ROWS
+
+
+@given(
+    junk=strategies.lists(
+        strategies.one_of(
+            strategies.text(max_size=30), strategies.sampled_from(["[", "{", '"', ",,,,,", "1,2,3,4", "[1]"])
+        ),
+        max_size=5,
+    ),
+    form=strategies.sampled_from(["kraken_ohlcvt", "cryptodatadownload", "freqtrade_json", "metatrader_5"]),
+)
+@examples(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_junk_around_candles_is_no_traceback_and_loses_none(tmp_path: Path, junk: list[str], form: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join([*FILES[form][0], *junk]), encoding="utf-8", errors="replace")
+    try:
+        _, rows = read(path)
+    except CandleFileError:
+        return
+    assert [row[0] for row in rows if row[0] in {T0, ROWS[1][0]}][:2] == [T0, ROWS[1][0]]
+
+
+@given(content=strategies.binary(max_size=300))
+@examples(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_random_bytes_are_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(CandleFileError):
+        read(tmp_path / "a")
+
+
+def test_columns_told_must_name_each_and_be_known(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", ["1704426480,1,2,1,2,3,9"])
+    with pytest.raises(CandleFileError, match=r"it names 6 columns, and .* has 7"):
+        read(path, HEADER.split(","))
+    with pytest.raises(CandleFileError, match="price means nothing here"):
+        read(path, [*HEADER.split(","), "price"])
+    assert read(path, [*HEADER.split(","), "-"])[0] == HEADER + ",-"
+
+
+def test_file_that_is_none_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(CandleFileError, match="is a folder; name the files in it"):
+        read(tmp_path)
+    with pytest.raises(CandleFileError, match="is not there; correct the path"):
+        read(tmp_path / "nowhere.csv")
+    for content, words in {
+        b"": "is empty",
+        gzip.compress(b""): "is empty",
+        b"PK\x03\x04....": "packed with zip",
+        b"\x28\xb5\x2f\xfd....": "damaged or cut off",
+        b"PAR1 and no more": "damaged or cut off",
+        b"ARROW1 and no more": "damaged or cut off",
+        b"\x80\x81\x82": "damaged or cut off",
+        b"1" * 200_000: "no known order",
+        b"[1, 2" * 1_000_000: "no candle",
+    }.items():
+        (tmp_path / "bad").write_bytes(content)
+        with pytest.raises(CandleFileError, match=words):
+            read(tmp_path / "bad")
+
+
+def test_gzip_cut_off_is_said_at_its_end(tmp_path: Path) -> None:
+    lines = [
+        HEADER,
+        *(f"{1704426480 + 60 * number},{number + 1},{number + 3},1,2,{number}.5" for number in range(5000)),
+    ]
+    whole = gzip.compress("\n".join(lines).encode())
+    (tmp_path / "a.csv.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CandleFileError, match=r"damaged or cut off .*fetch or copy it again"):
+        read(tmp_path / "a.csv.gz")
+
+
+def test_parquet_cut_off_is_refused_before_a_row_is_read(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"time": [1, 2, 3]}), tmp_path / "a.parquet")
+    content = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(content[:-10])
+    with pytest.raises(CandleFileError, match="damaged or cut off"):
+        read(tmp_path / "a.parquet")
