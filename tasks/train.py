@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
     from prefect.futures import PrefectFuture
 
-training_spec = spec_from_settings
-"""For flows, which import tasks and core alone."""
-
 
 def plan_trainings(
     settings: Settings,
