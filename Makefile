@@ -7,6 +7,8 @@ DATA ?=
 COIN ?= BTC
 EPOCHS ?= 15
 DAY ?= day0
+KILLS ?= 100
+SEED ?= 1
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 .DEFAULT_GOAL := help
 
@@ -26,7 +28,7 @@ demo: setup ## from nothing to a verdict; MARKET=planted|null|recorded DATA=fold
 	@$(BIN)/desk demo --market $(MARKET) $(if $(DATA),--data $(DATA))
 
 test: setup ## every test
-	@$(BIN)/python -m pytest -n 2 -m 'not by_file' && $(BIN)/python -m pytest -n 2 --dist loadfile -m by_file
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## ruff, mypy strict, import rules, SQL style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/sqlfluff lint --disable-progress-bar sql
@@ -67,7 +69,12 @@ up: setup ## Prefect server, pool, deployments and worker, supervised
 down: setup ## stop all that `make up` started
 	@$(BIN)/desk down
 
+campaign: setup ## what is too long for every day: KILLS=100 kills, readers for longer, every test at another date; SEED=1
+	@$(BIN)/python -m tests.campaign --kills $(KILLS) --seed $(SEED)
+	@CAMPAIGN_SECONDS=15 $(BIN)/python -m pytest -q tests/campaign/test_readers.py
+	@$(BIN)/python -m tests.campaign.other_dates
+
 bench: setup ## every benchmark, with figures for docs/log.md
 	@$(BIN)/python -m benchmarks
 
-.PHONY: help setup demo test check backfill features train transformer boosting evaluate run-dry observe-daily sql up down bench
+.PHONY: help setup demo test check backfill features train transformer boosting evaluate run-dry observe-daily sql up down campaign bench

@@ -7,14 +7,10 @@ from importlib import import_module
 
 NAMES = (
     "backfill",
-    "faults",
-    "feature_worth",
     "features",
     "forecasts",
     "intervals",
     "parity",
-    "quality",
-    "readers",
     "runtime",
     "training",
 )

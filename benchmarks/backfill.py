@@ -1,4 +1,4 @@
-"""Years of candles from the local exchange into the store: at the exchange's limit, without any, and killed ten times.
+"""Measure a backfill of years from the local exchange: at the exchange's limit, without any, and killed ten times.
 
 Run: ``python -m benchmarks.backfill``, or with ``--full`` for two years of three coins (about ten minutes). Client, rate
 limiter and store are the real ones, in a process of their own that does what the flow's tasks do; the exchange is
@@ -19,16 +19,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.fault_oracle import Truth, Verdict, judge
-from benchmarks.fault_worker import Job, measured_job
-from benchmarks.surroundings import ExchangeProcess, console, exchange_process, folder, new_key, show
+from benchmarks.surroundings import console, folder, show
 from core.candles import Span
 from core.settings import Paths
 from market.providers import PAGE_MINUTES
 from store.feature_store import FeatureStore
+from tests.campaign.fault_oracle import Differences, Truth, judge
+from tests.campaign.fault_worker import WorkerJob, measured_job
+from tests.campaign.harness import exchange_process, new_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tests.campaign.harness import ExchangeProcess
 
 PRODUCTS = ("BTC-USD", "ETH-USD", "SOL-USD")
 MARKET = "null"
@@ -56,7 +59,7 @@ class Run:
     exchange_cpu: float
     peak_mb: float
     database_mb: float
-    verdict: Verdict
+    verdict: Differences
     rate: int = 0
     """Requests a second that were allowed, 0 for no limit."""
     lives: int = 1
@@ -71,13 +74,13 @@ def _needed(span: Span) -> int:
     return len(PRODUCTS) * sum(1 for _ in span.pages(PAGE_MINUTES))
 
 
-def _job(home: Path, environ: dict[str, str], span: Span, name: str) -> Job:
+def _job(home: Path, environ: dict[str, str], span: Span, name: str) -> WorkerJob:
     settings = {"DESK_HOME": str(home / "var"), **environ}
     # the retry policy of every day, and no journal: this is about speed
-    return Job(settings, PRODUCTS, span, home, name, {}, retry=None)
+    return WorkerJob(settings, PRODUCTS, span, home, name, {}, retry=None)
 
 
-def _once(job: Job) -> dict[str, Any]:
+def _once(job: WorkerJob) -> dict[str, Any]:
     """Run one worker to its end, in a fresh process, and return what it says of itself."""
     result = job.folder / f"{job.name}.json"
     process = multiprocessing.get_context("spawn").Process(target=measured_job, args=(job, result))
@@ -90,7 +93,7 @@ def _once(job: Job) -> dict[str, Any]:
     return dict(json.loads(result.read_text(encoding="utf-8")))
 
 
-def _killed(job: Job, exchange: ExchangeProcess, needed: int, kills: int) -> tuple[dict[str, Any], int]:
+def _killed(job: WorkerJob, exchange: ExchangeProcess, needed: int, kills: int) -> tuple[dict[str, Any], int]:
     """Kill the worker ``kills`` times, evenly over the work, then let it finish; return its last words and its lives."""
     began, lives = exchange.requests(), 0
     for number in range(kills):
@@ -122,7 +125,7 @@ def _measure(label: str, days: int, rate: int, kills: int = 0) -> Run:
             seconds = time.perf_counter() - began
             paths = Paths(home / "var")
             with FeatureStore(paths.market_db) as store:
-                verdict = sum((judge(store, _truth(name, span), whole=True) for name in PRODUCTS), Verdict())
+                verdict = sum((judge(store, _truth(name, span), whole=True) for name in PRODUCTS), Differences())
                 stored = sum(row["stored_minutes"] for row in store.coverage())
             return Run(
                 label,
@@ -200,7 +203,7 @@ def _rows(run: Run) -> list[tuple[object, ...]]:
     ]
 
 
-def _differences(verdict: Verdict) -> str:
+def _differences(verdict: Differences) -> str:
     return f"{verdict.lost + verdict.unasked}, {verdict.doubled}, {verdict.invented}, {verdict.different}"
 
 

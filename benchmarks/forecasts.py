@@ -31,9 +31,8 @@ import torch
 from rich.progress import Progress
 from scipy.special import expit
 
-from benchmarks.feature_worth import shown
 from benchmarks.parity import load
-from benchmarks.surroundings import console, show
+from benchmarks.surroundings import console, show, shown
 from core.candles import Span
 from core.settings import load_settings
 from models.datasets.dataset import Dataset, load_dataset

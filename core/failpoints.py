@@ -2,7 +2,7 @@
 
 ``DESK_FAILPOINTS=write.before_commit:3=kill,publish.before_rename=sleep:0.5`` kills the process at the third pass of one
 place and holds it up for half a second at the first pass of another. Without that variable a call costs a tenth of a
-microsecond and does nothing. ``python -m benchmarks.faults`` is what uses them.
+microsecond and does nothing. ``python -m tests.campaign`` is what uses them.
 """
 
 from __future__ import annotations

@@ -1,40 +1,30 @@
-"""`desk null-check`: is luck ever promoted, and is an edge? The whole of training and gating, in many small universes."""
+"""Command `desk null-check`: train and gate in many small universes, count promotions where there is an edge and where not."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from core.settings import load_settings
+from desk.leak_check import Format, step_bar
 from models.gates import gate_profile
 from models.judging.promotion import round_trip_cost
 from store.feature_sets import FEATURE_SETS, feature_set
-from validation.null_market.claims import claims
-from validation.null_market.run import Log, Terms, alone, try_universes
-from validation.null_market.simulated_dataset import PLANTED_ACCURACY
-from validation.null_market.tables import show
-from validation.null_market.universe import Outcome, Sizes, universes
+from validation.null_market.null_tables import claims, show
+from validation.null_market.universe import PLANTED_ACCURACY, Sizes, UniverseOutcome, universes
+from validation.null_market.universe_runs import NullTerms, OutcomeLog, exclusively, try_universes
 
 console = Console()
 remarks = Console(stderr=True)
 QUICK = (5, 2)
 """Universes without and with an edge, of a quick look."""
-
-
-class Format(StrEnum):
-    """How the outcomes are printed."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 class Profile(StrEnum):
@@ -89,43 +79,34 @@ def null_check(
     gates = gate_profile(
         profile.value, min_accuracy=settings.min_accuracy, max_calibration_error=settings.max_calibration_error
     )
-    terms = Terms(seed, architecture.value, best_accuracy, gates, round_trip_cost(settings))
-    found = _tried(sizes, terms, settings.paths.home / "null-check", workers, fresh=fresh)
+    terms = NullTerms(seed, architecture.value, best_accuracy, gates, round_trip_cost(settings))
+    outcomes = _tried(sizes, terms, settings.paths.home / "null-check", workers, fresh=fresh)
     if output is Format.JSON:
-        print(json.dumps([one.as_json() for one in found], indent=2))
+        print(json.dumps([asdict(outcome) for outcome in outcomes], indent=2))
     else:
         # a pipe must not cut a row in two
-        show(console if console.is_terminal else Console(width=250), found, profile.value, time.monotonic() - began)
-    if not claims(found, profile.value).hold:
+        show(console if console.is_terminal else Console(width=250), outcomes, profile.value, time.monotonic() - began)
+    if not claims(outcomes, profile.value).hold:
         raise typer.Exit(1)
 
 
-def _tried(sizes: Sizes, terms: Terms, home: Path, workers: int, *, fresh: bool) -> list[Outcome]:
+def _tried(sizes: Sizes, terms: NullTerms, home: Path, workers: int, *, fresh: bool) -> list[UniverseOutcome]:
     """Return the outcome of every universe, in their order; those the log holds are taken from there."""
     wanted, folder = universes(sizes, terms.seed), terms.folder(home)
-    with alone(folder):
+    with exclusively(folder):
         log = folder / "universes.jsonl"
         if fresh:
             log.unlink(missing_ok=True)
-        logged = Log(log).outcomes()
-        known = {one: logged[one] for one in wanted if one in logged and not logged[one].failure}
+        logged = OutcomeLog(log).outcomes()
+        known = {each: logged[each] for each in wanted if each in logged and not logged[each].failure}
         if known:
-            told = f"{len(known)} of {len(wanted)} universes are in {log} already; --fresh tries them again"
-            remarks.print(told, soft_wrap=True, highlight=False)
-        with _bar(len(wanted), len(known)) as advance:
+            text = f"{len(known)} of {len(wanted)} universes are in {log} already; --fresh tries them again"
+            remarks.print(text, soft_wrap=True, highlight=False)
+        with step_bar("universes", len(wanted), len(known)) as advance:
 
-            def on_outcome(outcome: Outcome) -> None:
+            def on_outcome(outcome: UniverseOutcome) -> None:
                 known[outcome.universe] = outcome
                 advance()
 
-            try_universes([one for one in wanted if one not in known], terms, folder, workers, on_outcome)
-    return [known[one] for one in wanted]
-
-
-@contextmanager
-def _bar(steps: int, done: int) -> Iterator[Callable[[], None]]:
-    """Show a bar while the work runs."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=remarks, transient=True) as bar:
-        task = bar.add_task("universes", total=steps, completed=done)
-        yield lambda: bar.advance(task)
+            try_universes([each for each in wanted if each not in known], terms, folder, workers, on_outcome)
+    return [known[each] for each in wanted]

@@ -18,7 +18,7 @@ from store.feature_store import FeatureStore
 from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -119,12 +119,3 @@ def recorded(recorded_candles: Path) -> Callable[..., list[Candle]]:
         ]
 
     return read
-
-
-@pytest.fixture(scope="session")
-def prefect_harness() -> Iterator[None]:
-    """One temporary Prefect server for the whole session: it costs half a minute, each flow then a second or two."""
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=180):
-        yield

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import urllib.request
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 
-from desk.child_servers import child, free_port, listens, wait_for
+from desk.child_servers import free_port, listens
+from tests.campaign.harness import exchange_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.campaign.harness import ExchangeProcess
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = Path(sys.executable).parent
@@ -71,39 +73,10 @@ def _stop(environ: dict[str, str], port: int) -> None:
     assert not (ROOT / "prefect.toml").exists()
 
 
-@dataclass(frozen=True)
-class LocalExchange:
-    """A local exchange on loopback."""
-
-    port: int
-    present: datetime = PRESENT
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {"COINBASE_BASE_URL": f"http://127.0.0.1:{self.port}/api/v3/brokerage", "CLOCK": "exchange"}
-
-    def stats(self) -> dict[str, object]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/_control/stats", timeout=5) as answer:
-            return dict(json.load(answer))
-
-
 @pytest.fixture(scope="session")
-def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalExchange]:
-    port, log = free_port(), tmp_path_factory.mktemp("exchange") / "log"
-    command = [
-        sys.executable,
-        "-m",
-        "desk",
-        "exchange",
-        "--stepped",
-        "--start",
-        PRESENT.isoformat(),
-        "--port",
-        str(port),
-    ]
-    with child(command, log, os.environ) as process:
-        wait_for(process, lambda: listens(port), "the local exchange", log)
-        yield LocalExchange(port)
+def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExchangeProcess]:
+    with exchange_process(tmp_path_factory.mktemp("exchange"), present=PRESENT) as running:
+        yield running
 
 
 @dataclass(frozen=True)

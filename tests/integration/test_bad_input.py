@@ -14,7 +14,7 @@ from threading import Thread
 import pytest
 
 BIN = Path(sys.executable).parent
-pytestmark = [pytest.mark.by_file, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def last_line(done):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Server
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = [pytest.mark.by_file, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def started(tmp_path: Path, server: Server) -> Callable[..., subprocess.Complete
     """Run a command in a folder whose `.env` is the example, unchanged; the market alone is another one."""
     shutil.copy(ROOT / ".env.example", tmp_path / ".env")
     environ = {name: value for name, value in server.environ.items() if name != "DESK_HOME"}
-    environ |= {"PROVIDER": "synthetic", "PYTHONPATH": str(ROOT)}
+    environ |= {"PROVIDER": "synthetic"}
 
     def run(*command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

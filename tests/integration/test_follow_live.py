@@ -44,7 +44,6 @@ class Street:
             "CLOCK": "exchange",
             "PRODUCTS": ",".join(PRODUCTS),
             "PUBLIC_REQUESTS_PER_SECOND": "1000",
-            "PYTHONPATH": str(ROOT),
         }
         command = [sys.executable, "-m", "desk", "follow", *options]
         return subprocess.Popen(

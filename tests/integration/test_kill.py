@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,8 +12,9 @@ from core.settings import Paths
 from market.exchange.simulated_market import simulated_market
 from store.feature_store import FeatureStore
 from store.reader import Reader
+from tests.campaign.harness import kill_group, until
 
-pytestmark = [pytest.mark.by_file, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 DAYS = 8
 PAGES = DAYS * 1440 // 300 + 1
@@ -25,35 +23,17 @@ PAGES = DAYS * 1440 // 300 + 1
 PRESENT = datetime(2025, 3, 1, tzinfo=UTC)
 
 
-def until(ready, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-def kill_group(process):
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def asked(exchange):
-    """Return how many signed or public requests the exchange has answered."""
-    counts = exchange.stats()["counts"]
-    return int(counts.get("public_requests", 0))
-
-
 def test_backfill_killed_half_way_ends_equal_to_the_exchange(flows, exchange, tmp_path):
     runner = replace(flows, environ={**flows.environ, **exchange.environ, "PUBLIC_REQUESTS_PER_SECOND": "10"})
-    began = asked(exchange)
+    began = exchange.requests()
     first = runner.start("backfill", products="BTC,ETH", days=DAYS)
-    until(lambda: asked(exchange) - began > PAGES)
+    until(lambda: exchange.requests() - began > PAGES)
     kill_group(first)
-    killed = asked(exchange) - began
+    killed = exchange.requests() - began
 
     done = runner.run("backfill", products="BTC,ETH", days=DAYS)
     assert done.returncode == 0, done.stderr
-    again = asked(exchange) - began - killed
+    again = exchange.requests() - began - killed
     assert killed + again < 2 * PAGES + 2 * 28 + 40, "more was asked for again than the pages in flight"
 
     span = Span(exchange.present - timedelta(days=DAYS), exchange.present)

@@ -10,9 +10,8 @@ from models.gates import gate_profile
 from models.training.candidate import spec_as_json
 from models.training.spec import train_spec
 from validation.null_market.shuffled_labels import BY_MINUTE
-from validation.null_market.simulated_dataset import PRODUCT, dataset_of
-from validation.null_market.universe import PLANTED_SET, Universe
-from validation.null_market.universe_process import tried
+from validation.null_market.universe import PLANTED_SET, PRODUCT, Universe, dataset_of
+from validation.null_market.universe_process import try_universe
 
 pytestmark = pytest.mark.slow
 # two days of test say little about calibration: chance alone would show 0.05
@@ -32,9 +31,9 @@ def worlds(tmp_path_factory):
 def outcome_of(worlds, tmp_path):
     def run(universe: Universe, epochs: int):
         spec = train_spec("lstm_one_way", (PRODUCT,), preset="demo", seed=universe.train_seed, epochs=epochs, stride=12)
-        return tried(
+        return try_universe(
             {
-                "universe": universe.as_json(),
+                "universe": asdict(universe),
                 "dataset": asdict(worlds[universe.market]),
                 "folder": str(tmp_path),
                 "spec": spec_as_json(spec),

@@ -24,7 +24,7 @@ BIN = Path(sys.executable).parent
 DEPLOYMENTS = ["backfill", "build-features", "daily-report", "observe", "promote", "restart", "train-all", "train-one"]
 FOREIGN = {"origin": "http://pages.example", "host": "pages.example"}
 
-pytestmark = [pytest.mark.by_file, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def request(port, path, method="POST", login=None, body=b"{}", headers=None):

@@ -33,7 +33,7 @@ COINS = ("BTC-USD", "ETH-USD")
 PRESENT = datetime(2024, 3, 4, tzinfo=UTC)
 SPAN = Span(PRESENT - timedelta(days=8), PRESENT)
 
-pytestmark = [pytest.mark.by_file, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Site:
         (self.folder / name).mkdir()
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "DESK_"))}
         return kept | {
-            "PYTHONPATH": f"{blocked}{os.pathsep}{ROOT}",
+            "PYTHONPATH": os.pathsep.join([str(blocked), os.environ.get("PYTHONPATH", str(ROOT))]),
             "DESK_HOME": str(self.folder / name / "home"),
             "PWD": str(self.folder / name),
         }

@@ -1,1 +1,1 @@
-"""What `desk leak-check` does: audit what is there, try every planted leak, run clean markets."""
+"""Search for leaks: does anything that is computed, fitted or chosen know the future?"""

@@ -1,8 +1,8 @@
-"""Does a feature set look forward? Found by intervention: change the future of a small market and see which rows move.
+"""Find out by intervention whether a feature set looks forward: change the future of a small market, see which rows move.
 
 Reading SQL finds the leaks one thought of; an intervention finds the others too. A market of three coins with holes goes
 into an in-memory store, the set's own query is asked, one thing is changed (a candle, all candles after a minute, when they
-were learned), and it is asked again. No row before the change may differ by a bit. `validation.leakage.naming` names what does.
+were learned), and it is asked again. No row before the change may differ by a bit. `validation.leakage.influence` names what does.
 
 Shapes: N rows, F columns of the set, K touched rows.
 """
@@ -12,29 +12,31 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from core.candles import MINUTE, Candle
+from core.candles import MINUTE, Candle, epoch_minute
 from store.feature_sets import FeatureSet, block_query
 from store.feature_store import FeatureStore
 from store.sql_files import SQL_ROOT, headers
-from validation.leakage.naming import ROW, Influence, named
+from validation.leakage.influence import ROW, Influence, name_leaks
+from validation.leakage.leak_list import Where, plants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from models.judging.leak_catalogue import Leak
+    from models.judging.leak_canaries import Leak
     from store.connection import Connection
 
 PRODUCTS = ("BTC-USD", "ETH-USD", "SOL-USD")
 # neither the market nor its second segment begins with a bar of any length, so that the two can be told apart
 START = datetime(2024, 3, 4, 18, 13, tzinfo=UTC)
 MINUTES = 1_100
-MIDDLES = tuple(int(START.timestamp()) // 60 + number for number in (564, 646))
+FIRST = epoch_minute(START)
+MIDDLES = (FIRST + 564, FIRST + 646)
 """Two minutes far from any hole, 03:37 and the last of an hour: where the shape of an influence is read."""
 _HOLE = range(700, 795)
 _FILLED = range(600, 608)
@@ -44,7 +46,7 @@ _KEY = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Intervention:
     """One intervention: what is done to the candles, and from which minute on rows may differ."""
 
     kind: str
@@ -61,7 +63,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class FeatureRows:
     """What a feature set answered, by product and minute."""
 
     key_N: NDArray[np.int64]
@@ -79,16 +81,15 @@ class Rows:
         """Number of the product."""
         return self.key_N // _KEY
 
-    def only(self, chosen_N: NDArray[np.bool_]) -> Rows:
+    def only(self, chosen_N: NDArray[np.bool_]) -> FeatureRows:
         """Return some of the rows."""
-        return Rows(self.key_N[chosen_N], self.filled_N[chosen_N], self.x_NF[chosen_N])
+        return FeatureRows(self.key_N[chosen_N], self.filled_N[chosen_N], self.x_NF[chosen_N])
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
     """What the interventions on one feature set came to."""
 
-    feature_set: str
     interventions: int
     rows: int
     leaks: list[Leak] = field(default_factory=list)
@@ -117,20 +118,6 @@ def small_market(seed: int = 0, minutes: int = MINUTES, products: Sequence[str] 
     return candles
 
 
-PLANTS = {
-    "leak_future_shift": "future shift",
-    "leak_centred_window": "centred window",
-    "leak_whole_history": "whole-history statistic",
-    "leak_warm_up": "warm-up filled from the future",
-    "leak_cross_coin": "cross-coin peek",
-    "leak_hour_open": "higher time-frame joined by its open time",
-    "leak_day_range": "higher time-frame joined by its open time",
-    "leak_gap_fill": "gap filled from the future",
-    "leak_known_at": "time of learning among the inputs",
-}
-"""Leaking sets under ``sql/leaks`` and what each must be called."""
-
-
 def planted_sets() -> dict[str, FeatureSet]:
     """Return the leaking sets under ``sql/leaks``; none of them is ever made in a database that is kept."""
     folder = SQL_ROOT / "leaks"
@@ -138,7 +125,7 @@ def planted_sets() -> dict[str, FeatureSet]:
     return {
         name: FeatureSet(name, 1, name, tuple(column for column in header.columns if column not in keys), folder=folder)
         for name, header in headers("leaks").items()
-        if name in PLANTS
+        if name in plants(Where.SQL)
     }
 
 
@@ -157,11 +144,17 @@ class Bench:
         self._products = sorted({candle.product for candle in candles})
         self._length = 1 + max((candle.open_time - START) // MINUTE for candle in candles)
         self._candles: Mapping[str, NDArray[np.int64]] = {
-            product: np.array([_minute(one.open_time) for one in candles if one.product == product], np.int64)
+            product: np.array(
+                [epoch_minute(candle.open_time) for candle in candles if candle.product == product], np.int64
+            )
             for product in self._products
         }
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Forget the market."""
         self._store.close()
 
@@ -180,52 +173,52 @@ class Bench:
             self.connection.execute(own)
         base = self.rows(features)
         sweeps, spikes = self.sweeps(), self.spikes()
-        found = [one for change in sweeps for one in self._influences(features, base, change)]
-        if found:
+        influences = [each for change in sweeps for each in self._influences(features, base, change)]
+        if influences:
             # all that a spike moves a sweep has moved already; spikes show the shape, by which a leak is named
-            found += [one for change in spikes for one in self._influences(features, base, change)]
-        count = len(sweeps) + (len(spikes) if found else 0)
-        return Probed(features.name, count, len(base.key_N), named(features.name, found, self._minutes(base), MIDDLES))
+            influences += [each for change in spikes for each in self._influences(features, base, change)]
+        count = len(sweeps) + (len(spikes) if influences else 0)
+        minutes = {product: base.minutes[base.coins == coin] for coin, product in enumerate(self._products)}
+        return Probed(count, len(base.key_N), name_leaks(features.name, influences, minutes, MIDDLES))
 
-    def sweeps(self) -> list[Change]:
+    def sweeps(self) -> list[Intervention]:
         """Return changes of all that comes after a minute: in a warm-up, a segment, at a gap's end, across the hole."""
-        first, (middle, hour_end) = _minute(START), MIDDLES
-        cuts = (middle, first + _HOLE.stop + 12)
-        found = [Change("cut", "", minute, f"delete from candles_1m where {_after(minute)}") for minute in cuts]  # noqa: S608
-        for minute in (first + 12, first + _FILLED.stop - 1, hour_end - 1, first + _HOLE.stop - 1):
+        middle, hour_end = MIDDLES
+        cuts = (middle, FIRST + _HOLE.stop + 12)
+        changes = [Intervention("cut", "", minute, f"delete from candles_1m where {_after(minute)}") for minute in cuts]  # noqa: S608
+        for minute in (FIRST + 12, FIRST + _FILLED.stop - 1, hour_end - 1, FIRST + _HOLE.stop - 1):
             text = f"update candles_1m set {_OTHER} where {_after(minute)}"  # noqa: S608  # our own numbers, as above
-            found.append(Change("other", "", minute, text))
+            changes.append(Intervention("other", "", minute, text))
         # when a candle was learned may move no row at all
         learned = f"update candles_1m set {_LEARNED}"  # noqa: S608
-        return [*found, Change("learned", "", first + self._length, learned)]
+        return [*changes, Intervention("learned", "", FIRST + self._length, learned)]
 
-    def spikes(self) -> list[Change]:
+    def spikes(self) -> list[Intervention]:
         """Return changes of one candle each, far out of line."""
-        first, (one, two, three) = _minute(START), self._products
         middle, hour_end = MIDDLES
+        bitcoin, ether, solana = self._products
         candles = (
-            (one, middle),
-            (two, hour_end),
-            (three, first + _FILLED.stop),
-            (two, self._candle_at(two, first + 10)),
-            (one, self._candle_at(one, first + _HOLE.stop + 10)),
-            (three, self._candle_at(three, first + _HOLE.stop)),
+            (bitcoin, middle),
+            (ether, hour_end),
+            (solana, FIRST + _FILLED.stop),
+            (ether, self._candle_at(ether, FIRST + 10)),
+            (bitcoin, self._candle_at(bitcoin, FIRST + _HOLE.stop + 10)),
+            (solana, self._candle_at(solana, FIRST + _HOLE.stop)),
         )
-        return [Change("candle", product, minute, _spike(product, minute)) for product, minute in candles]
+        return [Intervention("candle", product, minute, _spike(product, minute)) for product, minute in candles]
 
-    def rows(self, features: FeatureSet) -> Rows:
+    def rows(self, features: FeatureSet) -> FeatureRows:
         """Return the set's answer over the whole market, asked as data sets and the runtime ask it."""
-        bounds = {"products": self._products, "first": _minute(START) - 1, "last": _minute(START) + self._length + 1}
-        found = self.connection.execute(block_query(features), bounds).fetchnumpy()
-        codes = np.searchsorted(np.array(self._products, dtype=object), np.asarray(found["product"], dtype=object))
-        columns = [np.ma.filled(np.ma.asarray(found[name]).astype(np.float32), np.nan) for name in features.columns]
+        bounds = {"products": self._products, "first": FIRST - 1, "last": FIRST + self._length + 1}
+        answer = self.connection.execute(block_query(features), bounds).fetchnumpy()
+        codes = np.searchsorted(np.array(self._products, dtype=object), np.asarray(answer["product"], dtype=object))
+        columns = [np.ma.filled(np.ma.asarray(answer[name]).astype(np.float32), np.nan) for name in features.columns]
         x_NF = np.column_stack(columns) if columns else np.empty((len(codes), 0), np.float32)
-        key_N = codes.astype(np.int64) * _KEY + np.asarray(found["minute"], np.int64)
-        rows = Rows(key_N, np.asarray(found["is_filled"], np.bool_), x_NF)
+        key_N = codes.astype(np.int64) * _KEY + np.asarray(answer["minute"], np.int64)
         order = np.argsort(key_N, kind="stable")
-        return Rows(rows.key_N[order], rows.filled_N[order], rows.x_NF[order])
+        return FeatureRows(key_N[order], np.asarray(answer["is_filled"], np.bool_)[order], x_NF[order])
 
-    def _influences(self, features: FeatureSet, base: Rows, change: Change) -> list[Influence]:
+    def _influences(self, features: FeatureSet, base: FeatureRows, change: Intervention) -> list[Influence]:
         connection = self.connection
         connection.execute("begin")
         try:
@@ -236,7 +229,7 @@ class Bench:
         before = self._settled(base, change) if change.kind == "cut" else base
         return list(self._touched(features, before, other, change))
 
-    def _settled(self, base: Rows, change: Change) -> Rows:
+    def _settled(self, base: FeatureRows, change: Intervention) -> FeatureRows:
         """Leave out filled minutes after a coin's last candle: that nobody traded is known when the next candle comes."""
         kept_N = np.ones(len(base.key_N), dtype=bool)
         for coin, product in enumerate(self._products):
@@ -245,19 +238,21 @@ class Bench:
             kept_N &= ~((base.coins == coin) & base.filled_N & (base.minutes > last))
         return base.only(kept_N)
 
-    def _touched(self, features: FeatureSet, base: Rows, other: Rows, change: Change) -> list[Influence]:
+    def _touched(
+        self, features: FeatureSet, base: FeatureRows, other: FeatureRows, change: Intervention
+    ) -> list[Influence]:
         _, ours, theirs = np.intersect1d(base.key_N, other.key_N, assume_unique=True, return_indices=True)
         differs_NF = base.x_NF[ours].view(np.int32) != other.x_NF[theirs].view(np.int32)
         differs_NF &= ~(np.isnan(base.x_NF[ours]) & np.isnan(other.x_NF[theirs]))
         alone = np.setxor1d(base.key_N, other.key_N, assume_unique=True)
-        found = [
+        influences = [
             self._influence(name, base.key_N[ours[differs_NF[:, column]]], base, change)
             for column, name in enumerate(features.columns)
         ]
-        found.append(self._influence(ROW, alone, base, change))
-        return [one for one in found if len(one.minute_K)]
+        influences.append(self._influence(ROW, alone, base, change))
+        return [each for each in influences if len(each.minute_K)]
 
-    def _influence(self, column: str, key_K: NDArray[np.int64], base: Rows, change: Change) -> Influence:
+    def _influence(self, column: str, key_K: NDArray[np.int64], base: FeatureRows, change: Intervention) -> Influence:
         coin_K, minute_K = key_K // _KEY, key_K % _KEY
         own_K = np.array([self._products[coin] == change.product for coin in coin_K.tolist()], dtype=bool)
         later_K = minute_K >= change.first_free
@@ -274,10 +269,6 @@ class Bench:
             filled_K[early_K],
             reach,
         )
-
-    def _minutes(self, base: Rows) -> dict[str, NDArray[np.int64]]:
-        """Return the minutes that have a row, by product."""
-        return {product: base.minutes[base.coins == coin] for coin, product in enumerate(self._products)}
 
     def _candle_at(self, product: str, minute: int) -> int:
         """Return the first minute from ``minute`` on that has a candle."""
@@ -305,7 +296,3 @@ def _at(minute: int) -> str:
 
 def _after(minute: int) -> str:
     return f"epoch_us(open_time) > {minute * 60_000_000}"
-
-
-def _minute(moment: datetime) -> int:
-    return int(moment.timestamp()) // 60

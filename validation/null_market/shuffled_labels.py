@@ -1,4 +1,4 @@
-"""Data sets in which inputs and labels have nothing to do with each other, made from one in which they may.
+"""Shuffle the labels of a data set, so that its inputs have nothing to do with them.
 
 ``by minute``   labels change places at random, each with any other of its part. Every pattern of the labels themselves is gone
                 too, and the data set shows what was done to it (a canary sees that labels are not what closes say).
@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.candles import epoch_minute
 from core.dataset_files import DatasetRef
 from core.errors import DatasetError
 from core.files import read_json, write_json
@@ -87,14 +88,14 @@ def _read(table: pa.Table) -> _Labels:
 
 def _regions(minute_N: NDArray[np.int64], borders: dict[str, str]) -> NDArray[np.int64]:
     """Return which part each minute lies in, whether it carries a label or not."""
-    edges = [int(datetime.fromisoformat(borders[name]).timestamp()) // 60 for name in PARTS[1:]]
+    edges = [epoch_minute(datetime.fromisoformat(borders[name])) for name in PARTS[1:]]
     return np.array(edges).searchsorted(minute_N, side="right")
 
 
 def _mix(labels: _Labels, rows: NDArray[np.int64], generator: np.random.Generator) -> None:
-    told = rows[labels.labelled_N[rows]]
-    order = generator.permutation(told)
-    labels.direction_N[told], labels.return_N[told] = labels.direction_N[order], labels.return_N[order]
+    labelled = rows[labels.labelled_N[rows]]
+    order = generator.permutation(labelled)
+    labels.direction_N[labelled], labels.return_N[labelled] = labels.direction_N[order], labels.return_N[order]
     bare = rows[~labels.labelled_N[rows]]
     labels.direction_N[bare], labels.return_N[bare] = UNLABELLED, np.nan
 
@@ -118,7 +119,7 @@ def _write(
     region_N: NDArray[np.int64],
     manifest: dict[str, object],
     folder: Path,
-    told: str,
+    how: str,
 ) -> DatasetRef:
     bare_N = labels.direction_N == UNLABELLED
     columns = {
@@ -136,5 +137,5 @@ def _write(
     pq.write_table(table, draft, compression="zstd")
     digest = sha256_of(draft)
     path = draft.replace(folder / f"{digest[:16]}.parquet")
-    write_json(path.with_suffix(".json"), json.loads(json.dumps(manifest)) | {"digest": digest, "shuffled": told})
+    write_json(path.with_suffix(".json"), json.loads(json.dumps(manifest)) | {"digest": digest, "shuffled": how})
     return DatasetRef(digest, str(path), str(path.with_suffix(".json")))

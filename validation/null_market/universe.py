@@ -1,25 +1,34 @@
-"""Small worlds whose truth is known, on which the whole of training and gating is tried: is luck ever promoted, is an edge?
+"""Define small universes whose truth is known, make their data sets, and hold what training and gating made of each.
 
 Nothing here imports torch; what trains is `validation.null_market.universe_process`.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.candles import Page, Span
+from market.exchange.simulated_market import EPOCH, simulated_market
 from models.gates import PROFILE_GATES
 from models.training.spec import train_spec
+from store.feature_store import FeatureStore
 from validation.null_market.shuffled_labels import BY_DAY, BY_MINUTE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
+    from core.dataset_files import DatasetRef
     from models.gates.judgement import Judgement
     from models.training.spec import TrainSpec
 
+PRODUCT = "BTC-USD"
+PLANTED_ACCURACY = 0.75
+"""What the best possible forecast of a planted universe reaches; `market.exchange.simulated_market` solves the strength of the drift for it."""
 PLANTED, NULL = "planted", "null"
 EPOCHS, EPOCH_WINDOWS = 4, 2_500
 """Of a training: enough to find the planted edge, and chances enough to find what is not there."""
@@ -64,10 +73,6 @@ class Universe:
         """Return what a table calls it."""
         return f"{self.market}, labels shuffled {self.shuffle}" if self.shuffle else self.market
 
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
@@ -85,18 +90,17 @@ def universes(sizes: Sizes, seed: int) -> list[Universe]:
 
     Each has seeds of its own that depend on ``seed`` and its number alone: more worlds leave the first ones as they were.
     """
-    found = []
+    ordered = []
     for number in range(sizes.nulls):
         market, shuffle = _NULLS[number % len(_NULLS)]
         features = sizes.features[number % len(sizes.features)]
-        found.append(
-            ((number + 0.5) / sizes.nulls, _universe(number, market, shuffle, features, sizes.null_days, seed))
-        )
+        null = _universe(number, market, shuffle, features, sizes.null_days, seed)
+        ordered.append(((number + 0.5) / sizes.nulls, null))
     for number in range(sizes.planted):
         # their numbers begin high, so that they too keep their seeds when there are more of the others
-        one = _universe(FIRST_PLANTED + number, PLANTED, "", PLANTED_SET, sizes.planted_days, seed)
-        found.append(((number + 0.5) / sizes.planted, one))
-    return [one for _, one in sorted(found, key=lambda place: (place[0], place[1].number))]
+        planted = _universe(FIRST_PLANTED + number, PLANTED, "", PLANTED_SET, sizes.planted_days, seed)
+        ordered.append(((number + 0.5) / sizes.planted, planted))
+    return [universe for _, universe in sorted(ordered, key=lambda pair: (pair[0], pair[1].number))]
 
 
 def _universe(number: int, market: str, shuffle: str, features: str, days: int, seed: int) -> Universe:
@@ -105,7 +109,7 @@ def _universe(number: int, market: str, shuffle: str, features: str, days: int, 
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class UniverseOutcome:
     """What became of one universe."""
 
     universe: Universe
@@ -122,14 +126,10 @@ class Outcome:
         """Return whether ``profile`` would accept it if the gates ``without`` did not exist."""
         return not self.failure and not set(self.refused_under[profile]) - set(without)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
 
-
-def outcome_from_json(content: Mapping[str, Any]) -> Outcome:
-    """Read what `Outcome.as_json` wrote."""
-    return Outcome(
+def outcome_from_json(content: Mapping[str, Any]) -> UniverseOutcome:
+    """Read what `dataclasses.asdict` made of an outcome, past JSON."""
+    return UniverseOutcome(
         **{
             **content,
             "universe": Universe(**content["universe"]),
@@ -141,7 +141,7 @@ def outcome_from_json(content: Mapping[str, Any]) -> Outcome:
 
 def outcome(
     universe: Universe, judgement: Judgement, profiles: Mapping[str, Sequence[str]], *, promoted: bool, seconds: float
-) -> Outcome:
+) -> UniverseOutcome:
     """Return what the judgement of a universe's only product comes to.
 
     Args:
@@ -157,12 +157,12 @@ def outcome(
     figures: dict[str, float | None] = {}
     for gate in (gate for gate in verdict.gates if gate.name in FIGURES):
         figures |= {gate.name: gate.figure, f"{gate.name} bound": gate.bound, f"{gate.name} low": gate.low}
-    return Outcome(universe, promoted, verdict.refused_by, refused, figures, round(seconds, 2))
+    return UniverseOutcome(universe, promoted, verdict.refused_by, refused, figures, round(seconds, 2))
 
 
-def failed(universe: Universe, why: str) -> Outcome:
+def failed(universe: Universe, why: str) -> UniverseOutcome:
     """Return what is left of a universe whose training or judging was refused: it counts against the claim."""
-    return Outcome(universe, False, (), {}, {}, 0.0, why)  # noqa: FBT003  # fields in their order
+    return UniverseOutcome(universe, False, (), {}, {}, 0.0, why)  # noqa: FBT003  # fields in their order
 
 
 def training_of(universe: Universe, architecture: str, product: str) -> TrainSpec:
@@ -170,3 +170,13 @@ def training_of(universe: Universe, architecture: str, product: str) -> TrainSpe
     train_minutes = int(universe.days * 1440 * TRAIN_SHARE)
     chosen = {"stride": max(1, train_minutes // EPOCH_WINDOWS), "epochs": EPOCHS}
     return train_spec(architecture, (product,), preset="demo", seed=universe.train_seed, **chosen)
+
+
+def dataset_of(universe: Universe, folder: Path, best_accuracy: float = PLANTED_ACCURACY) -> DatasetRef:
+    """Simulate the universe's market, store its candles and export a data set; labels are not shuffled here."""
+    market = simulated_market(universe.market, PRODUCT, universe.market_seed, best_accuracy=best_accuracy)
+    span = Span(EPOCH, EPOCH + timedelta(days=universe.days))
+    page = Page(PRODUCT, span, tuple(market.candles(span)), span.end + timedelta(hours=1), f"local:{universe.market}")
+    with FeatureStore.in_memory() as store:
+        store.record_pages([page])
+        return store.export_dataset([PRODUCT], span, folder, feature_set=universe.features, threads=1)

@@ -1,9 +1,10 @@
-"""The child process that trains, judges and promotes in small universes: runs as JSON on standard input, a JSON line for each."""
+"""Train, judge and promote in small universes, in a child process: runs as JSON on standard input, a JSON line for each."""
 
 from __future__ import annotations
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from models.serving.passport import Passport
 from models.training.candidate import finished, spec_from_json
 from models.training.train_process import train
 from validation.null_market.shuffled_labels import shuffled
-from validation.null_market.universe import Outcome, Universe, failed, outcome
+from validation.null_market.universe import Universe, UniverseOutcome, failed, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,10 +37,10 @@ def main() -> int:
 
 def _try(job: dict[str, Any]) -> None:
     for run in job["runs"]:
-        tell({"outcome": tried(run).as_json()})
+        tell({"outcome": asdict(try_universe(run))})
 
 
-def tried(run: Mapping[str, Any]) -> Outcome:
+def try_universe(run: Mapping[str, Any]) -> UniverseOutcome:
     """Take one universe from its data set to a promotion, or to a refusal, in a folder and with a registry of its own."""
     universe, folder = Universe(**run["universe"]), Path(run["folder"])
     began = time.monotonic()

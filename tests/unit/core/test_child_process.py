@@ -17,7 +17,7 @@ from core.errors import TrainingError
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Return a function that runs a few lines of Python as the child ``module``."""
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     said = []
 
     def start(code: str, *, memory_gb: float = 4.0, timeout_seconds: float | None = 60.0):
@@ -79,7 +79,7 @@ def test_child_over_its_memory_is_stopped(run):
 
 
 def test_child_is_ended_when_hearing_a_line_fails(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     (tmp_path / "b_child.py").write_text(
         "import json, os, time\nprint(json.dumps({'pid': os.getpid()}), flush=True)\ntime.sleep(60)"
     )

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.candles import MINUTE, Candle, Page, Span
-from models.judging.leak_catalogue import REPAIRS, Leak
+from models.judging.leak_canaries import Leak
 from store.feature_store import FeatureStore
-from validation.leakage.audit import newest_data_set
-from validation.leakage.checks import Check
-from validation.leakage.planted_datasets import DATA_PLANTS, LABEL_PLANTS
-from validation.leakage.planted_fits import FIT_PLANTS
+from validation.leakage.audit import newest_data_set, plant_steps
+from validation.leakage.dataset_checks import SPOILED
+from validation.leakage.fit_checks import PIPELINES
+from validation.leakage.leak_list import LEAKS, LeakCheck, Where, plants
 from validation.leakage.point_in_time import CutlessStore
-from validation.leakage.sql_interventions import PLANTS, START, small_market
-from validation.leakage.trials import FIT_PLANT_COUNT, plant_steps
+from validation.leakage.sql_interventions import START, small_market
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,12 +55,11 @@ def test_command_on_an_unknown_set_names_those_there_are(tmp_path: Path) -> None
     assert "Traceback" not in done.stderr
 
 
-def test_every_plant_expects_a_leak_with_a_repair_and_they_are_counted() -> None:
-    expected = [*PLANTS.values(), *(name for _, name in LABEL_PLANTS)]
-    expected += [plant.expected for plant in (*DATA_PLANTS, *FIT_PLANTS)]
-    assert set(expected) <= set(REPAIRS)
-    assert len(FIT_PLANTS) == FIT_PLANT_COUNT
-    assert plant_steps() == len(expected) + 1 >= 15
+def test_every_leak_has_a_repair_and_every_plant_of_the_list_is_there() -> None:
+    assert all(known.repair for known in LEAKS.values())
+    assert set(SPOILED) == set(plants(Where.DATASET))
+    assert set(PIPELINES) == set(plants(Where.FIT))
+    assert plant_steps() == 29
 
 
 @pytest.mark.parametrize(
@@ -75,7 +73,7 @@ def test_every_plant_expects_a_leak_with_a_repair_and_they_are_counted() -> None
     ],
 )
 def test_check_holds_when_dark_or_when_the_plant_is_named(expected: str, leaks: list[Leak], *, holds: bool) -> None:
-    assert Check("one", 1, leaks, expected).holds is holds
+    assert LeakCheck("a check", 1, leaks, expected).holds is holds
 
 
 def filled(settings: Settings, store_type: type[FeatureStore]) -> FeatureStore:
@@ -100,8 +98,8 @@ def louder(candle: Candle) -> Candle:
     return replace(candle, high=candle.high * 2, close=candle.high * 2)
 
 
-def audited(settings: Settings) -> list[Check]:
-    found: list[Check] = []
+def audited(settings: Settings) -> list[LeakCheck]:
+    found: list[LeakCheck] = []
     newest_data_set(settings.paths, found.append)
     return found
 

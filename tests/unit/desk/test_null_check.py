@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,23 +14,22 @@ from typer.testing import CliRunner
 from core.errors import TrainingError
 from desk import null_check
 from models.gates import gate_profile
-from validation.null_market.claims import Count, claims, refusals
-from validation.null_market.run import Log, Terms, alone, try_universes
-from validation.null_market.tables import show
-from validation.null_market.universe import ALWAYS_ON, Outcome, Sizes, failed, universes
+from validation.null_market.null_tables import PromotionCount, claims, refusals, show
+from validation.null_market.universe import ALWAYS_ON, Sizes, UniverseOutcome, failed, universes
+from validation.null_market.universe_runs import NullTerms, OutcomeLog, exclusively, try_universes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-TERMS = Terms(1, "lstm_one_way", 0.75, gate_profile("seed"), 18.0)
+TERMS = NullTerms(1, "lstm_one_way", 0.75, gate_profile("seed"), 18.0)
 WORLDS = universes(Sizes(9, 2, null_days=30, planted_days=120, features=("flow",)), 1)
 
 
-def outcome(universe, refused_by: tuple[str, ...] | None = None) -> Outcome:
+def outcome(universe, refused_by: tuple[str, ...] | None = None) -> UniverseOutcome:
     """An outcome as it should be, or with the refusals named."""
     gates = (("min_accuracy", "brier_skill") if universe.is_null else ()) if refused_by is None else refused_by
     under = dict.fromkeys(("seed", "selective", "calibrated", ALWAYS_ON), gates)
-    return Outcome(universe, not gates, gates, under, {"brier_skill": 0.01}, 1.5)
+    return UniverseOutcome(universe, not gates, gates, under, {"brier_skill": 0.01}, 1.5)
 
 
 GOOD = [outcome(one) for one in WORLDS]
@@ -42,11 +41,11 @@ GOOD = [outcome(one) for one in WORLDS]
     [(0, 100, 0.0, 0.0362), (18, 20, 0.6830, 0.9877), (20, 20, 0.8316, 1.0), (0, 0, 0.0, 1.0)],
 )
 def test_count_has_the_exact_interval(hits, of, low, high):
-    assert Count(hits, of).interval == pytest.approx((low, high), abs=1e-4)
+    assert PromotionCount(hits, of).interval == pytest.approx((low, high), abs=1e-4)
 
 
 def test_count_reads_as_a_share():
-    assert str(Count(0, 100)) == "0 of 100 (95 %: 0.0 to 3.6 %)"
+    assert str(PromotionCount(0, 100)) == "0 of 100 (95 %: 0.0 to 3.6 %)"
 
 
 def test_claims_hold_when_nothing_false_and_nine_of_ten_true_are_promoted():
@@ -82,24 +81,24 @@ def test_refusals_count_every_gate_and_those_that_stood_alone():
 
 def test_log_keeps_the_last_word_and_forgets_a_line_that_was_cut_off(tmp_path: Path):
     path = tmp_path / "universes.jsonl"
-    log = Log(path)
+    log = OutcomeLog(path)
     for one in (failed(WORLDS[0], "no"), GOOD[0], GOOD[1]):
         log.add(one)
     with path.open("a") as file:
         file.write('{"universe": {"number"')  # killed here
-    again = Log(path)
+    again = OutcomeLog(path)
     assert again.outcomes() == {WORLDS[0]: GOOD[0], WORLDS[1]: GOOD[1]}
     again.add(GOOD[2])
     assert len(again.outcomes()) == 3
 
 
-def test_alone_refuses_a_second_process_and_sweeps_out_what_a_killed_one_left(tmp_path: Path):
+def test_lock_refuses_a_second_process_and_sweeps_out_what_a_killed_one_left(tmp_path: Path):
     (tmp_path / "work-1-0" / "datasets").mkdir(parents=True)
-    with alone(tmp_path):
+    with exclusively(tmp_path):
         assert not (tmp_path / "work-1-0").exists()
-        with pytest.raises(TrainingError, match="another null-check is at work"), alone(tmp_path):
+        with pytest.raises(TrainingError, match=r"another null-check .* is at work"), exclusively(tmp_path):
             pass
-    with alone(tmp_path):
+    with exclusively(tmp_path):
         pass
 
 
@@ -124,21 +123,21 @@ def fake_child(monkeypatch):
                 msg = "null-check: its process was ended by SIGKILL"
                 raise TrainingError(msg)
             world = next(one for one in WORLDS if one.number == entry["universe"]["number"])
-            on_line({"outcome": json.loads(json.dumps(outcome(world).as_json()))})
+            on_line({"outcome": json.loads(json.dumps(asdict(outcome(world))))})
 
-    monkeypatch.setattr("validation.null_market.run.run_child", run)
+    monkeypatch.setattr("validation.null_market.universe_runs.run_child", run)
     monkeypatch.setattr(
-        "validation.null_market.run._run", lambda universe, terms, folder: {"universe": universe.as_json()}
+        "validation.null_market.universe_runs._run", lambda universe, terms, folder: {"universe": asdict(universe)}
     )
     return tried, dies
 
 
 def test_try_universes_tries_each_once_and_logs_it_at_once(fake_child, tmp_path: Path):
     tried, _ = fake_child
-    seen: list[Outcome] = []
+    seen: list[UniverseOutcome] = []
     try_universes(WORLDS, TERMS, tmp_path, 2, seen.append)
     assert sorted(number for batch in tried for number in batch) == sorted(one.number for one in WORLDS)
-    assert Log(tmp_path / "universes.jsonl").outcomes() == {one.universe: one for one in seen}
+    assert OutcomeLog(tmp_path / "universes.jsonl").outcomes() == {one.universe: one for one in seen}
     assert {one.universe: one for one in seen} == {one.universe: one for one in GOOD}
 
 
@@ -147,7 +146,7 @@ def test_try_universes_after_a_dead_child_keeps_what_was_done(fake_child, tmp_pa
     dies.add(WORLDS[5].number)
     with pytest.raises(TrainingError, match="SIGKILL"):  # of the second child's four
         try_universes(WORLDS, TERMS, tmp_path, 1, lambda _: None)
-    kept = set(Log(tmp_path / "universes.jsonl").outcomes())
+    kept = set(OutcomeLog(tmp_path / "universes.jsonl").outcomes())
     assert set(WORLDS[:5]) <= kept
     assert not {WORLDS[5], WORLDS[6]} & kept  # the dead child's
 

@@ -49,9 +49,7 @@ for window in Span(start, start + pages * 60 * MINUTE).pages(60):
 
 def writer(path: Path, product: str, pages: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", WRITER, str(path), product, str(pages)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 
 def test_two_processes_write_at_once_and_lose_nothing(store: FeatureStore) -> None:
@@ -78,7 +76,7 @@ while True:
 def test_writer_that_comes_back_at_once_does_not_starve_another(tmp_path: Path) -> None:
     path = tmp_path / "market.duckdb"
     command = [sys.executable, "-c", GREEDY, str(path)]
-    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    environ = dict(os.environ)
     greedy = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environ)
     try:
         assert greedy.stdout is not None
@@ -176,7 +174,7 @@ print(queries, torn, flush=True)
 def test_two_writers_many_readers_and_a_publisher_see_no_lock_error(tmp_path: Path, store: FeatureStore) -> None:
     paths = Paths(tmp_path)
     store.publish(paths.market_copy)
-    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    environ = dict(os.environ)
     command = [sys.executable, "-c", READER, str(tmp_path)]
     readers = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=environ)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import subprocess
 import sys
@@ -129,7 +128,7 @@ def unclean(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
     """A database file and its log, as a killed writer left them."""
     path = tmp_path_factory.mktemp("unclean") / "market.duckdb"
     command = [sys.executable, "-c", UNCLEAN, str(path)]
-    subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    subprocess.run(command, check=True, cwd=ROOT)
     return path.read_bytes(), path.with_name("market.duckdb.wal").read_bytes()
 
 

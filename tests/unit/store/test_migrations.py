@@ -181,7 +181,6 @@ def test_migration_killed_half_way_leaves_the_old_version_whole(
         [sys.executable, "-c", KILLED, str(old_databases["market"]), place],
         check=False,
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == -signal.SIGKILL
     connection = connect(old_databases["market"])
@@ -196,7 +195,7 @@ def test_migration_killed_half_way_leaves_the_old_version_whole(
 def test_making_a_database_killed_half_way_leaves_none(tmp_path: Path) -> None:
     path = tmp_path / "market.duckdb"
     command = [sys.executable, "-c", KILLED, str(path), "_record"]
-    done = subprocess.run(command, check=False, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    done = subprocess.run(command, check=False, cwd=ROOT)
     assert done.returncode == -signal.SIGKILL
     assert not path.exists()
     assert FeatureStore(path).migrate()
@@ -225,7 +224,7 @@ def test_copy_of_an_older_version_is_refused_until_it_is_published_again(
     with pytest.raises(StoreError, match=r"older version \(schema 1 of \d+\); make it again: desk publish"):
         Reader(paths)
     command = [sys.executable, "-m", "desk", "publish"]
-    environ = os.environ | {"PYTHONPATH": str(ROOT), "DESK_HOME": str(tmp_path)}
+    environ = os.environ | {"DESK_HOME": str(tmp_path)}
     subprocess.run(command, check=True, cwd=tmp_path, env=environ, capture_output=True)
     with Reader(paths) as reader:
         assert reader.sql("select sum(stored_minutes) as n from coverage") == [{"n": 356}]

@@ -50,7 +50,6 @@ def careless(path: Path, how: str) -> list[str]:
         text=True,
         check=True,
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     return done.stdout.splitlines()
 

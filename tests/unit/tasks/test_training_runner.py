@@ -81,7 +81,7 @@ def test_worker_is_sent_nothing_that_needs_the_database(in_a_flow, tmp_path):
         "import models.training.run_training, models.datasets.remote_dataset\n"
         "print(task.name, parameters['spec'].name, flow.name, [name for name in ('duckdb', 'store', 'torch') if name in sys.modules])"
     )
-    environ = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", str(ROOT))])}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environ, capture_output=True, text=True, cwd=tmp_path, check=False
     )

@@ -112,7 +112,7 @@ def test_library_of_an_extra_is_not_imported_unless_chosen(tmp_path):
         "[open_provider(load_settings(provider=name)) for name in ('coinbase', 'synthetic')];"
         "print(sorted({name.partition('.')[0] for name in sys.modules} & {'ccxt', 'yfinance', 'aiohttp', 'pandas'}))"
     )
-    environment = {**os.environ, "DESK_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "DESK_HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
     )

@@ -16,8 +16,8 @@ from models.judging.baselines import baseline_forecasts
 from models.statistics.bootstrap import DayBootstrap, Interval
 from models.statistics.metrics import base_rate, calibration_error, equal_mass_bins, hits, log_losses
 from tests.judged_models import GOOD_EVIDENCE as GOOD
+from validation.leakage.dataset_checks import renamed
 from validation.leakage.fit_checks import calibrate_small, train_small
-from validation.leakage.planted_datasets import renamed
 
 
 def refused(evidence: GateEvidence, profile: str = "seed") -> set[str]:

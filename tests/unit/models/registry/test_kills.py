@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -24,6 +23,7 @@ from store.database import connect
 from store.feature_store import FeatureStore
 from store.registry_mirror import mirror_registry, restore_registry
 from store.sql_files import load_sql
+from tests.campaign.harness import forks
 from tests.judged_models import SLOT, judged_model
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[4]
 FILES = ("model.onnx", "passport.json", "curves.json", "baseline.json")
-SERVER = multiprocessing.get_context("forkserver")
-# every child is a process of its own, but need not import everything anew
-SERVER.set_forkserver_preload(["store.registry_mirror", "core.settings", "pytest"])
 
 
 def act(home: str, what: str, folder: str, armed: str) -> None:
@@ -100,7 +97,7 @@ def settings(prepared, tmp_path) -> Settings:
 
 
 def started(settings: Settings, what: str, armed: str = "", candidate: str = "lstm-BTC-new") -> ForkServerProcess:
-    child = SERVER.Process(
+    child = forks("store.registry_mirror", "core.settings", "pytest").Process(
         target=act, args=(str(settings.paths.home), what, str(settings.paths.checkpoints / candidate), armed)
     )
     child.start()

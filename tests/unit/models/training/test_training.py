@@ -115,7 +115,7 @@ def test_fit_killed_in_and_between_members_gives_the_bytes_of_one_run(make_datas
     # four steps to each of two checks of two members: killed in the first step, before a save, after one, between members
     job["kills"] = [0, 4, 5, 6, 1, 1000]
     root = Path(__file__).resolve().parents[4]
-    environ = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    environ = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", KILLS],
         input=json.dumps(job),

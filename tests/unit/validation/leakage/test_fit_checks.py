@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 
 from models.datasets.dataset import Dataset, load_dataset
-from validation.leakage.fit_checks import Pipeline, calibrate_small, fit_leaks, pipeline_windows, replaced, train_small
-from validation.leakage.planted_datasets import one_coin
-from validation.leakage.planted_fits import FIT_PLANTS
+from validation.leakage.dataset_checks import one_coin
+from validation.leakage.fit_checks import (
+    Pipeline,
+    calibrate_small,
+    fit_leaks,
+    pipeline_windows,
+    plant_leaks,
+    replaced,
+    train_small,
+)
+from validation.leakage.leak_list import Where, plants
 from validation.leakage.point_in_time import rebuilt
 
-if TYPE_CHECKING:
-    from validation.leakage.planted_fits import FitPlant
-
 MINUTES = 60
-WINDOWS = {"window across a hole", "window mixes coins", "window reads past its end"}
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +36,9 @@ def test_real_pipeline_raises_no_alarm(data: Dataset, small: Dataset) -> None:
     assert fit_leaks(small, Pipeline()) + pipeline_windows(data, Pipeline(), MINUTES) == []
 
 
-@pytest.mark.parametrize("plant", [one for one in FIT_PLANTS if one.expected not in WINDOWS], ids=lambda one: one.name)
-def test_planted_pipeline_is_caught_by_its_name(small: Dataset, plant: FitPlant) -> None:
-    with_baselines = plant.expected.startswith("baseline")
-    assert {leak.name for leak in fit_leaks(small, plant.pipeline, with_baselines=with_baselines)} == {plant.expected}
-
-
-@pytest.mark.parametrize("plant", [one for one in FIT_PLANTS if one.expected in WINDOWS], ids=lambda one: one.name)
-def test_planted_windows_are_caught_by_their_name(data: Dataset, plant: FitPlant) -> None:
-    assert {leak.name for leak in pipeline_windows(data, plant.pipeline, MINUTES)} == {plant.expected}
+@pytest.mark.parametrize(("plant", "expected"), plants(Where.FIT).items())
+def test_planted_pipeline_is_caught_by_its_name_and_by_no_other(data: Dataset, plant: str, expected: str) -> None:
+    assert {leak.name for leak in plant_leaks(plant, data, 0)} == {expected}
 
 
 def test_replaced_rows_are_those_of_the_part_and_after_it_only(small: Dataset) -> None:

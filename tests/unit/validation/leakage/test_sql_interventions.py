@@ -9,8 +9,9 @@ import pytest
 from store.feature_sets import FEATURE_SETS, FeatureSet
 from store.schema import objects
 from store.sql_files import headers
+from validation.leakage.leak_list import LEAKS, Where, plants
 from validation.leakage.point_in_time import CutlessStore, rebuilt
-from validation.leakage.sql_interventions import PLANTS, Bench, planted_sets, small_market
+from validation.leakage.sql_interventions import Bench, planted_sets, small_market
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,9 +31,8 @@ HEAD = """-- {name}: tried in a test.
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
-    made = Bench(small_market(3))
-    yield made
-    made.close()
+    with Bench(small_market(3)) as made:
+        yield made
 
 
 def own_set(folder: Path, name: str, select: str, *, where: str = "candles_dense") -> FeatureSet:
@@ -42,17 +42,16 @@ def own_set(folder: Path, name: str, select: str, *, where: str = "candles_dense
     return FeatureSet(name, 1, name, ("tried",), folder=folder)
 
 
-@pytest.mark.parametrize(("name", "expected"), PLANTS.items(), ids=PLANTS)
+@pytest.mark.parametrize(("name", "expected"), plants(Where.SQL).items())
 def test_planted_view_is_caught_by_its_name(bench: Bench, name: str, expected: str) -> None:
     leaks = bench.probe(planted_sets()[name]).leaks
     assert [leak.name for leak in leaks] == [expected]
-    assert leaks[0].place.startswith(f"{name}.")
-    assert leaks[0].repair
+    assert leaks[0].location.startswith(f"{name}.")
+    assert LEAKS[leaks[0].name].repair
 
 
 def test_every_view_under_leaks_is_planted_and_none_is_ever_applied() -> None:
-    views = {name for name in headers("leaks") if name.startswith("leak_")}
-    assert views == set(PLANTS)
+    assert set(headers("leaks")) == set(plants(Where.SQL) | plants(Where.LABELS))
     assert not set(headers("leaks")) & set(objects("market") | objects("signals"))
 
 
@@ -104,7 +103,7 @@ def test_looking_back_raises_no_alarm(bench: Bench, tmp_path: Path, select: str)
 def test_row_that_exists_only_because_of_the_future_is_caught(bench: Bench, tmp_path: Path) -> None:
     kept = f"(select * from candles_dense qualify lead(close, 2) {OVER}) > close)"
     (leak, *_) = bench.probe(own_set(tmp_path, "chosen", "close", where=kept)).leaks
-    assert "(the row itself)" in leak.place
+    assert "(the row itself)" in leak.location
 
 
 def test_data_set_at_its_cut_does_not_move_with_later_revisions(tmp_path: Path) -> None:
@@ -114,4 +113,4 @@ def test_data_set_at_its_cut_does_not_move_with_later_revisions(tmp_path: Path) 
 def test_store_that_forgets_the_cut_is_caught(tmp_path: Path) -> None:
     leaks = rebuilt("seed39", 1, tmp_path, CutlessStore).leaks
     assert {leak.name for leak in leaks} == {"revised candle"}
-    assert any("data set of seed39" in leak.place and "told anew" in leak.seen for leak in leaks)
+    assert any("data set of seed39" in leak.location and "changed after the cut" in leak.seen for leak in leaks)

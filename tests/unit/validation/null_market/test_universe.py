@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -144,11 +144,11 @@ def test_outcome_counts_what_each_profile_and_the_gates_that_always_hold_would_d
     assert found.passes("calibrated", without=AUDITS)
     assert not found.passes("seed", without=AUDITS)
     assert found.figures["brier_skill low"] == 0.4
-    assert outcome_from_json(json.loads(json.dumps(found.as_json()))) == found
+    assert outcome_from_json(json.loads(json.dumps(asdict(found)))) == found
 
 
 def test_outcome_of_a_failed_training_passes_nothing():
     found = failed(Universe(0, "null", "", "flow", 30, 1, 1), "the loss is no longer a number")
     assert not found.promoted
     assert not found.passes("seed", without=AUDITS)
-    assert outcome_from_json(json.loads(json.dumps(found.as_json()))) == found
+    assert outcome_from_json(json.loads(json.dumps(asdict(found)))) == found

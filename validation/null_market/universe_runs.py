@@ -1,8 +1,7 @@
-"""Try many universes in a few child processes, and keep every outcome at once, so that a killed run goes on."""
+"""Try many universes in a few child processes; log every outcome at once, so that a killed run goes on."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,12 +13,19 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from core.child_process import run_child
-from core.errors import TrainingError
+from core.errors import LockHeldError, TrainingError
+from core.locks import hold
 from core.version import commit
 from models.training.candidate import RECIPE, spec_as_json
 from store.feature_sets import FEATURE_SETS
-from validation.null_market.simulated_dataset import PRODUCT, dataset_of
-from validation.null_market.universe import Outcome, Universe, outcome_from_json, training_of
+from validation.null_market.universe import (
+    PRODUCT,
+    Universe,
+    UniverseOutcome,
+    dataset_of,
+    outcome_from_json,
+    training_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +39,7 @@ _MEMORY_GB = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class NullTerms:
     """What all universes of a run share; another choice is another run, with a log of its own."""
 
     seed: int
@@ -45,11 +51,11 @@ class Terms:
     def folder(self, home: Path) -> Path:
         """Return where outcomes under these terms, and this code, are kept."""
         sets = {name: features.sha256 for name, features in FEATURE_SETS.items()}
-        told = asdict(self) | {"sets": sets, "recipe": RECIPE, "commit": commit()}
-        return home / hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+        chosen = asdict(self) | {"sets": sets, "recipe": RECIPE, "commit": commit()}
+        return home / hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
 
 
-class Log:
+class OutcomeLog:
     """One JSON line for each universe that is done."""
 
     def __init__(self, path: Path) -> None:
@@ -58,76 +64,78 @@ class Log:
         if path.exists() and not (text := path.read_bytes()).endswith(b"\n"):
             path.write_bytes(text[: text.rfind(b"\n") + 1])
 
-    def outcomes(self) -> dict[Universe, Outcome]:
+    def outcomes(self) -> dict[Universe, UniverseOutcome]:
         """Return what is known, the last word of each universe."""
         if not self._path.exists():
             return {}
         lines = self._path.read_text(encoding="utf-8").splitlines()
-        found = [outcome_from_json(json.loads(line)) for line in lines]
-        return {one.universe: one for one in found}
+        outcomes = [outcome_from_json(json.loads(line)) for line in lines]
+        return {outcome.universe: outcome for outcome in outcomes}
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: UniverseOutcome) -> None:
         """Append an outcome, flushed to disk."""
         with self._lock, self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(outcome.as_json()) + "\n")
+            file.write(json.dumps(asdict(outcome)) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusively(folder: Path) -> Iterator[None]:
     """Hold the folder for this process, and sweep out what a killed one left.
 
     Raises:
         TrainingError: another process tries universes there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for left in folder.glob("work-*"):
-            shutil.rmtree(left, ignore_errors=True)
-        yield
-    except BlockingIOError:
-        msg = f"another null-check is at work in {folder}; wait for it, or choose another --seed"
+        with hold(folder / ".lock", timeout_seconds=0):
+            for left in folder.glob("work-*"):
+                shutil.rmtree(left, ignore_errors=True)
+            yield
+    except LockHeldError as error:
+        msg = (
+            f"another null-check (process {error.holder}) is at work in {folder}; wait for it, or choose another --seed"
+        )
         raise TrainingError(msg) from None
-    finally:
-        os.close(descriptor)
 
 
 def try_universes(
-    todo: Sequence[Universe], terms: Terms, folder: Path, workers: int, on_outcome: Callable[[Outcome], None]
+    todo: Sequence[Universe],
+    terms: NullTerms,
+    folder: Path,
+    workers: int,
+    on_outcome: Callable[[UniverseOutcome], None],
 ) -> None:
     """Try every universe, some at a time in each of ``workers`` child processes; outcomes come in any order.
 
     Raises:
         TrainingError: a child process died; what was done is in the log.
     """
-    log = Log(folder / "universes.jsonl")
+    log = OutcomeLog(folder / "universes.jsonl")
     # a short list is shared out evenly, a long one in batches
     size = max(1, min(_BATCH, len(todo) // workers))
     batches = [todo[start : start + size] for start in range(0, len(todo), size)]
 
-    def hear(outcome: Outcome) -> None:
+    def keep(outcome: UniverseOutcome) -> None:
         log.add(outcome)
         on_outcome(outcome)
 
     with ThreadPoolExecutor(workers) as pool:
         running = [
-            pool.submit(_try, batch, terms, folder / f"work-{os.getpid()}-{number}", hear)
+            pool.submit(_try, batch, terms, folder / f"work-{os.getpid()}-{number}", keep)
             for number, batch in enumerate(batches)
         ]
         try:
-            for one in running:
-                one.result()
+            for batch in running:
+                batch.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _try(batch: Sequence[Universe], terms: Terms, work: Path, hear: Callable[[Outcome], None]) -> None:
+def _try(batch: Sequence[Universe], terms: NullTerms, work: Path, keep: Callable[[UniverseOutcome], None]) -> None:
     def on_line(line: dict[str, Any]) -> None:
         if "outcome" in line:
-            hear(outcome_from_json(line["outcome"]))
+            keep(outcome_from_json(line["outcome"]))
 
     try:
         runs = [_run(universe, terms, work / str(universe.number)) for universe in batch]
@@ -143,10 +151,10 @@ def _try(batch: Sequence[Universe], terms: Terms, work: Path, hear: Callable[[Ou
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _run(universe: Universe, terms: Terms, folder: Path) -> dict[str, Any]:
+def _run(universe: Universe, terms: NullTerms, folder: Path) -> dict[str, Any]:
     reference = dataset_of(universe, folder / "datasets", terms.best_accuracy)
     return {
-        "universe": universe.as_json(),
+        "universe": asdict(universe),
         "dataset": asdict(reference),
         "folder": str(folder.absolute()),
         "spec": spec_as_json(training_of(universe, terms.architecture, PRODUCT)),

@@ -1,4 +1,4 @@
-"""The processes of the fault campaign: a worker that is killed, and a reader that must never notice.
+"""Be the processes of the fault campaign: a worker that is killed, and a reader that must never notice.
 
 A worker does what the flow's tasks do, a thread for each product, by the same functions (`market.ingest.backfill`,
 `FeatureStore.publish`), and writes down every page whose commit has returned. It is forked from a process that has
@@ -12,6 +12,7 @@ import json
 import os
 import random
 import resource
+import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -28,24 +29,28 @@ from market.providers.coinbase import CoinbaseProvider
 from store.feature_store import FeatureStore
 from store.reader import Reader
 from store.schema import migrate_databases
+from tests.campaign.fault_plan import RANDOM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from multiprocessing.process import BaseProcess
     from pathlib import Path
 
     from core.candles import Page, Span
     from core.settings import Settings
     from store.ingest import WriteCount
+    from tests.campaign.fault_plan import Death
 
 QUICK = RetryPolicy(attempts=6, wait_initial=0.02, wait_max=0.3, wait_jitter=0.03)
 """As often as ever, but with short waits: a campaign of thousands of faults is not spent asleep."""
 
+STUCK_SECONDS = 120.0
 PARTIAL, REFUSED, BROKEN = 3, 2, 4
 """Exit statuses: some windows failed and are noted; the disk was full or the key refused; any other error."""
 
 
 @dataclass(frozen=True)
-class Job:
+class WorkerJob:
     """One life of a worker."""
 
     environ: Mapping[str, str]
@@ -72,7 +77,7 @@ class Job:
         return self.folder / f"{self.name}.jsonl"
 
 
-def work(job: Job) -> None:
+def work(job: WorkerJob) -> None:
     """Be the worker: exits with 0, PARTIAL, REFUSED or, which is a finding, BROKEN; or is killed."""
     os.environ.update(job.environ)
     failpoints.rearm()
@@ -85,7 +90,7 @@ def work(job: Job) -> None:
         sys.exit(REFUSED if isinstance(error, DiskFullError | CredentialsError) else BROKEN)
 
 
-def _worked(settings: Settings, job: Job) -> int:
+def _worked(settings: Settings, job: WorkerJob) -> int:
     migrate_databases(settings.paths)
     if job.export:
         with FeatureStore(settings.paths.market_db) as store:
@@ -94,13 +99,13 @@ def _worked(settings: Settings, job: Job) -> int:
         return 0
     Journal(job, settings).keep()
     with ThreadPoolExecutor(len(job.products)) as threads:
-        results = list(threads.map(lambda product: asyncio.run(_one(settings, job, product)), job.products))
+        results = list(threads.map(lambda product: asyncio.run(_fetch_product(settings, job, product)), job.products))
     with FeatureStore(settings.paths.market_db) as store:
         store.publish(settings.paths.market_copy)
     return PARTIAL if any(result is None or result.state == "partial" for result in results) else 0
 
 
-async def _one(settings: Settings, job: Job, product: str) -> BackfillResult | RepairResult | None:
+async def _fetch_product(settings: Settings, job: WorkerJob, product: str) -> BackfillResult | RepairResult | None:
     """Fetch one product; None when the exchange could not be asked, which costs the others nothing."""
     provider = CoinbaseProvider(settings, retry=job.retry)
     try:
@@ -120,7 +125,7 @@ async def _one(settings: Settings, job: Job, product: str) -> BackfillResult | R
 class Journal:
     """Writes down what was acknowledged: a line for each page, on the disk before the worker goes on."""
 
-    def __init__(self, job: Job, settings: Settings) -> None:
+    def __init__(self, job: WorkerJob, settings: Settings) -> None:
         """Open the journal of one life."""
         self._descriptor = os.open(job.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
         self._dice = random.Random(job.seed)
@@ -179,7 +184,7 @@ def read_on(home: Path, until: Path, result: Path) -> None:
     result.write_text(json.dumps(seen), encoding="utf-8")
 
 
-def measured_job(job: Job, result: Path) -> None:
+def measured_job(job: WorkerJob, result: Path) -> None:
     """Be a worker that leaves in ``result`` what the work cost this process, its imports left out of the seconds."""
     os.environ.update(job.environ)
     sys.stdout = sys.stderr = (job.folder / f"{job.name}.log").open("w", buffering=1)
@@ -187,10 +192,43 @@ def measured_job(job: Job, result: Path) -> None:
     began, cpu = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor(len(job.products)) as threads:
         results = list(threads.map(lambda product: asyncio.run(backfill(settings, product, job.span)), job.products))
-    told = {
+    figures = {
         "seconds": time.perf_counter() - began,
-        "states": sorted({one.state for one in results}),
+        "states": sorted({result.state for result in results}),
         "cpu_seconds": time.process_time() - cpu,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
-    result.write_text(json.dumps(told), encoding="utf-8")
+    result.write_text(json.dumps(figures), encoding="utf-8")
+
+
+class BrokenPromise(Exception):  # what a campaign is for, not what goes wrong in it
+    """A promise that was broken."""
+
+
+@dataclass
+class Life:
+    """A running worker and how it is meant to end."""
+
+    process: BaseProcess
+    death: Death
+    job: WorkerJob
+    began: float
+
+    def end(self) -> str:
+        """Wait for its end, or bring it about; return what became of it."""
+        is_random = self.death.place == RANDOM
+        self.process.join(
+            max(0.0, self.began + self.death.after_seconds - time.monotonic()) if is_random else STUCK_SECONDS
+        )
+        if is_random and self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        if self.process.is_alive():
+            self.process.kill()
+            msg = f"worker {self.job.name} was still at work after {STUCK_SECONDS:g} s; its log: {self.job.folder}"
+            raise BrokenPromise(msg)
+        endings = {-signal.SIGKILL: self.death.place, 0: "finished", PARTIAL: "partial", REFUSED: "refused"}
+        if self.process.exitcode not in endings:
+            msg = f"worker {self.job.name} ended with status {self.process.exitcode}; its log: {self.job.folder}"
+            raise BrokenPromise(msg)
+        return endings[self.process.exitcode]

@@ -1,10 +1,9 @@
-"""The same promise for the real command: `flows/backfill.py` with its Prefect server, killed as a whole group."""
+"""Kill the real command, `flows/backfill.py` with its Prefect server, as a whole group; hold the store to the same promise."""
 
 from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -12,22 +11,23 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.fault_oracle import Truth, Verdict, judge
-from benchmarks.fault_plan import MARKET, PRESENT, PRODUCTS
 from core.candles import Span
 from core.settings import Paths
 from market.providers import PAGE_MINUTES
 from store.feature_store import FeatureStore
+from tests.campaign.fault_oracle import Differences, Truth, judge
+from tests.campaign.fault_plan import MARKET, PRESENT, PRODUCTS
+from tests.campaign.harness import kill_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.fault_life import Tally
-    from benchmarks.surroundings import ExchangeProcess
+    from tests.campaign.fault_oracle import CampaignCounts
+    from tests.campaign.harness import ExchangeProcess
 
 PLACE = "flows/backfill.py"
 DAYS = 30
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 240.0
 
 
@@ -53,8 +53,8 @@ class FlowCampaign:
         }
         self._environ.pop("PREFECT_API_URL", None)
 
-    def run(self, kills: int, tally: Tally, on_kill: Callable[[int, str], None]) -> None:
-        """Kill the flow ``kills`` times, let it finish, and note in ``tally`` what was broken."""
+    def run(self, kills: int, counts: CampaignCounts, on_kill: Callable[[int, str], None]) -> None:
+        """Kill the flow ``kills`` times, let it finish, and note in ``counts`` what was broken."""
         needed = len(self._products) * sum(1 for _ in self._span.pages(PAGE_MINUTES))
         began = self._exchange.requests()
         self._exchange.plan_faults([{"kind": "500", "probability": 0.01}, {"kind": "reset", "probability": 0.01}])
@@ -65,23 +65,22 @@ class FlowCampaign:
             while self._exchange.requests() < wanted and process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.05)
             if process.poll() is None:
-                tally.kills[PLACE] += 1
-                on_kill(tally.killed, PLACE)
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+                counts.kills[PLACE] += 1
+                on_kill(counts.killed, PLACE)
+            kill_group(process)
         status = self._start().wait()
-        verdict = Verdict()
+        differences = Differences()
         with FeatureStore(Paths(self._folder / "var").market_db) as store:
             for product in self._products:
                 truth = Truth.of(MARKET, product, self._span)
-                verdict += judge(store, truth, whole=True)
-                tally.minutes += truth.minute_N.size
-        tally.verdict += verdict
-        tally.requests += self._exchange.requests() - began
-        tally.needed += needed
+                differences += judge(store, truth, whole=True)
+                counts.minutes += truth.minute_N.size
+        counts.differences += differences
+        counts.requests += self._exchange.requests() - began
+        counts.needed += needed
         self._exchange.plan_faults([])
-        if status or not verdict.is_clean:
-            tally.findings.append(f"{PLACE}: status {status}, {verdict}; see {self._folder}")
+        if status or not differences.is_clean:
+            counts.findings.append(f"{PLACE}: status {status}, {differences}; see {self._folder}")
 
     def _start(self) -> subprocess.Popen[bytes]:
         edges = {"start": self._span.start, "end": self._span.end}

@@ -7,18 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from benchmarks import backfill, faults
-from benchmarks.fault_campaign import Campaign
-from benchmarks.fault_oracle import Truth, Untrue, Verdict, exported, judge
-from benchmarks.fault_plan import EXPORT_PLACES, FIRST_PLACE, LATE, LISTED_AT, REGISTRY_PLACES, Death, deaths, scene
-from benchmarks.faults import exchange_for
+from benchmarks import backfill
 from core.candles import MINUTE, Candle, Page, Span
 from core.errors import StoreBusyError
 from core.failpoints import PLACES
@@ -26,6 +21,20 @@ from market.exchange.faults import KINDS
 from market.exchange.simulated_market import simulated_market
 from store.database import write_lock, write_transaction
 from store.feature_store import FeatureStore
+from tests.campaign import __main__ as campaign_command
+from tests.campaign.fault_campaign import Campaign, exchange_for
+from tests.campaign.fault_oracle import Differences, Truth, Untrue, exported, judge
+from tests.campaign.fault_plan import (
+    EXPORT_PLACES,
+    FIRST_PLACE,
+    LATE,
+    LISTED_AT,
+    REGISTRY_PLACES,
+    Death,
+    deaths,
+    scene,
+)
+from tests.campaign.harness import until
 
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2024, 1, 10, tzinfo=UTC)
@@ -36,14 +45,14 @@ LATER = datetime(2024, 3, 1, tzinfo=UTC)
 CAMPAIGN_PLACES = set(PLACES) - set(REGISTRY_PLACES)
 
 
-def not_yet(tally):
+def not_yet(counts):
     """Yield a full disk twice, and deaths until somebody has died at each place but those of an export."""
     places = [place for place in PLACES if place in CAMPAIGN_PLACES and place not in EXPORT_PLACES]
-    while not tally.kills[FIRST_PLACE]:
+    while not counts.kills[FIRST_PLACE]:
         yield Death(FIRST_PLACE)
     yield Death("write.before_commit", 2, action="full")
     yield Death("publish.before_rename", action="full")
-    while left := [place for place in places if not tally.kills[place]]:
+    while left := [place for place in places if not counts.kills[place]]:
         yield from map(Death, left)
 
 
@@ -52,15 +61,15 @@ def not_yet(tally):
 def test_backfill_killed_at_every_place_under_faults_ends_equal_to_the_truth(tmp_path):
     with exchange_for(tmp_path) as (exchange, key):
         campaign = Campaign(5, tmp_path, exchange, key, days=(5, 6))
-        campaign.episode(0, 3 * len(PLACES), plan=not_yet(campaign.tally))
-    tally = campaign.tally
-    assert tally.findings == []
-    assert set(tally.kills) >= CAMPAIGN_PLACES, f"nobody died at {CAMPAIGN_PLACES - set(tally.kills)}"
-    assert tally.ends["refused"], "no disk was full"
-    assert tally.verdict == Verdict() and tally.minutes > 10_000
-    assert tally.acknowledged > 30 and tally.reads > 10
-    assert len(tally.faults) >= 8, "the exchange behaved too well to prove anything"
-    assert set(tally.faults) <= set(KINDS)
+        campaign.episode(0, 3 * len(PLACES), plan=not_yet(campaign.counts))
+    counts = campaign.counts
+    assert counts.findings == []
+    assert set(counts.kills) >= CAMPAIGN_PLACES, f"nobody died at {CAMPAIGN_PLACES - set(counts.kills)}"
+    assert counts.ends["refused"], "no disk was full"
+    assert counts.differences == Differences() and counts.minutes > 10_000
+    assert counts.acknowledged > 30 and counts.reads > 10
+    assert len(counts.faults) >= 8, "the exchange behaved too well to prove anything"
+    assert set(counts.faults) <= set(KINDS)
 
 
 def test_campaign_is_decided_by_its_seed():
@@ -114,14 +123,14 @@ def times(span):
 
 
 def test_oracle_finds_nothing_in_an_equal_store(filled, truth):
-    assert judge(filled(), truth, acknowledged=[SPAN], whole=True) == Verdict()
+    assert judge(filled(), truth, acknowledged=[SPAN], whole=True) == Differences()
 
 
 def test_oracle_counts_a_lost_minute_unless_a_fault_hid_it(filled, truth):
     store = filled(lambda candles: [*candles[:7], *candles[8:]])
-    assert judge(store, truth, whole=True) == Verdict(lost=1)
-    assert judge(store, truth, Untrue({}, {"BTC-USD": {int(truth.minute_N[7])}}), whole=True) == Verdict()
-    assert judge(store, truth, Untrue({}, {"BTC-USD": {int(truth.minute_N[8])}}), whole=True) == Verdict(lost=1)
+    assert judge(store, truth, whole=True) == Differences(lost=1)
+    assert judge(store, truth, Untrue({}, {"BTC-USD": {int(truth.minute_N[7])}}), whole=True) == Differences()
+    assert judge(store, truth, Untrue({}, {"BTC-USD": {int(truth.minute_N[8])}}), whole=True) == Differences(lost=1)
 
 
 def test_oracle_counts_a_different_minute_unless_a_fault_told_it(filled, truth):
@@ -133,8 +142,8 @@ def test_oracle_counts_a_different_minute_unless_a_fault_told_it(filled, truth):
         ]
 
     store = filled(lambda candles: [*change(candles), *candles[10:]])
-    assert judge(store, truth, whole=True) == Verdict(different=1)
-    assert judge(store, truth, Untrue({"BTC-USD": {int(truth.minute_N[9])}}, {}), whole=True) == Verdict()
+    assert judge(store, truth, whole=True) == Differences(different=1)
+    assert judge(store, truth, Untrue({"BTC-USD": {int(truth.minute_N[9])}}, {}), whole=True) == Differences()
 
 
 def test_oracle_counts_doubled_and_invented_minutes(filled, truth):
@@ -142,21 +151,21 @@ def test_oracle_counts_doubled_and_invented_minutes(filled, truth):
     columns = "product, {}, open, high, low, close, volume, source, known_at"
     with write_transaction(store.path) as connection:
         connection.execute("insert into candles_1m by name select * from candles_1m order by open_time limit 2")
-    assert judge(store, truth, whole=True) == Verdict(doubled=2)
+    assert judge(store, truth, whole=True) == Differences(doubled=2)
     with write_transaction(store.path) as connection:
         moved = columns.format("open_time + interval 2 day as open_time")
         connection.execute(
             f"insert into candles_1m by name select {moved} from candles_1m order by open_time desc limit 3"
         )
-    assert judge(store, truth, whole=True) == Verdict(doubled=2, invented=3)
+    assert judge(store, truth, whole=True) == Differences(doubled=2, invented=3)
 
 
 def test_oracle_counts_minutes_never_asked_and_an_acknowledgement_without_them(filled, truth):
     store, longer = filled(), Span(SPAN.start, SPAN.end + 60 * MINUTE)
     more = Truth.of("null", "BTC-USD", longer)
-    assert judge(store, more, whole=False) == Verdict()
-    assert judge(store, more, whole=True) == Verdict(unasked=60)
-    assert judge(store, more, acknowledged=[Span(SPAN.end, SPAN.end + 5 * MINUTE)], whole=False) == Verdict(
+    assert judge(store, more, whole=False) == Differences()
+    assert judge(store, more, whole=True) == Differences(unasked=60)
+    assert judge(store, more, acknowledged=[Span(SPAN.end, SPAN.end + 5 * MINUTE)], whole=False) == Differences(
         unacknowledged=5
     )
 
@@ -179,10 +188,7 @@ def test_publish_killed_while_cp_reads_keeps_writers_out_until_cp_is_done(filled
     publisher = subprocess.Popen(
         [sys.executable, "-c", program], cwd=ROOT, env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
     )
-    deadline = time.monotonic() + 30
-    while not began.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(began.exists, seconds=30)
     publisher.send_signal(signal.SIGKILL)
     publisher.wait()
     with pytest.raises(StoreBusyError), write_lock(store.path, timeout_seconds=0.1):
@@ -192,7 +198,7 @@ def test_publish_killed_while_cp_reads_keeps_writers_out_until_cp_is_done(filled
     assert store.publish(copy).exists()
 
 
-@pytest.mark.parametrize("benchmark", [backfill, faults])
+@pytest.mark.parametrize("benchmark", [backfill, campaign_command])
 def test_benchmark_tells_its_options(benchmark, capsys):
     with pytest.raises(SystemExit) as ended:
         benchmark.main(["--help"])

@@ -10,51 +10,55 @@ import pytest
 
 from models.datasets.dataset import Dataset, load_dataset
 from models.datasets.scaler import fit_scaler
-from models.judging.dataset_leaks import close_leaks, input_leaks, label_leaks, split_leaks, stored_leaks
-from models.judging.leak_canaries import failing_canaries
-from validation.leakage.planted_datasets import DATA_PLANTS, LABEL_PLANTS, one_coin, with_labels
-from validation.leakage.point_in_time import Rebuilt, planted_labels, rebuilt
+from models.judging.leak_canaries import failing_canaries, input_leaks
+from validation.leakage.dataset_checks import (
+    SPOILED,
+    close_leaks,
+    closes_of,
+    data_leaks,
+    one_coin,
+    stored_leaks,
+    with_labels,
+)
+from validation.leakage.leak_list import Where, plants
+from validation.leakage.point_in_time import RebuiltDataset, planted_labels, rebuilt
 
 if TYPE_CHECKING:
-    from models.judging.dataset_leaks import Closes
+    from validation.leakage.dataset_checks import Closes
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Rebuilt:
+def made(tmp_path_factory: pytest.TempPathFactory) -> RebuiltDataset:
     return rebuilt("seed39", 5, tmp_path_factory.mktemp("made"), twice=False)
 
 
 @pytest.fixture(scope="module")
-def data(made: Rebuilt) -> Dataset:
+def data(made: RebuiltDataset) -> Dataset:
     return load_dataset(made.reference)
 
 
 @pytest.fixture(scope="module")
-def closes(made: Rebuilt) -> Closes:
-    found = {}
-    for product in ("BTC-USD", "ETH-USD"):
-        own = [candle for candle in made.candles if candle.product == product]
-        minutes = np.array([int(candle.open_time.timestamp()) // 60 for candle in own])
-        found[product] = (minutes, np.array([float(candle.close) for candle in own]))
-    return found
+def closes(made: RebuiltDataset) -> Closes:
+    return closes_of(made.candles)
 
 
 def names(data: Dataset, closes: Closes) -> set[str]:
-    leaks = split_leaks(data) + label_leaks(data, closes) + close_leaks(data, closes) + input_leaks(data)
-    return {leak.name for leak in leaks}
+    return {leak.name for leak in data_leaks(data, closes)}
 
 
 def test_sound_data_set_raises_no_alarm(data: Dataset, closes: Closes) -> None:
     assert names(data, closes) == set()
 
 
-@pytest.mark.parametrize("plant", DATA_PLANTS, ids=lambda plant: plant.name)
-def test_spoiled_data_set_is_caught_by_its_name(data: Dataset, closes: Closes, plant) -> None:
-    assert plant.expected in names(plant.spoil(data), closes)
+@pytest.mark.parametrize(("plant", "expected"), plants(Where.DATASET).items())
+def test_spoiled_data_set_is_caught_by_its_name(data: Dataset, closes: Closes, plant, expected) -> None:
+    assert expected in names(SPOILED[plant](data), closes)
 
 
-@pytest.mark.parametrize(("view", "expected"), LABEL_PLANTS)
-def test_planted_labels_are_caught_by_their_name(made: Rebuilt, data: Dataset, closes: Closes, view, expected) -> None:
+@pytest.mark.parametrize(("view", "expected"), plants(Where.LABELS).items())
+def test_planted_labels_are_caught_by_their_name(
+    made: RebuiltDataset, data: Dataset, closes: Closes, view, expected
+) -> None:
     assert expected in names(with_labels(data, planted_labels(view, made.candles)), closes)
 
 
@@ -65,16 +69,16 @@ def test_labels_turned_round_are_borne_out_by_no_candle(data: Dataset, closes: C
 
 def test_close_of_another_version_of_a_candle_is_a_revision(data: Dataset, closes: Closes) -> None:
     minutes, values = closes["ETH-USD"]
-    told = {"ETH-USD": (minutes, np.where(np.arange(len(values)) == len(values) // 2, values * 1.01, values))}
-    (leak,) = close_leaks(data, told)
-    assert (leak.name, leak.place) == ("revised candle", "ETH-USD, close")
+    revised = {"ETH-USD": (minutes, np.where(np.arange(len(values)) == len(values) // 2, values * 1.01, values))}
+    (leak,) = close_leaks(data, revised)
+    assert (leak.name, leak.location) == ("revised candle", "ETH-USD, close")
 
 
 def test_later_close_among_the_inputs_is_seen_against_the_close(data: Dataset) -> None:
     x_NF = data.x_NF.copy()
     x_NF[:, 4] = data.close_N * (1 + np.nan_to_num(data.return_N))  # a price level: no order by itself
     leaks = input_leaks(replace(data, x_NF=x_NF))
-    assert {leak.place.rpartition(", ")[2] for leak in leaks} == {data.columns[4]}
+    assert {leak.location.rpartition(", ")[2] for leak in leaks} == {data.columns[4]}
 
 
 def test_inputs_that_differ_by_a_bit_from_the_past_alone_are_named(data: Dataset) -> None:
@@ -83,14 +87,19 @@ def test_inputs_that_differ_by_a_bit_from_the_past_alone_are_named(data: Dataset
     assert stored_leaks(data, computed, data.columns) == []
     computed["BTC-USD"][1][7, 3] = np.nextafter(computed["BTC-USD"][1][7, 3], np.float32(9))
     (leak,) = stored_leaks(data, computed, data.columns)
-    assert leak.place == f"BTC-USD, {data.columns[3]}"
+    assert leak.location == f"BTC-USD, {data.columns[3]}"
 
 
 @pytest.mark.parametrize(
     ("plant", "canary"),
-    [(0, "shuffled_split"), (2, "coin_instants"), (3, "unique_rows"), (4, "label_among_inputs")],
+    [
+        ("rows dealt out at random", "shuffled_split"),
+        ("second coin split an hour later", "coin_instants"),
+        ("training rows again in the test part", "unique_rows"),
+        ("return of the next 15 minutes, with noise, as an input", "label_among_inputs"),
+    ],
 )
-def test_canary_of_the_gate_is_lit_by_the_plant(data: Dataset, plant: int, canary: str) -> None:
-    spoiled = DATA_PLANTS[plant].spoil(data)
+def test_canary_of_the_gate_fails_on_the_plant(data: Dataset, plant: str, canary: str) -> None:
+    spoiled = SPOILED[plant](data)
     assert canary in failing_canaries(spoiled, fit_scaler(spoiled))
     assert failing_canaries(data, fit_scaler(data)) == {}

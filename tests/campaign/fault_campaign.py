@@ -1,4 +1,4 @@
-"""The seeded campaign: workers are killed, the exchange misbehaves, readers read, and an oracle compares.
+"""Kill workers by a seed while the exchange misbehaves and readers read; compare what is left with an oracle.
 
 An episode begins with an empty folder. Round after round one worker, or two on different products, is started, dies
 as planned, and what is on the disk is held against the truth and against what the worker had acknowledged. When the
@@ -19,22 +19,6 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.fault_life import STUCK_SECONDS, Finding, Life, Tally, forks
-from benchmarks.fault_oracle import Truth, Untrue, Verdict, exported, judge
-from benchmarks.fault_plan import (
-    DAYS,
-    EXPORT_PLACES,
-    LATE,
-    LISTED_AT,
-    MARKET,
-    PRESENT,
-    RANDOM,
-    Death,
-    Scene,
-    deaths,
-    scene,
-)
-from benchmarks.fault_worker import Job, read_on, work
 from core.candles import Span
 from core.errors import DeskError, StoreError
 from core.settings import load_settings
@@ -42,12 +26,29 @@ from market.ingest.backfill import MAX_PAGES_WAITING, PAGES_PER_WRITE
 from market.providers import PAGE_MINUTES
 from market.providers.coinbase_connection import MAX_CONCURRENT
 from store.feature_store import FeatureStore
+from tests.campaign.fault_oracle import CampaignCounts, Differences, Truth, Untrue, exported, judge
+from tests.campaign.fault_plan import (
+    DAYS,
+    EXPORT_PLACES,
+    LATE,
+    LISTED_AT,
+    MARKET,
+    PRESENT,
+    PRODUCTS,
+    RANDOM,
+    Death,
+    Scene,
+    deaths,
+    scene,
+)
+from tests.campaign.fault_worker import STUCK_SECONDS, BrokenPromise, Life, WorkerJob, read_on, work
+from tests.campaign.harness import exchange_process, forks, new_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from benchmarks.surroundings import ExchangeProcess
+    from tests.campaign.harness import ExchangeProcess
 
 MENDING_PLACE = "ingest.after_replaced"
 """Passed only where a minute is told differently than before."""
@@ -59,24 +60,35 @@ _PROBES = {LATE: 60}
 """Requests that finding a listing may take in one life; two for a product that was always there."""
 
 
+@contextmanager
+def exchange_for(home: Path) -> Iterator[tuple[ExchangeProcess, dict[str, str]]]:
+    """Start the exchange of a campaign; yields it and the settings of a key that it knows."""
+    key, registered = new_key(home)
+    names = [option for product in (*PRODUCTS, LATE) for option in ("--product", product)]
+    options = ["--market", MARKET, *names, "--listed-at", f"{LATE}={LISTED_AT.isoformat()}", *registered]
+    with exchange_process(home, *options, "--public-rate", "0", "--private-rate", "0", present=PRESENT) as exchange:
+        yield exchange, key
+
+
 class Campaign:
-    """Runs episodes against one exchange and keeps the tally."""
+    """Runs episodes against one exchange and keeps the counts."""
 
     def __init__(
         self, seed: int, home: Path, exchange: ExchangeProcess, key: Mapping[str, str], *, days: tuple[int, int] = DAYS
     ) -> None:
         """Prepare a campaign; ``key`` is the client's side of the key that the exchange knows."""
         self.seed, self._days = seed, days
-        self.tally = Tally()
+        self.counts = CampaignCounts()
         self._home, self._exchange, self._key = home, exchange, dict(key)
-        self._forks = forks()
+        # fork-server children of a campaign need what a worker and a reader need, and nothing of pytest
+        self._forks = forks("tests.campaign.fault_campaign", "tests.campaign.fault_flows", "rich.progress")
         self._present = PRESENT
 
-    def run(self, kills: int, on_kill: Callable[[int, str], None] = lambda _killed, _note: None) -> Tally:
+    def run(self, kills: int, on_kill: Callable[[int, str], None] = lambda _killed, _note: None) -> CampaignCounts:
         """Run episodes until ``kills`` workers were killed, or a promise was broken."""
-        while self.tally.killed < kills and not self.tally.findings:
-            self.episode(self.tally.episodes, min(KILLS_AN_EPISODE, kills - self.tally.killed), on_kill)
-        return self.tally
+        while self.counts.killed < kills and not self.counts.findings:
+            self.episode(self.counts.episodes, min(KILLS_AN_EPISODE, kills - self.counts.killed), on_kill)
+        return self.counts
 
     def episode(
         self,
@@ -89,11 +101,11 @@ class Campaign:
         episode = _Episode(self, scene(self.seed, number, self._days), on_kill)
         try:
             episode.run(kills, plan or deaths(self.seed, number))
-        except (Finding, DeskError) as finding:
-            self.tally.findings.append(f"episode {number}: {finding}")
+        except (BrokenPromise, DeskError) as finding:
+            self.counts.findings.append(f"episode {number}: {finding}")
         finally:
             self._exchange.plan_faults([])
-            self.tally.episodes += 1
+            self.counts.episodes += 1
 
     def step(self) -> None:
         """Let the exchange's clock go on, so that what it tells next is known later than what it told before."""
@@ -106,7 +118,7 @@ class _Episode:
 
     def __init__(self, campaign: Campaign, what: Scene, on_kill: Callable[[int, str], None]) -> None:
         self._campaign, self._scene, self._on_kill = campaign, what, on_kill
-        self._tally, self._exchange, self._forks = campaign.tally, campaign._exchange, campaign._forks
+        self._counts, self._exchange, self._forks = campaign.counts, campaign._exchange, campaign._forks
         self._folder = campaign._home / f"episode-{what.number}"
         self._environ = {**self._exchange.environ, "DESK_HOME": str(self._folder / "var")}
         self._environ |= {"PUBLIC_REQUESTS_PER_SECOND": "1000", "PRIVATE_REQUESTS_PER_SECOND": "1000"}
@@ -130,14 +142,14 @@ class _Episode:
         before = self._exchange.stats()["faults"]
         requests = self._exchange.requests()
         with self._readers():
-            wanted = self._tally.killed + kills - len(EXPORT_PLACES)
-            while self._tally.killed < wanted and (fates := list(islice(plan, 2))):
+            wanted = self._counts.killed + kills - len(EXPORT_PLACES)
+            while self._counts.killed < wanted and (fates := list(islice(plan, 2))):
                 self._round(fates)
             self._exchange.plan_faults([])
             self._undisturbed()
-        self._tally.requests += self._exchange.requests() - requests
-        self._tally.needed += self._scene.pages
-        self._tally.faults.update(Counter(self._exchange.stats()["faults"]) - Counter(before))
+        self._counts.requests += self._exchange.requests() - requests
+        self._counts.needed += self._scene.pages
+        self._counts.faults.update(Counter(self._exchange.stats()["faults"]) - Counter(before))
         self._exports()
 
     def _round(self, fates: Sequence[Death]) -> None:
@@ -154,42 +166,42 @@ class _Episode:
         for life in lives:
             ending = life.end()
             if life.process.exitcode == -signal.SIGKILL:
-                self._tally.kills[ending] += 1
-                self._on_kill(self._tally.killed, f"episode {self._scene.number}, {ending}")
+                self._counts.kills[ending] += 1
+                self._on_kill(self._counts.killed, f"episode {self._scene.number}, {ending}")
             else:
-                self._tally.ends[ending] += 1
+                self._counts.ends[ending] += 1
             self._read_journal(life.job)
         asked = self._exchange.requests() - requests
         retried = self._answer_faults() - faults
-        self._tally.retried += retried
+        self._counts.retried += retried
         if missing is None:
             return
         windows = sum(len(spans) for job in jobs for spans in job.again.values())
         if not any(job.repairs for job in jobs):
             self._count_requests(asked - retried, missing, windows)
         self._compare(Untrue.of(self._notes()), whole=False)
-        self._tally.checks += 1
+        self._counts.checks += 1
 
     def _count_requests(self, asked: int, missing: int, windows: int) -> None:
         """Hold the requests of a round, those met by faults left out, against the pages that were missing or ordered.
 
         Raises:
-            Finding: more was asked for than there was to ask, or a death cost more than what can be on its way.
+            BrokenPromise: more was asked for than there was to ask, or a death cost more than what can be on its way.
         """
         products = self._scene.products
         probes = sum(_PROBES.get(product, 2) for product in products)
         if asked > missing + windows + probes:
             msg = f"{asked} requests were made; {missing} pages were missing, {windows} windows ordered, {probes} may probe"
-            raise Finding(msg)
+            raise BrokenPromise(msg)
         if windows:
             return
         lost = asked - (missing - self._missing_pages())
-        self._tally.thrown_away.append(lost)
+        self._counts.thrown_away.append(lost)
         if lost > len(products) * ON_THE_WAY + probes:
             msg = f"{lost} answers were thrown away; at most {len(products) * ON_THE_WAY} can be on their way"
-            raise Finding(msg)
+            raise BrokenPromise(msg)
 
-    def _jobs(self, *, again: bool, mends: bool) -> list[Job]:
+    def _jobs(self, *, again: bool, mends: bool) -> list[WorkerJob]:
         """Share the products among one or two workers; what is complete is asked for again, in part or from nothing."""
         untrue = Untrue.of(self._notes())
         windows = {product: untrue.windows(product, self._scene.span) for product in self._scene.products}
@@ -212,9 +224,9 @@ class _Episode:
         *,
         export: bool = False,
         repairs: bool = False,
-    ) -> Job:
+    ) -> WorkerJob:
         self._lives += 1
-        return Job(
+        return WorkerJob(
             self._environ,
             products,
             self._scene.span,
@@ -227,10 +239,10 @@ class _Episode:
             seed=self._lives,
         )
 
-    def _start(self, job: Job, death: Death | None) -> Life:
+    def _start(self, job: WorkerJob, death: Death | None) -> Life:
         meant = death or Death("nothing")
         environ = {**job.environ, **(death.environ if death else Death(RANDOM).environ)}
-        armed = Job(**{**job.__dict__, "environ": environ})
+        armed = WorkerJob(**{**job.__dict__, "environ": environ})
         process = self._forks.Process(target=work, args=(armed,))
         process.start()
         return Life(process, meant, armed, time.monotonic())
@@ -247,38 +259,38 @@ class _Episode:
         self._finish(self._job(self._scene.products, {}, repairs=True))
         if any(windows.values()):
             self._finish(self._job(self._scene.products, windows))
-        verdict = self._compare(None, whole=True)
-        self._tally.verdict += verdict
-        self._tally.minutes += sum(truth.minute_N.size for truth in self._truths)
+        differences = self._compare(None, whole=True)
+        self._counts.differences += differences
+        self._counts.minutes += sum(truth.minute_N.size for truth in self._truths)
         bad = [row for row in self._store.quality() if row["bad_rows"]]
         if bad:
             msg = f"the store's own checks find {bad}"
-            raise Finding(msg)
+            raise BrokenPromise(msg)
 
-    def _finish(self, job: Job) -> None:
+    def _finish(self, job: WorkerJob) -> None:
         life = self._start(job, None)
         ending = life.end()
         if ending != "finished":
             msg = f"an undisturbed worker ended {ending}; its log: {life.job.folder / life.job.name}.log"
-            raise Finding(msg)
+            raise BrokenPromise(msg)
         self._read_journal(life.job)
 
-    def _compare(self, untrue: Untrue | None, *, whole: bool) -> Verdict:
+    def _compare(self, untrue: Untrue | None, *, whole: bool) -> Differences:
         """Hold the store against the truth.
 
         Raises:
-            Finding: it differs.
+            BrokenPromise: it differs.
         """
-        verdict = Verdict()
+        differences = Differences()
         if self._has_tables():
             for truth in self._truths:
-                verdict += judge(self._store, truth, untrue, self._acknowledged[truth.product], whole=whole)
-        if not verdict.is_clean:
-            self._tally.verdict += verdict
-            counts = ", ".join(f"{count} {name}" for name, count in asdict(verdict).items() if count)
-            msg = f"after life {self._lives} the store differs from the truth: {counts}; see {self._folder}"
-            raise Finding(msg)
-        return verdict
+                differences += judge(self._store, truth, untrue, self._acknowledged[truth.product], whole=whole)
+        if not differences.is_clean:
+            self._counts.differences += differences
+            text = ", ".join(f"{count} {name}" for name, count in asdict(differences).items() if count)
+            msg = f"after life {self._lives} the store differs from the truth: {text}; see {self._folder}"
+            raise BrokenPromise(msg)
+        return differences
 
     def _has_tables(self) -> bool:
         """Whether a worker has lived long enough to make the tables."""
@@ -299,14 +311,14 @@ class _Episode:
             ending = self._start(self._job((product,), {}, export=True), Death(place)).end()
             if ending != place:
                 msg = f"an export was not killed at {place} but ended {ending}"
-                raise Finding(msg)
-            self._tally.kills[place] += 1
-            self._on_kill(self._tally.killed, f"episode {self._scene.number}, {place}")
+                raise BrokenPromise(msg)
+            self._counts.kills[place] += 1
+            self._on_kill(self._counts.killed, f"episode {self._scene.number}, {place}")
         ending = self._start(self._job((product,), {}, export=True), None).end()
         files = sorted(self._paths.raw.glob(f"{product}*.parquet"))
         if ending != "finished" or len(files) != 1 or not self._truths[0].equals(*exported(files[0])):
             msg = f"the export of {product} over {span} ended {ending} and left {[file.name for file in files]}, not the truth"
-            raise Finding(msg)
+            raise BrokenPromise(msg)
 
     @contextmanager
     def _readers(self) -> Iterator[None]:
@@ -329,16 +341,16 @@ class _Episode:
             )
             if seen["errors"] or seen["doubled"] or seen["went_back"]:
                 msg = f"a reader of the published copy noticed: {seen}"
-                raise Finding(msg)
-            self._tally.reads += seen["reads"]
+                raise BrokenPromise(msg)
+            self._counts.reads += seen["reads"]
 
-    def _read_journal(self, job: Job) -> None:
+    def _read_journal(self, job: WorkerJob) -> None:
         if not job.journal.exists():
             return
         for line in job.journal.read_text(encoding="utf-8").splitlines():
             product, start, end, _ = json.loads(line)
             self._acknowledged[product].append(Span(datetime.fromisoformat(start), datetime.fromisoformat(end)))
-            self._tally.acknowledged += 1
+            self._counts.acknowledged += 1
 
     def _missing_pages(self) -> int:
         """Requests that a worker which starts now has to make."""

@@ -1,11 +1,12 @@
-"""What a store must hold, known without asking anyone: the market's own numbers against the store's, minute by minute.
+"""Hold a store against the truth: the market's own numbers against the store's, minute by minute; count what a campaign did.
 
 Shapes: _N minutes; _NK minutes by number (open, high, low, close, volume in units of 1e-8).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections import Counter
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -78,10 +79,10 @@ class Untrue:
     @classmethod
     def of(cls, notes: Sequence[Sequence[Any]]) -> Untrue:
         """Read the exchange's own notes."""
-        found = cls({}, {})
+        untrue = cls({}, {})
         for kind, product, minute in notes:
-            (found.revised if kind == "revised" else found.holes).setdefault(product, set()).add(int(minute))
-        return found
+            (untrue.revised if kind == "revised" else untrue.holes).setdefault(product, set()).add(int(minute))
+        return untrue
 
     def windows(self, product: str, span: Span) -> list[Span]:
         """Return the minutes to ask again, each a window of its own."""
@@ -93,7 +94,7 @@ class Untrue:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Differences:
     """How a store differs from the truth; all zero is what is promised."""
 
     lost: int = 0
@@ -107,14 +108,14 @@ class Verdict:
     unacknowledged: int = 0
     """Minutes whose page was acknowledged, and that the ledger calls missing."""
 
-    def __add__(self, other: Verdict) -> Verdict:
+    def __add__(self, other: Differences) -> Differences:
         """Add counts up over products."""
-        return Verdict(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+        return Differences(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing at all differs."""
-        return self == Verdict()
+        return self == Differences()
 
 
 def stored(path: Path, product: str) -> tuple[Minutes, Minutes]:
@@ -144,7 +145,7 @@ def _fetched(connection: duckdb.DuckDBPyConnection, source: str, parameter: str)
 
 def judge(
     store: FeatureStore, truth: Truth, untrue: Untrue | None = None, acknowledged: Iterable[Span] = (), *, whole: bool
-) -> Verdict:
+) -> Differences:
     """Compare the store with the truth.
 
     Args:
@@ -158,13 +159,13 @@ def judge(
     minute_N, value_NK = stored(store.path, truth.product)
     missing_N = minutes_of(store.missing_windows(truth.product, truth.span))
     untrue = untrue or Untrue({}, {})
-    holes_N, revised_N = (_array(found.get(truth.product, ())) for found in (untrue.holes, untrue.revised))
+    holes_N, revised_N = (_array(minutes.get(truth.product, ())) for minutes in (untrue.holes, untrue.revised))
 
     unique_N, first_N = np.unique(minute_N, return_index=True)
     common_N, mine_N, theirs_N = np.intersect1d(unique_N, truth.minute_N, return_indices=True)
     is_other_N = (value_NK[first_N[mine_N]] != truth.value_NK[theirs_N]).any(axis=1)
     absent_N = np.setdiff1d(np.setdiff1d(truth.minute_N, unique_N), missing_N)
-    return Verdict(
+    return Differences(
         lost=np.setdiff1d(absent_N, holes_N).size,
         doubled=minute_N.size - unique_N.size,
         invented=unique_N.size - common_N.size,
@@ -182,3 +183,40 @@ def minutes_of(spans: Iterable[Span]) -> Minutes:
 
 def _array(minutes: Iterable[int]) -> Minutes:
     return np.array(sorted(minutes), dtype=np.int64)
+
+
+@dataclass
+class CampaignCounts:
+    """Everything the campaign counted."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    """By place."""
+    ends: Counter[str] = field(default_factory=Counter)
+    """Lives that ended otherwise: finished, partial, refused for a full disk."""
+    faults: Counter[str] = field(default_factory=Counter)
+    episodes: int = 0
+    minutes: int = 0
+    """Minutes of truth held against the store at the ends of episodes."""
+    checks: int = 0
+    """Comparisons after a kill."""
+    requests: int = 0
+    needed: int = 0
+    retried: int = 0
+    """Requests that met a fault and had to be made again."""
+    thrown_away: list[int] = field(default_factory=list)
+    """By death: requests whose answers were not stored; the few that look for a listing are among them."""
+    acknowledged: int = 0
+    """Pages acknowledged before a kill, each found in the store after it."""
+    reads: int = 0
+    differences: Differences = field(default_factory=Differences)
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def killed(self) -> int:
+        """How often a process was killed."""
+        return sum(self.kills.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all counts for a file."""
+        counters = {name: dict(getattr(self, name)) for name in ("kills", "ends", "faults")}
+        return vars(self) | counters | {"verdict": asdict(self.differences), "killed": self.killed}

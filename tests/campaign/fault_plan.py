@@ -1,4 +1,4 @@
-"""What happens in a campaign, decided by its seed alone: spans, deaths, faults."""
+"""Decide by a seed alone what happens in a campaign: spans, deaths, faults."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXPORT_PLACES = tuple(place for place in PLACES if place.startswith("export."))
 FIRST_PLACE = "migrate.before_rename"
 """Passed only where there is no database yet."""
 REGISTRY_PLACES = tuple(place for place in PLACES if place.startswith("registry."))
-"""Passed by promotions, which `tests/unit/models/test_registry_kills.py` kills."""
+"""Passed by promotions, which `tests/unit/models/registry/test_kills.py` kills."""
 WORK_PLACES = tuple(place for place in PLACES if place not in (*EXPORT_PLACES, *REGISTRY_PLACES, FIRST_PLACE))
 _FULL_PLACES = ("write.before_begin", "ingest.after_candles", "write.before_commit", "publish.before_rename")
 _ANSWER_FAULTS = ("500", "502", "401", "reset", "slow", "html", "truncated")
