@@ -5,15 +5,15 @@ Every answer is a `Proof`: what was claimed, whether it holds, what was found, a
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.errors import CandleFileError
+from core.dataset_files import DatasetManifest
+from core.errors import CandleFileError, DatasetError
 from core.integrity import sha256_of
 from store.database import connect
 from store.ingest import utc
@@ -59,6 +59,11 @@ _CHECK_REPAIRS = {
 _ANY_CHECK = ".venv/bin/desk sql -f sql/checks/{name}.sql shows the rows; then restore a copy of the database, or move it away and run: make backfill"
 
 
+def _proof(subject: str, claim: str, evidence: str, repair: str = "") -> Proof:
+    """Return a proof; a claim holds where there is nothing to repair."""
+    return Proof(subject, claim, not repair, evidence, repair)
+
+
 def proofs(store: FeatureStore, paths: Paths) -> Iterator[Proof]:
     """Yield every proof, exports first; nothing is changed.
 
@@ -87,7 +92,7 @@ def _exports(store: FeatureStore, folder: Path) -> Iterator[Proof]:
     for path in sorted(folder.glob("*.parquet")):
         if path.stem not in content and not path.name.startswith("."):
             again = f"rm {path}; {_EXPORT_AGAIN}"
-            yield Proof(path.name, "a manifest tells of it", holds=False, evidence="it has none", repair=again)
+            yield _proof(path.name, "a manifest tells of it", "it has none", again)
 
 
 def _ledgers(store: FeatureStore) -> Iterator[Proof]:
@@ -103,7 +108,7 @@ def _checks(store: FeatureStore) -> Iterator[Proof]:
         name, bad = str(check["check"]), int(check["bad_rows"])
         evidence = f"{bad} bad rows: {check['sentence']}" if bad else "0 bad rows"
         repair = _CHECK_REPAIRS.get(name, _ANY_CHECK.format(name=name)) if bad else ""
-        yield Proof(f"sql/checks/{name}", "the check finds nothing", holds=not bad, evidence=evidence, repair=repair)
+        yield _proof(f"sql/checks/{name}", "the check finds nothing", evidence, repair)
 
 
 def _prove_export(
@@ -129,7 +134,7 @@ def _prove_export(
         proofs.append(_prove_ledger(path, manifest, ledger))
     if revised:
         evidence = f"{len(revised)} candles have a later version: {_times(revised)}"
-        proofs.append(Proof(path.name, "later revisions are known", holds=True, evidence=evidence))
+        proofs.append(_proof(path.name, "later revisions are known", evidence))
     return proofs
 
 
@@ -137,12 +142,12 @@ def _prove_hash(path: Path, manifest: ExportManifest) -> Proof:
     claim = "the file is the one its manifest tells of"
     if not path.exists():
         repair = f"rm {path.with_suffix('.json')}; {_EXPORT_AGAIN}"
-        return Proof(path.name, claim, holds=False, evidence="the file is missing", repair=repair)
+        return _proof(path.name, claim, "the file is missing", repair)
     digest = sha256_of(path)
     holds = digest == manifest.sha256
     evidence = digest[:16] if holds else f"sha256 is {digest[:16]}, the manifest says {manifest.sha256[:16]}"
     repair = "" if holds else f"rm {path} {path.with_suffix('.json')}; {_EXPORT_AGAIN}"
-    return Proof(path.name, claim, holds=holds, evidence=evidence, repair=repair)
+    return _proof(path.name, claim, evidence, repair)
 
 
 def _prove_rows(path: Path, manifest: ExportManifest, table: pa.Table) -> Proof:
@@ -155,7 +160,7 @@ def _prove_rows(path: Path, manifest: ExportManifest, table: pa.Table) -> Proof:
     if not holds:
         evidence += f"; the manifest says {manifest.rows} and {manifest.missing}, sources {manifest.sources}"
     repair = "" if holds else f"rm {path} {path.with_suffix('.json')}; {_EXPORT_AGAIN}"
-    return Proof(path.name, "rows, gaps and sources are counted right", holds=holds, evidence=evidence, repair=repair)
+    return _proof(path.name, "rows, gaps and sources are counted right", evidence, repair)
 
 
 def _prove_store(path: Path, manifest: ExportManifest, table: pa.Table, store: CandleSource) -> Proof:
@@ -169,7 +174,7 @@ def _prove_store(path: Path, manifest: ExportManifest, table: pa.Table, store: C
         connection.close()
     claim = f"the store, as known at {manifest.cut:%Y-%m-%d %H:%M:%S}, holds each of its rows"
     if not rows:
-        return Proof(path.name, claim, holds=True, evidence=f"{table.num_rows} rows equal")
+        return _proof(path.name, claim, f"{table.num_rows} rows equal")
     by_verdict: dict[str, list[datetime]] = {}
     for moment, verdict in rows:
         by_verdict.setdefault(verdict, []).append(utc(moment))
@@ -179,7 +184,7 @@ def _prove_store(path: Path, manifest: ExportManifest, table: pa.Table, store: C
         if "lost" in by_verdict
         else f"rm {path} {path.with_suffix('.json')}; {_EXPORT_AGAIN}"
     )
-    return Proof(path.name, claim, holds=False, evidence=evidence, repair=repair)
+    return _proof(path.name, claim, evidence, repair)
 
 
 def _prove_ledger(path: Path, manifest: ExportManifest, ledger: Mapping[str, int]) -> Proof:
@@ -188,7 +193,7 @@ def _prove_ledger(path: Path, manifest: ExportManifest, ledger: Mapping[str, int
     holds = now <= then
     evidence = f"{now} minutes unanswered, {then} at the export"
     repair = "" if holds else "make backfill"
-    return Proof(path.name, "no answer in the ledger was lost", holds=holds, evidence=evidence, repair=repair)
+    return _proof(path.name, "no answer in the ledger was lost", evidence, repair)
 
 
 def _unanswered(states: Mapping[str, int]) -> int:
@@ -215,7 +220,7 @@ def _prove_states(product: str, states: Mapping[str, int]) -> Proof:
     evidence = "; ".join((*faults, counts))
     # a window that is gone is asked for again, and told candles that are the same change nothing
     repair = "make backfill" if faults else ""
-    return Proof(product, "the ledger's states add up", holds=not faults, evidence=evidence, repair=repair)
+    return _proof(product, "the ledger's states add up", evidence, repair)
 
 
 def prove_dataset(digest: str, path: Path) -> list[Proof]:
@@ -224,26 +229,19 @@ def prove_dataset(digest: str, path: Path) -> list[Proof]:
     manifest = path.with_suffix(".json")
     again = f"desk dataset rebuild {digest[:16]}"
     if not path.exists():
-        return [Proof(path.name, claim, holds=False, evidence="the file is missing", repair=again)]
+        return [_proof(path.name, claim, "the file is missing", again)]
     evidence = sha256_of(path)
     if evidence != digest or not evidence.startswith(path.stem):
-        return [Proof(path.name, claim, holds=False, evidence=f"sha256 is {evidence[:16]}", repair=again)]
+        return [_proof(path.name, claim, f"sha256 is {evidence[:16]}", again)]
     try:
-        content: Any = json.loads(manifest.read_text(encoding="utf-8"))
-        holds = content["digest"] == digest
-    except (OSError, ValueError, KeyError, TypeError):
-        holds = False
-    if not holds:
-        return [
-            Proof(
-                path.name, "its manifest tells of it", holds=False, evidence=f"{manifest.name} does not", repair=again
-            )
-        ]
-    return [Proof(path.name, claim, holds=True, evidence=evidence[:16])]
+        is_its_own = DatasetManifest.read(manifest).digest == digest
+    except DatasetError:
+        is_its_own = False
+    if not is_its_own:
+        return [_proof(path.name, "its manifest tells of it", f"{manifest.name} does not", again)]
+    return [_proof(path.name, claim, evidence[:16])]
 
 
 def _unreadable(path: Path, error: CandleFileError) -> Proof:
     """Return the proof of a manifest that cannot be read."""
-    return Proof(
-        path.name, "the manifest can be read", holds=False, evidence=str(error), repair=f"rm {path}; {_EXPORT_AGAIN}"
-    )
+    return _proof(path.name, "the manifest can be read", str(error), f"rm {path}; {_EXPORT_AGAIN}")
