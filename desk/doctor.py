@@ -56,10 +56,10 @@ def _settings() -> list[Finding]:
     unknown = unknown_names()
     gone = [f"{name} is gone: {REMOVED[name.upper()]}" for name in unknown if name.upper() in REMOVED]
     foreign = [name for name in unknown if name.upper() not in REMOVED]
-    found = [Finding("settings", "; ".join(gone), "take it out of .env")] if gone else []
+    findings = [Finding("settings", "; ".join(gone), "take it out of .env")] if gone else []
     if foreign:
-        found.append(Finding("settings", f".env also sets {', '.join(foreign)}: not Candledesk's, not read"))
-    return found
+        findings.append(Finding("settings", f".env also sets {', '.join(foreign)}: not Candledesk's, not read"))
+    return findings
 
 
 def _market(settings: Settings) -> Finding:
@@ -93,13 +93,13 @@ def _store(settings: Settings) -> list[Finding]:
             Finding("data set", "none", "make features"),
         ]
     text = "; ".join(f"{row['product']} {row['candles']} to {row['newest']:%Y-%m-%d %H:%M}" for row in candles)
-    found = [Finding("candles", text or "none", "" if candles else "make backfill")]
+    findings = [Finding("candles", text or "none", "" if candles else "make backfill")]
     if sets:
         return [
-            *found,
+            *findings,
             Finding("data set", f"{sets[0]['digest'][:16]} of {sets[0]['created_at']:%Y-%m-%d %H:%M}"),
         ]
-    return [*found, Finding("data set", "none", "make features")]
+    return [*findings, Finding("data set", "none", "make features")]
 
 
 def _registry(settings: Settings) -> Finding:

@@ -65,8 +65,8 @@ def _patient_server() -> Iterator[None]:
 def _help(flow: Flow[..., Any]) -> str:
     """Return what the flow does and a line for each parameter, as its docstring tells them."""
     summary = (flow.description or flow.name).partition("\n\nArgs:")[0].strip()
-    told = {name: schema.get("description", "") for name, schema in flow.parameters.properties.items()}
-    lines = [f"  {name}  {textwrap.shorten(text, 10_000)}".rstrip() for name, text in told.items()]
+    meanings = {name: schema.get("description", "") for name, schema in flow.parameters.properties.items()}
+    lines = [f"  {name}  {textwrap.shorten(text, 10_000)}".rstrip() for name, text in meanings.items()]
     # the mark keeps lines apart where they would be set as one paragraph
     return f"{summary}\n\n\b\nParameters:\n" + "\n".join(lines)
 
@@ -101,14 +101,14 @@ def _command(flow: Flow[..., Any]) -> Any:  # noqa: ANN401 - a typer callback ha
 
 
 def _parameters(flow: Flow[..., Any], pairs: Sequence[str]) -> dict[str, object]:
-    found: dict[str, object] = {}
+    given: dict[str, object] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or name not in flow.parameters.properties:
             msg = f"{pair!r} is no name=value of {flow.name}; it takes {', '.join(flow.parameters.properties)}"
             raise typer.BadParameter(msg)
         try:
-            found[name] = json.loads(text)
+            given[name] = json.loads(text)
         except json.JSONDecodeError:
-            found[name] = text
-    return found
+            given[name] = text
+    return given

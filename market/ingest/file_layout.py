@@ -303,7 +303,7 @@ class _Sniffer:
             ((name, order),) = fits.items()
             return self._placed(order, name, f"the columns of {self.path}")
         advice = next(iter(fits.values()), ["time", *PRICES, *[IGNORED] * (self.width - 6)])
-        found = (
+        fault = (
             f"fit more than one order ({'; '.join(fits)})"
             if fits
             else f"({self.width} columns) fit no known order of columns"
@@ -311,7 +311,7 @@ class _Sniffer:
         repair = f"name each column from the left with --columns {','.join(advice)}, {IGNORED} for one to ignore"
         if self.width < 6:
             repair = "a candle has a time, four prices and a volume: fetch a file that holds them"
-        msg = f"{self.path} has no header and its first rows {found}; {repair}"
+        msg = f"{self.path} has no header and its first rows {fault}; {repair}"
         raise CandleFileError(msg)
 
     def _fits(self, order: Sequence[str]) -> bool:
