@@ -35,6 +35,12 @@ from store.schema import migrate_databases
 console = Console()
 remarks = Console(stderr=True)
 
+_REPAIRS = {
+    "last_of_file": "--last-is-closed stores it",
+    "contradicts_exchange": "--replace believes the file",
+    "too_many_decimals": "the store keeps 8 decimals",
+}
+
 
 def import_(
     files: Annotated[list[Path], typer.Argument(help="CSV, JSON, Parquet or Feather files, plain or packed")],
@@ -129,10 +135,10 @@ def _explain(order: ImportOrder, seen: Examined) -> None:
         f"interval           {'1 minute' if seen.interval_minutes == 1 else 'minutes, by --sparse' if order.sparse else 'one row, taken for a minute'}",
         f"first, last        {_minute(seen.first)} .. {_minute(seen.last)} UTC",
         f"rows               {seen.rows}, of {seen.minutes} different minutes",
-        f"set aside          {', '.join(f'{count} as {why}' for why, count in sorted(faults.items())) or 'none'}",
+        f"set aside          {', '.join(f'{count} as {_reason(why)}' for why, count in sorted(faults.items())) or 'none'}",
     ]
     if layout.skipped:
-        lines.insert(0, f"above the data     {layout.skipped} lines, the header among them")
+        lines.insert(0, f"above the data     {layout.skipped} line(s), a header among them where there is one")
     if seen.other_products:
         others = ", ".join(f"{count} of {name}" for name, count in seen.other_products.most_common())
         lines.append(f"left out           {others}")
@@ -203,19 +209,27 @@ def _show(store: FeatureStore, results: list[ImportResult]) -> None:
 
 def _remark(store: FeatureStore, result: ImportResult) -> None:
     """Say what the counts do not: how the columns were read, why rows were set aside, what looks wrong, what is missing."""
+    count = result.count
     facts = [f"columns {result.columns}", f"sha256 {result.sha256[:16]}"]
-    facts += [f"{number} quarantined as {reason}" for reason, number in sorted(result.count.quarantined.items())]
-    if result.count.rounded:
-        facts.append(f"{result.count.rounded} volumes rounded to 8 decimals")
-    facts += [f"{count} rows of {name} left out" for name, count in result.other_products.most_common(3)]
+    facts += [f"{number} quarantined as {_reason(name)}" for name, number in sorted(count.quarantined.items())]
+    if count.rounded:
+        facts.append(f"{count.rounded} volumes rounded to 8 decimals")
+    facts += [f"{number} rows of {name} left out" for name, number in result.other_products.most_common(3)]
     span = Span(result.first_open_time, result.last_open_time + MINUTE)
     flags = store.flag_counts(result.product, span)
     states = store.ledger_summary(result.product, span)
     facts.append(f"flagged: {flags['early_saves']} minutes look saved too early, {flags['spikes']} spikes")
-    facts.append(
-        f"{states['not_asked'] + states['failed']} minutes of its span are still to be asked for: make backfill"
-    )
+    if missing := states["not_asked"] + states["failed"]:
+        facts.append(
+            f"{missing} minutes of its span are still to be asked for: .venv/bin/python flows/backfill.py -p products={result.product} "
+            f"-p start={span.start:%Y-%m-%dT%H:%MZ} -p end={span.end:%Y-%m-%dT%H:%MZ}"
+        )
     console.print(f"{result.source.removeprefix('import:')}: {'; '.join(facts)}", soft_wrap=True, highlight=False)
+
+
+def _reason(name: str) -> str:
+    """Return a reason with what can be done about it."""
+    return f"{name} ({_REPAIRS[name]})" if name in _REPAIRS else name
 
 
 def _minute(moment: datetime) -> str:

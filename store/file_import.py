@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from core.candles import Candle
 
-MOST_PRICE_RATIO = 3.0
+MAX_PRICE_RATIO = 3.0
 """A file whose prices are this many times those stored around then, or a fraction, is of another product."""
 
 _PAGES_AT_ONCE = 300
@@ -45,7 +45,7 @@ class ImportCount:
     stored: int = 0
     """Minutes that had no candle."""
     revised: int = 0
-    """Minutes told differently than before; both versions are kept."""
+    """Minutes that differ from before; both versions are kept."""
     known: int = 0
     """Rows that tell nothing new: duplicates, or stored before."""
     quarantined: Counter[str] = field(default_factory=Counter)
@@ -86,19 +86,20 @@ def record_rows(
         CandleFileError: the prices are of another size than those stored around then.
     """
     count = ImportCount(rows=len(candles))
-    good, bad = _parted(candles, at)
-    count.rounded = sum(bool(candle.volume % GRAIN) for candle in good)
-    told = [ingest.Version(at, candle, source) for candle in good]
+    bad = [(candle, reason) for candle in candles if (reason := fault(candle, _ANY_TIME, at)) is not None]
+    refused = {id(candle) for candle, _ in bad}
+    versions = [ingest.Version(at, candle, source) for candle in candles if id(candle) not in refused]
+    count.rounded = sum(bool(version.candle.volume % GRAIN) for version in versions)
     pages: list[Page] = []
-    if told:
-        ingest.stage(connection, told)
+    if versions:
+        ingest.stage(connection, versions)
         if not trust_prices:
-            _require_scale(connection, good[0].product)
+            _require_scale(connection, candles[0].product)
         verdicts = connection.execute(load_sql("queries/import_compare")).fetchall()
-        pages, contradicting = _judged(told, verdicts, count, replace=replace)
+        pages, contradicting = _judged(versions, verdicts, count, replace=replace)
         bad += [(candle, "contradicts_exchange") for candle in contradicting]
-    for some in _some(pages):
-        written = ingest.record_pages(connection, some)
+    for start in range(0, len(pages), _PAGES_AT_ONCE):
+        written = ingest.record_pages(connection, pages[start : start + _PAGES_AT_ONCE])
         count.stored += written.stored
         count.revised += written.revised
     quarantine_rows(connection, bad, source, at)
@@ -106,21 +107,9 @@ def record_rows(
     return count
 
 
-def _parted(candles: Iterable[Candle], at: datetime) -> tuple[list[Candle], list[_Rejected]]:
-    good: list[Candle] = []
-    bad: list[_Rejected] = []
-    for candle in candles:
-        reason = fault(candle, _ANY_TIME, at)
-        if reason is None:
-            good.append(candle)
-        else:
-            bad.append((candle, reason))
-    return good, bad
-
-
 def _require_scale(connection: duckdb.DuckDBPyConnection, product: str) -> None:
     ratio = connection.execute(load_sql("queries/import_scale")).fetchall()[0][0]
-    if ratio is not None and not 1 / MOST_PRICE_RATIO < ratio < MOST_PRICE_RATIO:
+    if ratio is not None and not 1 / MAX_PRICE_RATIO < ratio < MAX_PRICE_RATIO:
         msg = (
             f"the file's prices are {ratio:.3g} times those stored of {product} within the hour before or after: name the right "
             f"product with --product; if they are of {product} (a crash, a new unit), say so with --trust-prices"
@@ -129,19 +118,19 @@ def _require_scale(connection: duckdb.DuckDBPyConnection, product: str) -> None:
 
 
 def _judged(
-    told: Sequence[ingest.Version],
+    versions: Sequence[ingest.Version],
     verdicts: Iterable[tuple[int, str, datetime | None]],
     count: ImportCount,
     *,
     replace: bool,
 ) -> tuple[list[Page], list[Candle]]:
     news: list[ingest.Version] = []
-    told_already: dict[datetime, list[Candle]] = {}
+    seen: dict[datetime, list[Candle]] = {}
     lesser: list[ingest.Version] = []
     contradicting: list[Candle] = []
-    for place, verdict, stored_known_at in verdicts:
-        version = told[place]
-        before = told_already.setdefault(version.candle.open_time, [])
+    for number, verdict, stored_known_at in verdicts:
+        version = versions[number]
+        before = seen.setdefault(version.candle.open_time, [])
         if verdict == "known" or version.candle in before:
             count.known += 1
             continue
@@ -156,15 +145,10 @@ def _judged(
     return [*_runs(news), *(_page([version]) for version in lesser)], contradicting
 
 
-def _some(pages: Sequence[Page]) -> Iterator[Sequence[Page]]:
-    for start in range(0, len(pages), _PAGES_AT_ONCE):
-        yield pages[start : start + _PAGES_AT_ONCE]
-
-
 def _runs(versions: Sequence[ingest.Version]) -> Iterator[Page]:
     """Yield one page for each run of consecutive minutes."""
     run: list[ingest.Version] = []
-    for version in sorted(versions, key=lambda one: one.candle.open_time):
+    for version in sorted(versions, key=lambda version: version.candle.open_time):
         if run and version.candle.open_time - run[-1].candle.open_time > MINUTE:
             yield _page(run)
             run = []
@@ -176,7 +160,7 @@ def _runs(versions: Sequence[ingest.Version]) -> Iterator[Page]:
 def _page(run: Sequence[ingest.Version]) -> Page:
     first, last = run[0], run[-1]
     window = Span(first.candle.open_time, last.candle.open_time + MINUTE)
-    return Page(first.candle.product, window, tuple(one.candle for one in run), first.known_at, first.source)
+    return Page(first.candle.product, window, tuple(version.candle for version in run), first.known_at, first.source)
 
 
 def quarantine_rows(connection: duckdb.DuckDBPyConnection, bad: Sequence[_Rejected], source: str, at: datetime) -> None:

@@ -222,22 +222,22 @@ def _json(path: Path, text: str, chunks: Callable[[], Iterator[str]]) -> CandleF
         left, has_begun = "", False
         for chunk in chunks():
             left += chunk
-            found: list[Cells] = []
+            batch: list[Cells] = []
             end = 0
             for match in _JSON_ROW.finditer(left):
                 between = _JSON_BETWEEN.sub("", left[end : match.start()])
                 if between and has_begun:
-                    found.append((between,))
+                    batch.append((between,))
                 end = match.end()
                 if len(match.group()) > 2:
                     value = _json_value(match.group())
-                    found.append(_json_cells(value, names) if value else (match.group(),))
+                    batch.append(_json_cells(value, names) if value else (match.group(),))
                     has_begun = True
             left = left[end:]
             if len(left) > 2 * _BLOCK:
                 msg = f"{path} holds no candles as JSON; write each as an array or an object"
                 raise CandleFileError(msg)
-            yield found
+            yield batch
         rest = left.lstrip(" \t\r\n,]}")
         yield [(rest,)] if rest[:1] in {"[", "{"} else []
 

@@ -71,6 +71,8 @@ _UNITS = (
     (10**17, 0, "nanoseconds"),
 )
 _HEADER_LINES = 20
+_MIN_VALUES = 4
+"""A line above the header may hold a date or a count; four prices it does not."""
 
 
 def number(cell: str | None) -> Decimal:
@@ -176,10 +178,12 @@ class _Sniffer:
         """Find the header among the first lines; what lies above it, and lines like it below, are no data."""
         known = [len({_MEANING[word] for cell in row if (word := self._word(cell)) in _MEANING}) for row in head]
         best = max(range(min(len(head), _HEADER_LINES)), key=lambda at: known[at], default=0)
-        first = next((at for at, row in enumerate(head) if _is_data(row)), len(head))
-        if head and known[best] >= 3 and not _is_data(head[best]):
+        first = next((at for at, row in enumerate(head) if _values(row) >= _MIN_VALUES), len(head))
+        # a header below rows of data would cost these rows in silence
+        if best < first and known and known[best] >= 3:
             self.names = [str(cell).strip() for cell in head[best]]
-            first = next((at for at, row in enumerate(head) if at > best and _is_data(row, len(self.names))), len(head))
+            # what holds a number or a time below the header is a row, if a bad one
+            first = next((at for at, row in enumerate(head) if at > best and _values(row)), len(head))
             for row in head[best + 1 : first]:
                 # Yahoo names its time in a line of its own
                 for at, cell in enumerate(row[: len(self.names)]):
@@ -299,7 +303,7 @@ class _Sniffer:
             ((name, order),) = fits.items()
             return self._placed(order, name, f"the columns of {self.path}")
         advice = next(iter(fits.values()), ["time", *PRICES, *[IGNORED] * (self.width - 6)])
-        found = (
+        fault = (
             f"fit more than one order ({'; '.join(fits)})"
             if fits
             else f"({self.width} columns) fit no known order of columns"
@@ -307,7 +311,7 @@ class _Sniffer:
         repair = f"name each column from the left with --columns {','.join(advice)}, {IGNORED} for one to ignore"
         if self.width < 6:
             repair = "a candle has a time, four prices and a volume: fetch a file that holds them"
-        msg = f"{self.path} has no header and its first rows {found}; {repair}"
+        msg = f"{self.path} has no header and its first rows {fault}; {repair}"
         raise CandleFileError(msg)
 
     def _fits(self, order: Sequence[str]) -> bool:
@@ -328,16 +332,15 @@ class _Sniffer:
         return 2 * sound >= len(self.rows)
 
 
-def _is_data(row: Cells, width: int = 0) -> bool:
-    """Whether a row holds numbers, as many as a candle has, or is as wide as the header and begins with a time."""
-    numbers = sum(bool(_NUMBER.fullmatch((cell or "").strip())) for cell in row)
-    return numbers >= 4 or (len(row) in {width, width + 1} and any(micros(cell or "") is not None for cell in row))
+def _values(row: Cells) -> int:
+    """Return how many cells of a row are numbers or times."""
+    return sum(number(cell).is_finite() or micros(cell or "") is not None for cell in row)
 
 
 def _time_kind(cells: Sequence[str | None]) -> str:
-    """Return the unit's name, ``date and time as text``, ``date``, ``clock``, or nothing: how most cells are written."""
-    kinds = [_cell_kind((cell or "").strip()) for cell in cells]
-    return max(dict.fromkeys(kinds), key=kinds.count)
+    """Return how most cells that are times are written: a unit's name, ``date and time as text``, ``date`` or ``clock``."""
+    kinds = [kind for cell in cells if (kind := _cell_kind((cell or "").strip(_LOOSE)))]
+    return max(dict.fromkeys(kinds), key=kinds.count, default="")
 
 
 def _cell_kind(text: str) -> str:

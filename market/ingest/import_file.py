@@ -196,8 +196,8 @@ def _rows_of(file: CandleFile, layout: Layout, product: str, others: Counter[str
     at = layout.index.get("product")
     wanted = _plain(product)
     for row in file.rows(layout.skipped):
-        if at is not None and len(row) == layout.width and (told := row[at]) and _plain(told) != wanted:
-            others[told] += 1
+        if at is not None and len(row) == layout.width and (symbol := row[at]) and _plain(symbol) != wanted:
+            others[symbol] += 1
         else:
             yield row
 
@@ -213,9 +213,11 @@ def _plain(product: str) -> str:
 def _require_product(order: ImportOrder, product: str, rows: int, others: Counter[str]) -> None:
     if rows or not others:
         return
-    told = others.most_common(1)[0][0]
-    right = product_in_name(told.rpartition(":")[2].replace("/", "-")) or "BASE-QUOTE"
-    msg = f"{order.path} holds no row of {product}, its rows are of {told}; import it as what it is: --product {right}"
+    symbol = others.most_common(1)[0][0]
+    right = product_in_name(symbol.rpartition(":")[2].replace("/", "-")) or "BASE-QUOTE"
+    msg = (
+        f"{order.path} holds no row of {product}, its rows are of {symbol}; import it as what it is: --product {right}"
+    )
     raise CandleFileError(msg)
 
 

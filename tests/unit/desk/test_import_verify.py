@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,56 @@ def test_import_wrong_name_stores_no_file_at_all(desk: Callable[..., Result], fi
     with pytest.raises(CandleFileError, match="--product"):
         desk("import", str(file), str(nameless))
     assert not settings.paths.market_db.exists()
+
+
+def test_import_explain_says_how_a_file_is_read_and_changes_nothing(
+    desk: Callable[..., Result], file: Path, settings: Settings
+) -> None:
+    path = file.with_name("Coinbase_BTCUSD_minute.csv")
+    rows = file.read_text(encoding="utf-8").splitlines()[1:]
+    head = ["https://www.CryptoDataDownload.com", "date,open,high,low,close,Volume BTC"]
+    path.write_text("\n".join([*head, *rows[:50], "yesterday,1,2,1,2,3", "1,2", *rows[50:]]), encoding="utf-8")
+    shown = desk("import", "--explain", str(path))
+    assert shown.exit_code == 0
+    for words in (
+        r"6 +Volume BTC +volume",
+        r"above the data +2 line",
+        r"time +date and time as text",
+        r"product +BTC-USD",
+        r"interval +1 minute",
+        rf"first, last +2024-03-01 00:00 .. {rows[-1][:16]} UTC",
+        rf"rows +{len(rows) + 2}, of {len(rows)} different minutes",
+        r"set aside +1 as last_of_file \(--last-is-closed stores it\), 1 as no_time, 1 as torn_row",
+    ):
+        assert re.search(words, shown.output), words
+    assert not settings.paths.market_db.exists()
+
+
+def test_import_remarks_can_be_followed(
+    desk: Callable[..., Result],
+    file: Path,
+    settings: Settings,
+    as_pages: Callable[..., list[Page]],
+    walk: Callable[..., list[Candle]],
+) -> None:
+    with FeatureStore(settings.paths.market_db) as store:
+        store.migrate()
+        store.record_pages(as_pages(walk("BTC-USD", 100, start=T0, missing=0.1)[:20], Span(T0, T0 + 20 * MINUTE)))
+    text = file.read_text(encoding="utf-8").splitlines()
+    text[3] = text[3].rpartition(",")[0] + ",77"
+    file.write_text("\n".join(text), encoding="utf-8")
+    shown = desk("import", str(file)).output
+    assert "1 quarantined as contradicts_exchange (--replace believes the file)" in shown
+    assert "1 quarantined as last_of_file (--last-is-closed stores it)" in shown
+    again = desk("import", "--replace", "--last-is-closed", str(file)).output
+    assert "quarantined" not in again
+    with FeatureStore(settings.paths.market_db) as store:
+        assert (
+            len(
+                store._rows("queries/candles_as_of", product="BTC-USD", since=T0, until=SPAN.end, cut=datetime.now(UTC))
+            )
+            == len(text) - 1
+        )
 
 
 def test_verify_without_a_store_says_what_comes_first(desk: Callable[..., Result]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -165,7 +166,14 @@ ODD_ROWS = {
     "too_many_cells": "2024-01-05 03:49,1,2,1,2,3,4",
     "no_time": "yesterday,1,2,1,2,3",
     "header_again": HEADER,
+    "empty_cells": ",,,,,",
 }
+
+
+@pytest.mark.parametrize("odd", ["1,2", "2024-01-05 03:48,n/a,,,,", "yesterday,1,2,x,y,z"])
+def test_odd_row_right_below_the_header_is_no_header(tmp_path: Path, odd: str) -> None:
+    _, rows = read(written(tmp_path / "a.txt", [HEADER, odd, GOOD]))
+    assert sorted(sound(row) for row in rows) == [False, True]
 
 
 @pytest.mark.parametrize("case", ODD_ROWS)
@@ -359,6 +367,11 @@ FILES = {
         + [f"{n},{m:%Y-%m-%d %H:%M:%S},{o},{h},{low},{c},{v}" for n, (m, o, h, low, c, v) in enumerate(ROWS)],
         "header",
     ),
+    "units_below_the_header": (
+        ["time,open,high,low,close,volume", "UTC,USD,USD,USD,USD,SOL"]
+        + [f"{t},{o},{h},{low},{c},{v}" for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)],
+        "header",
+    ),
     "coinapi": (
         ["time_period_start;time_period_end;price_open;price_high;price_low;price_close;volume_traded;trades_count"]
         + [f"{m:%Y-%m-%dT%H:%M:%S}.0000000Z;x;{o};{h};{low};{c};{v};7" for m, o, h, low, c, v in ROWS],
@@ -378,6 +391,37 @@ def test_files_people_have_give_the_same_candles(tmp_path: Path, case: str) -> N
     path = written(tmp_path / "a.txt", lines)
     assert as_told(read(path)[1]) == ROWS
     assert layout_of(open_candles(path), "SOL-USD").recipe == recipe
+
+
+def test_header_below_rows_of_data_costs_no_row(tmp_path: Path) -> None:
+    rows = [f"{t},{o},{h},{low},{c},{v}" for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)]
+    _, read_rows = read(written(tmp_path / "a.csv", [rows[0], HEADER, rows[1]]))
+    assert [row[0] for row in read_rows] == [T0, None, ROWS[1][0]]
+
+
+ADVICE = {
+    "flat_six": (["1704426480,5,5,5,5,1", "1704426540,5,5,5,5,1"], None),
+    "flat_seven": (["1704426480,5,5,5,5,1,7", "1704426540,5,5,5,5,1,7"], None),
+    "unknown_order_of_eight": (
+        ["9,1704426480,1,3,0.5,2,3,8", "9,1704426540,1,3,0.5,2,3,8"],
+        "-,time,open,high,low,close,volume,-",
+    ),
+    "word_not_known": (["when,open,high,low,close,volume", "1704426480,1,3,0.5,2,3"], None),
+    "volume_of_the_quote": (["unix,open,high,low,close,Volume USD", "1704426480,1,3,0.5,2,3"], None),
+    "open_twice": (["time,open,open,high,low,close,volume", "1704426480,1,1,3,0.5,2,3"], None),
+}
+
+
+@pytest.mark.parametrize("case", ADVICE)
+def test_columns_that_a_refusal_names_work_when_followed(tmp_path: Path, case: str) -> None:
+    lines, right = ADVICE[case]
+    path = written(tmp_path / "a.csv", lines)
+    with pytest.raises(CandleFileError, match="--columns") as refused:
+        read(path)
+    order = re.search(r"(?:--columns |such as )([a-z-]+(?:,[a-z-]+)+)", str(refused.value))
+    assert order is not None
+    _, rows = read(path, (right or order.group(1)).split(","))
+    assert all(sound(row) for row in rows if row[0] is not None) and any(row[0] == T0 for row in rows)
 
 
 def frame(kind: pa.DataType) -> dict[str, pa.Array]:
