@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from models.datasets.dataset import Dataset
-    from models.training.progress import TrainProgress
+    from models.training.train_progress import TrainProgress
 
 PRODUCTS = ("BTC-USD", "ETH-USD")
 DAYS = {"planted": 60, "recorded": 270}
@@ -102,8 +102,8 @@ def _ours(data: Dataset, job: dict[str, Any]) -> dict[str, Any]:
             _say(marks[-1])
 
     fitted = fit(spec, data, on_progress=hear)
-    told = [asdict(mark) | {"windows": row["windows"]} for mark, row in zip(marks, fitted.history, strict=True)]
-    return {"marks": told, "unseen": _unseen(data, fitted.weights, fitted.members), "threads": 1}
+    checks = [asdict(mark) | {"windows": row.windows} for mark, row in zip(marks, fitted.history, strict=True)]
+    return {"marks": checks, "unseen": _unseen(data, fitted.weights, fitted.members), "threads": 1}
 
 
 def _say(mark: Mark) -> None:

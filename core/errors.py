@@ -19,8 +19,7 @@ command or setting repairs it. The command line prints it as one line and exits 
     │   ├── StoreBusyError      another process kept the write lock too long
     │   ├── DiskFullError       no room for what was to be written; what was committed before stays
     │   ├── LiveFileError       a database file was touched beside DuckDB
-    │   ├── MixedSourcesError   two markets would be mixed in one folder
-    │   └── GapError            minutes are missing where they are needed
+    │   └── MixedSourcesError   two markets would be mixed in one folder
     ├── CandleFileError         a file of candles cannot be read or understood
     ├── DatasetError            a data set is missing, damaged or cannot be built
     ├── RemoteFolderError       a shared folder (DATASETS_URI, CANDIDATES_URI) cannot be read or written
@@ -106,10 +105,6 @@ class LiveFileError(StoreError):
 
 class MixedSourcesError(StoreError):
     """Candles of one product would come from two markets; nothing was stored."""
-
-
-class GapError(StoreError):
-    """Minutes are missing where a computation needs them."""
 
 
 class CandleFileError(DeskError):

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from core.errors import DatasetError
 from core.settings import load_settings
+from reports.page.console import print_blocks, screen
+from reports.page.document import Cell, Table
 from store.feature_store import FeatureStore
 from store.rebuild import rebuild as rebuild_dataset
 
@@ -29,22 +30,20 @@ def _store() -> FeatureStore:
 def list_datasets() -> None:
     """Show every data set that was exported, the newest first."""
     home = load_settings().paths.home
-    table = Table()
-    for column in ("data set", "features", "products", "span (UTC)", "known until", "rows", "file"):
-        table.add_column(column, overflow="fold")
-    for row in _store().recorded_datasets():
-        table.add_row(
+    rows = tuple(
+        (
             row["digest"][:16],
             f"{row['feature_set']}@{row['feature_hash'][:8]}",
             row["products"].replace(",", ", "),
             f"{row['start_time']:%Y-%m-%d %H:%M} .. {row['end_time']:%Y-%m-%d %H:%M}",
             f"{row['known_at_cut']:%Y-%m-%d %H:%M:%S}",
-            f"{row['row_count']:,}",
+            Cell(f"{row['row_count']:,}", "number"),
             "there" if (home / row["path"]).exists() else "missing: desk dataset rebuild",
         )
-    # a pipe must not cut a row in two
-    screen = console if console.is_terminal else Console(width=250)
-    screen.print(table if table.row_count else "no data set was exported yet; run: make features")
+        for row in _store().recorded_datasets()
+    )
+    columns = ("data set", "features", "products", "span (UTC)", "known until", "rows", "file")
+    print_blocks(screen(), [Table(columns, rows, "no data set was exported yet; run: make features")])
 
 
 @app.command()

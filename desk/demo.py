@@ -31,8 +31,8 @@ from core.settings import Paths, Settings, load_settings
 from desk.child_servers import LOOPBACK, child, free_port, listens, wait_for
 from desk.demo_steps import StepBoard
 from market.exchange.recorded_market import file_name, recorded_markets
-from reports.observation.summary import read_summary
 from reports.observation.terminal import verdict_table
+from reports.observation.verdict_page import read_summary
 from store.signal_store import SignalStore
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -273,6 +273,7 @@ def _farewell(settings: Settings, paths: Paths, seconds: float) -> None:
     summary = read_summary(settings)
     console.print(verdict_table(summary))
     lines = [
+        "",
         f"took      {timedelta(seconds=round(seconds))}",
         f"report    {summary.html}",
         f"log       {paths.logs / 'demo.log'}",

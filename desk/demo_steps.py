@@ -95,8 +95,9 @@ class StepBoard:
             step.shares[run] = 1.0
         else:
             step.sentences.append(text)
-        expected = max(self._expected.get(name, len(_STEPS[name])), len(step.shares))
-        self._progress.update(step.row, completed=min(sum(step.shares.values()) / expected, 0.99))
+        if name == tuple(self._open)[-1]:  # the read copy is published once more when later steps are at work
+            expected = max(self._expected.get(name, len(_STEPS[name])), len(step.shares))
+            self._progress.update(step.row, completed=min(sum(step.shares.values()) / expected, 0.99))
 
     def _step(self, name: str, note: str) -> _Step:
         """Return the step; the first task run of a later step says that the one before is done."""
@@ -129,7 +130,8 @@ def came_of(step: str, sentences: list[str]) -> str:
     stored, empty = total(r"(\d+) candles stored"), total(r"(\d+) minutes proved empty")
     digest, failed = re.search(r"data set (\w+)", text), total(r"(\d+) of them found rows")
     losses = re.findall(r"best log loss ([\d.]+)", text)
-    minutes, verdict = total(r": (\d+) minutes in"), re.search(r"verdict: (.*);", text)
+    days = lines("day ")
+    minutes, verdict = total(r": (\d+) minutes in"), re.search(r"verdict: ([A-Z -]+)", text)
     return {
         "market": "signed requests accepted" if lines("accepted") else "ready",
         "candles": f"{stored:,} stored, {empty:,} minutes proved empty",
@@ -137,6 +139,6 @@ def came_of(step: str, sentences: list[str]) -> str:
         "training": f"{len(losses)} models, best log loss {min(losses, key=float, default='as before')}",
         "gates": f"{lines(': passes every gate')} accepted, {lines(': refused by ')} refused",
         "runtime": f"{minutes:,} minutes decided",
-        "reports": f"{lines('day ')} days",
+        "reports": f"{days} day{'s' if days != 1 else ''}",
         "verdict": verdict[1] if verdict else "written",
     }.get(step, "ready")

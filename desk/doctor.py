@@ -6,19 +6,16 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
 from core.errors import StoreError
 from core.settings import REMOVED, load_settings, unknown_names
 from desk import services
 from market.providers.extras import EXTRAS, install_command, is_installed
+from reports.page.console import print_blocks, screen
+from reports.page.document import Cell, Table, Text
 from store.reader import Reader
 
 if TYPE_CHECKING:
     from core.settings import Settings
-
-console = Console()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +33,13 @@ def doctor() -> None:
     settings = load_settings()
     settings.paths.make()
     findings = [*_settings(), _market(settings), *_store(settings), _registry(settings), _alerts(settings), _services()]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("", "what", "found", "repair"):
-        table.add_column(name, overflow="fold")
-    for finding in findings:
-        mark = "[yellow]--[/yellow]" if finding.repair else "[green]ok[/green]"
-        table.add_row(mark, finding.what, finding.detail, finding.repair)
-    console.print(table)
-    wanting = [finding for finding in findings if finding.repair]
-    console.print(f"next: [bold]{wanting[0].repair}[/bold]" if wanting else "nothing is missing: make run-dry")
+    rows = tuple(
+        (Cell("--", "wait") if finding.repair else Cell("ok", "good"), finding.what, finding.detail, finding.repair)
+        for finding in findings
+    )
+    repairs = [finding.repair for finding in findings if finding.repair]
+    last = Text(f"next: {repairs[0]}" if repairs else "nothing is missing: make run-dry")
+    print_blocks(screen(), [Table(("", "what", "found", "repair"), rows), last])
 
 
 def _settings() -> list[Finding]:

@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from core.candles import MINUTE, Span
 from core.settings import Settings, load_settings
@@ -28,6 +27,8 @@ from market.ingest.import_file import (
     import_order,
     restore_file,
 )
+from reports.page.console import print_blocks
+from reports.page.document import Table, Text
 from store.feature_store import FeatureStore
 from store.schema import migrate_databases
 
@@ -115,13 +116,11 @@ def import_(
 def _explain(order: ImportOrder, seen: Examined) -> None:
     """Say what a file is taken for, and which rows would be set aside."""
     layout = seen.layout
-    table = Table(box=None, header_style="bold", pad_edge=False, title=str(order.path), title_justify="left")
-    for name in ("column", "in the file", "is"):
-        table.add_column(name, overflow="fold")
+    rows = []
     for number, meaning in enumerate(str(layout).split(","), 1):
         name = layout.names[number - 1] if number <= len(layout.names) else ""
-        table.add_row(str(number), name, "not read" if meaning == IGNORED else meaning)
-    console.print(table, markup=False)
+        rows.append((str(number), name, "not read" if meaning == IGNORED else meaning))
+    print_blocks(console, [Text(str(order.path)), Table(("column", "in the file", "is"), tuple(rows))])
     faults = faults_of(order, seen)
     lines = [
         f"order of columns   {layout.recipe}",
@@ -190,15 +189,14 @@ def _bar(name: str) -> Iterator[OnProgress]:
 
 
 def _show(store: FeatureStore, results: list[ImportResult]) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("product", "rows", "stored", "known", "revised", "rejected", "first", "last"):
-        table.add_column(name, overflow="fold")
+    rows = []
     for result in results:
         count = result.count
         counts = (count.rows, count.stored, count.known, count.revised, count.quarantined.total())
         ends = (_minute(result.first_open_time), _minute(result.last_open_time))
-        table.add_row(result.product, *map(str, counts), *ends)
-    console.print(table)
+        rows.append((result.product, *map(str, counts), *ends))
+    columns = ("product", "rows", "stored", "known", "revised", "rejected", "first", "last")
+    print_blocks(console, [Table(columns, tuple(rows))])
     for result in results:
         _remark(store, result)
 

@@ -15,7 +15,7 @@ from core.integrity import sha256_of
 from core.settings import Settings, load_settings
 from models.gates.judgement import MetricRow
 from models.judging import promotion
-from models.passport.verify import verify as verify_passport
+from models.passport.verify_passport import verify as verify_passport
 from models.registry import Registry
 from models.registry.trials import candidate_of
 from models.serving.passport import Passport

@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from core.candles import require_product
 from core.settings import load_settings
 from market.probe import access_questions, candle_questions
 from market.probe.client import ProbeFinding, ProbeQuestion, ProbeSession
 from market.providers.coinbase import CoinbaseProvider
+from reports.page.console import print_blocks, screen
+from reports.page.document import Cell, Table, Tone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 app = typer.Typer(help="Learn how an exchange behaves where its documentation is silent.", no_args_is_help=True)
 remarks = Console(stderr=True)
-_PIPE_WIDTH = 250
-_COLOURS = {"agrees": "green", "differs": "red", "open": "yellow"}
+_TONES: dict[str, Tone] = {"agrees": "good", "differs": "bad", "open": "wait"}
 
 
 @app.callback()
@@ -53,8 +52,8 @@ def coinbase(
     url = settings.coinbase_base_url
     questions = chosen(has_key=settings.has_key, provoke=provoke_429)
     if names:
-        rows = [(question.name, question.requests, "yes" if question.needs_key else "") for question in questions]
-        _print_table(("question", "requests", "signed"), rows)
+        named = tuple((question.name, question.requests, "yes" if question.needs_key else "") for question in questions)
+        print_blocks(screen(), [Table(("question", "requests", "signed"), named)])
         signed = "" if settings.has_key else "; with a key there would be signed ones too"
         remarks.print(f"[dim]nothing was asked of {url}{signed}[/dim]")
         return
@@ -62,7 +61,7 @@ def coinbase(
     with remarks.status("asking ...") as status:
         findings = asyncio.run(ask(session, questions, lambda name: status.update(f"asking: {name} ...")))
     switches = " ".join(finding.setting for finding in findings if finding.setting.startswith("--"))
-    counts = {name: sum(finding.verdict == name for finding in findings) for name in _COLOURS}
+    counts = {name: sum(finding.verdict == name for finding in findings) for name in _TONES}
     if as_json:
         report = {
             "base_url": url,
@@ -76,7 +75,8 @@ def coinbase(
         }
         print(json.dumps(report, indent=2))
     else:
-        _print_table(("question", "learned", "assumed", "", "same with"), [_row(finding) for finding in findings])
+        columns = ("question", "learned", "assumed", "", "same with")
+        print_blocks(screen(), [Table(columns, tuple(_row(finding) for finding in findings))])
         summary = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         remarks.print(f"{len(session.replies)} requests to {url}: {summary}")
         if switches:
@@ -110,15 +110,6 @@ async def ask(
     return session.findings
 
 
-def _row(finding: ProbeFinding) -> tuple[str, ...]:
-    verdict = f"[{_COLOURS[finding.verdict]}]{finding.verdict}[/]"
-    return finding.question, escape(finding.learned), escape(finding.assumed), verdict, finding.setting
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; a terminal has its width, a pipe must not cut a switch in two."""
-    table = Table(*columns, header_style="bold", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(table)
+def _row(finding: ProbeFinding) -> tuple[Cell | str, ...]:
+    verdict = Cell(finding.verdict, _TONES[finding.verdict])
+    return finding.question, finding.learned, finding.assumed, verdict, finding.setting

@@ -1,4 +1,4 @@
-"""`desk run`, `desk alerts test`, `desk kill on|off|status`, `desk simulate-loss`."""
+"""Run the serving loop and what a person steers it by: `desk run`, `alerts test`, `kill on|off|status`, `simulate-loss`."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from core.clock import SystemClock
 from core.errors import AlertError, DeskError
 from core.settings import Settings, load_settings
 from market.providers import ExchangeClock, open_provider
-from runtime.alerts.messages import test_note
+from runtime.alerts.announcer import message
 from runtime.alerts.notifier import AppriseChild, Notifier
-from runtime.cost_table import costs_lookup
 from runtime.loaded_models import load_models
 from runtime.loop import run_loop
-from runtime.options import LoopOptions
+from runtime.risk.execution_costs import costs_lookup
 from runtime.risk.kill_switch import KillSwitch
-from runtime.risk.loss_simulation import simulate_loss as drills
-from store.signal_rows import OutboxRow, TickRows
+from runtime.risk.loss_simulation import run_drills
+from runtime.session import LoopOptions
+from store.signal_rows import TickRows
 from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from core.clock import Clock
+    from store.signal_rows import DeliveryRow
 
 alerts_app = typer.Typer(help="Alerts: try the targets.", no_args_is_help=True, add_completion=False)
 kill_app = typer.Typer(
@@ -50,7 +51,7 @@ def run(  # one parameter for each flag of the command line
     chosen = settings.resolve_products(products)
     settings.paths.make()
     clock = open_clock(settings, batch_minutes)
-    scorers = load_models(settings, chosen, settings.mode)
+    models = load_models(settings, chosen, settings.mode)
     notifier = open_notifier(settings)
     options = LoopOptions(
         iterations=iterations,
@@ -58,11 +59,11 @@ def run(  # one parameter for each flag of the command line
         mode=settings.mode,
         reload=lambda: load_models(settings, chosen, settings.mode),
         costs_for=costs_lookup(settings, chosen, clock.now()),
-        on_progress=_json_progress if progress_json else _spoken_progress,
+        on_progress=json_progress if progress_json else text_progress,
     )
     try:
         result = run_loop(
-            settings, provider=open_provider(settings), clock=clock, scorers=scorers, notifier=notifier, options=options
+            settings, provider=open_provider(settings), clock=clock, models=models, notifier=notifier, options=options
         )
     finally:
         notifier.close(0.0)
@@ -87,12 +88,14 @@ def open_notifier(settings: Settings) -> Notifier:
     return Notifier(transport, store.record_deliveries)
 
 
-def _json_progress(done: int, total: int, note: str) -> None:
+def json_progress(done: int, total: int, note: str) -> None:
+    """Print one JSON line a step, for the task that runs this as a process."""
     sys.stdout.write(json.dumps({"done": done, "total": total, "note": note}) + "\n")
     sys.stdout.flush()
 
 
-def _spoken_progress(done: int, _total: int, note: str) -> None:
+def text_progress(done: int, _total: int, note: str) -> None:
+    """Print one line a step, for a person."""
     typer.echo(f"{done} minutes decided, up to {note}")
 
 
@@ -117,25 +120,20 @@ def alerts_test() -> None:
     store.migrate()
     now = datetime.now(UTC)
     key = f"test:{now:%Y%m%dT%H%M%S%f}"
-    note = test_note(key, settings.mode)
-    messages = store.commit_tick(
-        TickRows(outbox=[OutboxRow(key, now, 0, "test", "", note.severity, note.title, note.body)])
-    )
-    said: list[str] = []
-    notifier = Notifier(AppriseChild(settings.alert_targets), _recorded(store, said))
-    notifier.offer(messages)
+    lines = (f"mode {settings.mode}", "If you read this, alerts arrive.")
+    test = message("test", key, now, "info", "Candledesk test message", lines)
+    refusals: dict[str, None] = {}
+
+    def record(rows: Sequence[DeliveryRow]) -> None:
+        store.record_deliveries(rows)
+        refusals.update(dict.fromkeys(row.detail for row in rows if row.detail))
+
+    notifier = Notifier(AppriseChild(settings.alert_targets), record)
+    notifier.offer(store.commit_tick(TickRows(outbox=[test])))
     if notifier.close(20.0) > 0:
-        msg = f"the test message did not arrive ({'; '.join(said) or 'no answer in 20 seconds'}); correct ALERT_URLS and try again"
+        msg = f"the test message did not arrive ({'; '.join(refusals) or 'no answer in 20 seconds'}); correct ALERT_URLS and try again"
         raise AlertError(msg)
     typer.echo(f"delivered to {len(settings.alert_targets)} target(s)")
-
-
-def _recorded(store: SignalStore, said: list[str]) -> Callable[..., None]:
-    def record(rows: list[object]) -> None:
-        store.record_deliveries(rows)  # type: ignore[arg-type]  # the notifier's own rows
-        said.extend(detail for row in rows if (detail := getattr(row, "detail", "")) and detail not in said)
-
-    return record
 
 
 def _switch(settings: Settings) -> KillSwitch:
@@ -163,7 +161,7 @@ def kill_status() -> None:
     state = switch.state()
     typer.echo(f"kill switch is {'ON' if state.is_on else 'off'} ({state.source}): {state.reason}")
     for entry in switch.history():
-        typer.echo(f"  {entry.get('since', '?')}  {entry.get('state', '?')}  {entry.get('reason', '')}")
+        typer.echo(f"  {entry.since}  {entry.state}  {entry.reason}")
 
 
 def simulate_loss() -> None:
@@ -172,7 +170,7 @@ def simulate_loss() -> None:
     Raises:
         DeskError: a limit let the account through.
     """
-    results = drills(load_settings())
+    results = run_drills(load_settings())
     for drill in results:
         typer.echo(f"{'blocked' if drill.is_blocked else 'LET THROUGH':12} {drill.limit:18} {drill.detail}")
     through = [drill.limit for drill in results if not drill.is_blocked]

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import islice, takewhile
 from pathlib import Path
@@ -132,14 +132,8 @@ def _list() -> None:
 
 def _copies(reader: Reader) -> str:
     moment = reader.published_at()
-    seconds = (datetime.now(UTC) - moment).total_seconds()
-    size, unit = next((size, unit) for size, unit in _AGES if seconds >= 2 * size or size == 1)
-    return (
-        f"read copy of {' and '.join(reader.databases)}, {seconds / size:.0f} {unit} old ({moment:%Y-%m-%d %H:%M} UTC)"
-    )
-
-
-_AGES = ((86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"))
+    age = timedelta(seconds=round((datetime.now(UTC) - moment).total_seconds()))
+    return f"read copy of {' and '.join(reader.databases)}, {age} old ({moment:%Y-%m-%d %H:%M} UTC)"
 
 
 # --- errors

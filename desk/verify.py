@@ -7,17 +7,14 @@ from dataclasses import asdict
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from core.errors import StoreError
 from core.settings import load_settings
+from reports.page.console import print_blocks, screen
+from reports.page.document import Cell, Table
 from store.feature_store import FeatureStore
 from store.verification import Proof
 from store.verify import proofs
-
-console = Console()
 
 
 def verify(
@@ -42,13 +39,12 @@ def verify(
 
 
 def _show(found: list[Proof]) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("", "what", "claim", "found"):
-        table.add_column(name, overflow="fold")
-    for proof in found:
-        mark = Text("ok", style="green") if proof.holds else Text("FAULT", style="bold red")
-        table.add_row(mark, proof.subject, proof.claim, proof.found)
-    console.print(table)
+    console = screen()
+    rows = tuple(
+        (Cell("ok", "good") if proof.holds else Cell("FAULT", "bad"), proof.subject, proof.claim, proof.found)
+        for proof in found
+    )
+    print_blocks(console, [Table(("", "what", "claim", "found"), rows)])
     faults = [proof for proof in found if not proof.holds]
     for proof in faults:
         # one line, not wrapped: it is meant to be copied

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import rich.table
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -26,8 +25,8 @@ from models.judging.promotion import judging_order
 from models.registry import Registry
 from models.training.candidate import spec_as_json
 from models.training.spec import ALL_COINS, TrainSpec, spec_from_settings
-from models.walk_forward.record import WalkForwardRecord
-from models.walk_forward.run import (
+from models.walk_forward.fold_figures import walk_forward_record
+from models.walk_forward.fold_runs import (
     Changes,
     Configuration,
     FinishedJob,
@@ -36,8 +35,9 @@ from models.walk_forward.run import (
     parse_configurations,
     run,
 )
-from models.walk_forward.summary import walk_forward_record
-from reports.page.document import Table
+from models.walk_forward.walk_record import WalkForwardRecord
+from reports.page.console import print_blocks, screen
+from reports.page.document import Text
 from store.feature_sets import recorded_set
 from store.feature_store import FeatureStore
 from store.rebuild import recorded
@@ -256,23 +256,11 @@ def _show(record: WalkForwardRecord, paths: tuple[Path, Path], *, as_json: bool)
     if as_json:
         print(json.dumps(record.as_json(), indent=1))
         return
-    # a pipe must not cut a row in two
-    screen = console if console.is_terminal else Console(width=250)
+    console = screen()
     for title, table, notes in terminal_tables(record):
-        screen.print(f"\n[bold]{title}[/bold]")
-        screen.print(_rich(table))
-        for note in notes:
-            screen.print(note, highlight=False)
+        console.print(f"\n[bold]{title}[/bold]")
+        print_blocks(console, [table, *map(Text, notes)])
     for failure in record.failures:
-        screen.print(f"failed: {failure}", style="red", soft_wrap=True, highlight=False)
+        console.print(f"failed: {failure}", style="red", soft_wrap=True)
     for path in paths:
-        screen.print(f"wrote {path}", soft_wrap=True, highlight=False)
-
-
-def _rich(table: Table) -> rich.table.Table:
-    shown = rich.table.Table(box=None, header_style="bold", pad_edge=False)
-    for name in table.columns:
-        shown.add_column(name, overflow="fold")
-    for row in table.rows:
-        shown.add_row(*(cell if isinstance(cell, str) else cell.text for cell in row))
-    return shown
+        console.print(f"wrote {path}", soft_wrap=True)

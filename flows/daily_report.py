@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from tasks.command_line import run_from_shell
-from tasks.report import days_observed, write_day_report, write_verdict
+from tasks.observation_reports import days_observed, write_day_report, write_verdict
 
 
 @flow(name="daily-report")

@@ -8,7 +8,7 @@ from prefect import flow
 
 from core.settings import load_settings
 from tasks.command_line import run_from_shell
-from tasks.report import days_observed, write_day_report, write_verdict
+from tasks.observation_reports import days_observed, write_day_report, write_verdict
 from tasks.signals import run_runtime
 
 

@@ -17,8 +17,8 @@ from tasks.market_data import (
     report_coverage,
     require_products,
 )
+from tasks.observation_reports import days_observed, write_day_report, write_verdict
 from tasks.promote import judge_model, promote_models, record_baseline
-from tasks.report import days_observed, write_day_report, write_verdict
 from tasks.runner import threads
 from tasks.signals import minutes_left, run_runtime
 from tasks.train import plan_trainings, require_candidates, train_models

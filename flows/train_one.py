@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from prefect import flow
 
-from core.settings import load_settings
-from models.training.spec import spec_from_settings
 from tasks.command_line import run_from_shell
 from tasks.features import latest_dataset, products_in
 from tasks.parameters import Architecture, Count, NaturalNumber, NotNegative, PartialShare, Positive
 from tasks.runner import threads
-from tasks.train import require_all, train_models
+from tasks.train import plan_training, require_all, train_models
 
 
 @flow(name="train-one", task_runner=threads())
@@ -45,8 +43,7 @@ def train_one(
         budget_seconds: Stop after the check that passes this; 0 is no limit. TRAIN_BUDGET_SECONDS when left out.
     """
     dataset = latest_dataset()
-    spec = spec_from_settings(
-        load_settings(),
+    spec = plan_training(
         architecture,
         products_in(dataset, product),
         epochs=epochs,

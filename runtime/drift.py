@@ -1,8 +1,8 @@
-"""How far today's model inputs have moved from those of training: population stability index, per feature and UTC day.
+"""Watch how far today's model inputs have moved from those of training: a stability index per feature and UTC day.
 
 The backtest, which reads the data set anyway, writes each product's training shares beside its baseline; the runtime counts
-into the same bins and says one figure per feature when a day is over. Price levels drift by nature: that
-is a property of the feature set, and the reason for a scale-free one.
+into the same bins and gives one index per feature when a day is over. Price levels drift by nature: that is a property of the
+feature set, and the reason for a scale-free one.
 
 Shapes: N rows, F features, K bins.
 """
@@ -10,19 +10,18 @@ Shapes: N rows, F features, K bins.
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from core.candles import minute_start
+from core.files import write_json
 from models.statistics.stability import bin_counts, decile_edges, stability_index
 from store.signal_rows import DriftRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import date
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,49 +29,45 @@ if TYPE_CHECKING:
     from store.feature_sets import FeatureBlock
 
 SHARES_FILE = "training_shares.json"
-MINUTES_NEEDED = 360
-"""A day of which less was seen says nothing."""
+VERSION = 1
+MIN_MINUTES = 360
+"""Below this many minutes of a day no index is given: a part of a day differs from whole ones by its hours alone."""
 _DAY = 1440
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class FeatureShares:
     """One feature's bins and how much of the training rows fell into each."""
 
     edges: tuple[float, ...]
     shares: tuple[float, ...]
 
 
-def training_shares(x_NF: NDArray[np.float32], columns: Sequence[str]) -> dict[str, Shares]:  # noqa: N803  # shape suffix
+def training_shares(x_NF: NDArray[np.float32], columns: Sequence[str]) -> dict[str, FeatureShares]:  # noqa: N803  # shape suffix
     """Return bins at the deciles of each feature; equal deciles (flags, say) make fewer bins."""
-    found: dict[str, Shares] = {}
+    shares: dict[str, FeatureShares] = {}
     for position, name in enumerate(columns):
         values = x_NF[:, position]
         edges = decile_edges(values)
-        shares = bin_counts(values, edges) / max(1, len(values))
-        found[name] = Shares(tuple(edges.tolist()), tuple(shares.tolist()))
-    return found
+        counted = bin_counts(values, edges) / max(1, len(values))
+        shares[name] = FeatureShares(tuple(edges.tolist()), tuple(counted.tolist()))
+    return shares
 
 
-def write_shares(path: Path, shares: Mapping[str, Mapping[str, Shares]]) -> None:
-    """Write product -> feature -> bins, atomically."""
-    content = {
-        product: {name: {"edges": own.edges, "shares": own.shares} for name, own in features.items()}
-        for product, features in shares.items()
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    fresh.write_text(json.dumps(content), encoding="utf-8")
-    fresh.replace(path)
+def write_shares(path: Path, shares: Mapping[str, Mapping[str, FeatureShares]]) -> None:
+    """Write product -> feature -> bins, whole."""
+    products = {name: {feature: asdict(own) for feature, own in features.items()} for name, features in shares.items()}
+    write_json(path, {"version": VERSION, "products": products})
 
 
-def read_shares(path: Path) -> dict[str, dict[str, Shares]]:
-    """Return what `write_shares` wrote; nothing when there is no such file or it is not whole."""
+def read_shares(path: Path) -> dict[str, dict[str, FeatureShares]]:
+    """Return what `write_shares` wrote, or an older version; nothing when there is no such file or it is not whole."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        products = content["products"] if "version" in content else content
         return {
-            product: {name: Shares(tuple(own["edges"]), tuple(own["shares"])) for name, own in features.items()}
-            for product, features in content.items()
+            product: {name: FeatureShares(tuple(own["edges"]), tuple(own["shares"])) for name, own in features.items()}
+            for product, features in products.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
@@ -82,7 +77,7 @@ def read_shares(path: Path) -> dict[str, dict[str, Shares]]:
 class DriftWatch:
     """Counts live rows into the training bins, day by day."""
 
-    training: Mapping[str, Mapping[str, Shares]]
+    training: Mapping[str, Mapping[str, FeatureShares]]
     columns: Sequence[str]
     _counts: dict[tuple[int, str], list[NDArray[np.int64]]] = field(default_factory=dict)
     _minutes: dict[tuple[int, str], int] = field(default_factory=dict)
@@ -111,14 +106,15 @@ class DriftWatch:
             if (day + 1) * _DAY > last + 1:
                 continue
             counts, minutes = self._counts.pop(key), self._minutes.pop(key)
-            if minutes >= MINUTES_NEEDED:
+            if minutes >= MIN_MINUTES:
                 known = self.training[product]
                 rows += [
-                    DriftRow(_date(day), product, name, stability_index(known[name].shares, own.tolist()))
+                    DriftRow(
+                        minute_start(day * _DAY).date(),
+                        product,
+                        name,
+                        stability_index(known[name].shares, own.tolist()),
+                    )
                     for name, own in zip(self.columns, counts, strict=True)
                 ]
         return rows
-
-
-def _date(day: int) -> date:
-    return datetime.fromtimestamp(day * 86_400, UTC).date()

@@ -1,4 +1,4 @@
-"""Which models serve which coin: the promoted ones, or candidates when only shadowing."""
+"""Open the models that serve each product: the promoted ones, or candidates when only shadowing."""
 
 from __future__ import annotations
 
@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from core.settings import Settings
-
+    from models.serving.passport import CoverageCut
 
 KINDS = ("lstm", "transformer", "boosting")
+_NOT_TRADEABLE = {
+    "calibrated": "information, not tradeable after costs",
+    "": "its passport names no gate profile; judge it again: make evaluate",
+}
+"""Gate profile a model passed -> why its signals are no trade; the other profiles ask for an edge."""
 
 
-class Scores(Protocol):
+class WindowScorer(Protocol):
     """What the loop needs of a model: `models.serving.scorer.Scorer`, or a double in a test."""
 
     def score(self, x_BTF: NDArray[np.float32], product: str) -> NDArray[np.float64]:  # noqa: N803  # shape suffix
@@ -34,28 +39,32 @@ class Scores(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """One model ready to score."""
+    """One model ready to score one product, with what its passport says of that product."""
 
     kind: str
     model_id: str
     window_minutes: int
-    scorer: Scores
+    scorer: WindowScorer
     is_shadow: bool = False
-    passport: Passport | None = None
+    profile: str = "seed"
+    """Gate profile it was judged by, empty when its passport names none: decides whether a signal may be called a trade."""
+    cuts: Mapping[str, CoverageCut] = field(default_factory=dict)
+    """``high`` and ``medium`` -> cut, as far as the passport has them."""
+
+    @property
+    def line(self) -> str:
+        """The model in words, with how right its most confident calls were in calibration."""
+        cut = self.cuts.get("high")
+        surest = f" (surest 1 % were right {cut.accuracy:.0%} of the time)" if cut and cut.accuracy is not None else ""
+        return f"{self.kind} {self.model_id}{surest}"
 
 
 @dataclass(frozen=True, slots=True)
 class ProductModels:
-    """The models loaded for one coin, by kind; none at all is a legal state and gives `no_model`."""
+    """The models loaded for one product, by kind; none at all is a legal state and gives `no_model`."""
 
     product: str
     models: Mapping[str, LoadedModel] = field(default_factory=dict)
-    why_not_live: str = ""
-
-    @property
-    def is_shadow(self) -> bool:
-        """Whether any of them never passed the gates."""
-        return any(model.is_shadow for model in self.models.values())
 
     @property
     def model_ids(self) -> dict[str, str]:
@@ -66,6 +75,23 @@ class ProductModels:
     def window_minutes(self) -> int:
         """The longest input window, 0 without a model."""
         return max((model.window_minutes for model in self.models.values()), default=0)
+
+    @property
+    def line(self) -> str:
+        """The models in words."""
+        return ", ".join(model.line for _, model in sorted(self.models.items()))
+
+    def why_not_live(self, mode: str) -> str:
+        """Return why signals of these models are no trade, empty if nothing stands against it.
+
+        The profile a model PASSED decides, as its passport has it: the setting GATE_PROFILE may have changed since.
+        """
+        if any(model.is_shadow for model in self.models.values()):
+            return "a model behind it did not pass the gates"
+        if mode == "shadow":
+            return "the runtime only shadows"
+        reasons = [_NOT_TRADEABLE[model.profile] for model in self.models.values() if model.profile in _NOT_TRADEABLE]
+        return reasons[0] if reasons else ""
 
 
 def load_models(settings: Settings, products: Sequence[str], mode: str | None = None) -> dict[str, ProductModels]:
@@ -86,9 +112,12 @@ def load_models(settings: Settings, products: Sequence[str], mode: str | None = 
     loaded: dict[str, ProductModels] = {}
     for product in products:
         slots = {kind: folders[f"{kind}:{product}"] for kind in KINDS if f"{kind}:{product}" in folders}
-        models = {kind: _open(settings, kind, *slot, opened) for kind, slot in slots.items()}
-        for model in models.values():
-            _require_market(settings, model, products)
+        models: dict[str, LoadedModel] = {}
+        for kind, (folder, is_shadow) in slots.items():
+            # one graph serves several products: it is opened once, its memory held once
+            if folder not in opened:
+                opened[folder] = _open(settings, folder, products)
+            models[kind] = _loaded(kind, product, opened[folder], is_shadow=is_shadow)
         loaded[product] = ProductModels(product, models)
     return loaded
 
@@ -100,20 +129,9 @@ def _require_judged(registry: Registry, products: Sequence[str]) -> None:
             registry.require_whole(promoted)
 
 
-def _open(settings: Settings, kind: str, folder: Path, is_shadow: bool, opened: dict[Path, Scorer]) -> LoadedModel:
-    if folder not in opened:
-        chosen = feature_set(settings.feature_set)
-        scorer = Scorer(folder)
-        _require_set(settings, scorer)
-        scorer.require(columns=chosen.columns, feature_hash=chosen.sha256)
-        opened[folder] = scorer
-    scorer = opened[folder]
-    passport = scorer.passport
-    return LoadedModel(kind, passport.model_id, passport.window_minutes, scorer, is_shadow, passport)
-
-
-def _require_set(settings: Settings, scorer: Scorer) -> None:
-    """Name the setting at once: the hashes of two different sets would only say that something differs."""
+def _open(settings: Settings, folder: Path, products: Sequence[str]) -> Scorer:
+    """Open a graph; refuse one of another feature set or market by name, before comparing hashes that only differ."""
+    chosen, scorer = feature_set(settings.feature_set), Scorer(folder)
     passport = scorer.passport
     if passport.feature_set != settings.feature_set:
         msg = (
@@ -121,18 +139,22 @@ def _require_set(settings: Settings, scorer: Scorer) -> None:
             f"set FEATURE_SET={passport.feature_set}, or train on {settings.feature_set}: make features, make train"
         )
         raise ModelMismatchError(msg)
-
-
-def _require_market(settings: Settings, model: LoadedModel, products: Sequence[str]) -> None:
-    """Refuse a model whose inputs read other coins than those it was trained among."""
-    trained = model.passport.market if model.passport else None
-    if feature_set(settings.feature_set).crosses_products and sorted(trained or ()) != sorted(products):
+    scorer.require(columns=chosen.columns, feature_hash=chosen.sha256)
+    if chosen.crosses_products and sorted(passport.market or ()) != sorted(products):
         msg = (
-            f"{model.model_id} was trained on feature set {settings.feature_set} in a market of "
-            f"{', '.join(trained or ['nobody knows which coins'])}, the runtime watches {', '.join(products)}; "
+            f"{passport.model_id} was trained on feature set {settings.feature_set} in a market of "
+            f"{', '.join(passport.market or ['nobody knows which products'])}, the runtime watches {', '.join(products)}; "
             "set PRODUCTS to the former, or train among the latter: make features, make train"
         )
         raise ModelMismatchError(msg)
+    return scorer
+
+
+def _loaded(kind: str, product: str, scorer: Scorer, *, is_shadow: bool) -> LoadedModel:
+    passport = scorer.passport
+    profile = passport.judged.profile.name if passport.judged else ""
+    minutes, cuts = passport.window_minutes, passport.cuts(product)
+    return LoadedModel(kind, passport.model_id, minutes, scorer, is_shadow, profile, cuts)
 
 
 def _newest_candidates(settings: Settings, registry: Registry) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from market.ingest.backfill import BackfillResult, backfill
 from market.ingest.repair import RepairResult, repair
 from market.providers import open_provider
 from store.feature_store import FeatureStore
-from tasks.progress import Progress
+from tasks.progress_artifact import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

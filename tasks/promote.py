@@ -21,11 +21,11 @@ from reports.models.model_card import ModelCard, read_card
 from reports.models.report import write_model_report
 from reports.models.tables import gates_table, notes_beside_gates
 from runtime.backtest import backtest
-from runtime.cost_table import costs_lookup
 from runtime.loaded_models import load_models
+from runtime.risk.execution_costs import costs_lookup
 from store.registry_mirror import mirror_registry
 from tasks.features import products_in
-from tasks.progress import artifact_key
+from tasks.progress_artifact import artifact_key
 from tasks.runner import child_slots
 
 
@@ -128,8 +128,8 @@ def record_baseline(dataset: DatasetRef, mode: str) -> str:
     baseline = backtest(dataset.path, loaded, settings, costs_for=store_costs)
     line = (
         f"{baseline.signals} signals in the test part, win rate {baseline.win_rate:.3f}"
-        if baseline.signals
-        else "no signal in the test part"
+        if baseline.win_rate is not None
+        else f"{baseline.signals} signals in the test part, none closed"
     )
     get_run_logger().info("baseline: %s", line)
     return line

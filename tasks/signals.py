@@ -13,7 +13,7 @@ from prefect import get_run_logger, task
 from core.errors import PreflightError
 from core.settings import load_settings
 from store.signal_store import SignalStore
-from tasks.progress import Progress
+from tasks.progress_artifact import Progress
 
 
 @task(name="run-runtime", task_run_name="{what} in {mode}")

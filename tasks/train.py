@@ -18,12 +18,12 @@ from core.settings import Settings, load_settings
 from models.datasets.remote_dataset import fetch_dataset
 from models.registry import Registry
 from models.training.candidate import candidate_id
-from models.training.progress import TrainProgress
 from models.training.remote_candidate import fetch_candidate, publish_candidate
 from models.training.run_training import train_in_process
 from models.training.spec import CandidateRef, TrainSpec, spec_from_settings
+from models.training.train_progress import TrainProgress
 from reports.models.training_curves import curve_markdown, overview_markdown, read_curve
-from tasks.progress import Progress, artifact_key
+from tasks.progress_artifact import Progress, artifact_key
 from tasks.runner import child_slots, training_runner
 from tasks.sharing import Shared, share
 
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from prefect.futures import PrefectFuture
+
+
+def plan_training(architecture: str, products: Sequence[str], **chosen: float | None) -> TrainSpec:
+    """Return the spec of one training: what is ``chosen`` wins over the settings, and they over the preset."""
+    return spec_from_settings(load_settings(), architecture, products, **chosen)
 
 
 def plan_trainings(

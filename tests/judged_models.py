@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from core.files import write_json
 from core.integrity import sealed, sha256_of
-from models.gates import GateResult
+from models.gates import GateEvidence, GateResult
 from models.gates.judgement import Judgement, MetricRow, ProductVerdict
 from models.registry import Registry
 from models.registry.trials import candidate_of
+from models.statistics.bootstrap import Interval
 from models.training.candidate import spec_as_json
 from models.training.spec import TrainSpec
 
@@ -20,6 +21,32 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 SLOT = "lstm:BTC-USD"
+GOOD_EVIDENCE = GateEvidence(
+    test_rows=12_000,
+    test_days=9,
+    classes=2,
+    probability_spread=0.2,
+    accuracy=Interval(0.75, 0.73, 0.77),
+    base_rate=0.51,
+    brier_skill=Interval(0.30, 0.25, 0.35),
+    log_loss=Interval(0.50, 0.48, 0.52),
+    baseline_log_losses={
+        "base_rate": 0.693,
+        "last_move_sign": 0.69,
+        "logistic_regression": 0.55,
+        "gradient_boosting": 0.56,
+    },
+    calibration_error=Interval(0.015, 0.01, 0.02),
+    selective={0.1: Interval(0.95, 0.92, 0.97)},
+    break_even=0.60,
+    shuffled_auc=(0.49, 0.50, 0.51, 0.50, 0.505),
+    future_accuracy=0.95,
+    parity=2e-7,
+    canaries={},
+    sources=("local:planted",),
+    cost_bps=18.0,
+)
+"""Of a model that every profile accepts."""
 
 
 def gate(name: str = "min_accuracy", *, passed: bool = True) -> GateResult:

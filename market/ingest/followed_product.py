@@ -68,7 +68,8 @@ class FollowedProduct:
         inside = [part for page in pages if wanted is not None and (part := _cut(page, wanted)) is not None]
         kept = [part for page in inside for span in _proved(page) if (part := _cut(page, span)) is not None]
         self._settle(inside)
-        stored = [page.candles[-1].open_time for page in kept if page.candles]
+        # a row without numbers is set aside by the store
+        stored = [candle.open_time for page in kept for candle in page.candles if candle.close.is_finite()]
         self.newest = max([*stored, *([self.newest] if self.newest else [])], default=None)
         return kept
 

@@ -385,4 +385,5 @@ def _close_of(pages: Sequence[Page], product: str, minute: datetime) -> Decimal 
 
 
 def _candle_at(page: Page, minute: datetime) -> Candle | None:
-    return next((candle for candle in page.candles if candle.open_time == minute), None)
+    """Return the candle of ``minute``; a row without numbers, which the store sets aside, is none."""
+    return next((candle for candle in page.candles if candle.open_time == minute and candle.close.is_finite()), None)

@@ -124,9 +124,9 @@ class ProbeSession:
         changed = {name: value for name, value in switches.items() if value != assumed[name]}
         setting = " ".join(f"--behaviour {name}={_written(value)}" for name, value in changed.items())
         shown = ", ".join(f"{name}={_written(value)}" for name, value in assumed.items())
-        self._record(question, learned, shown, "differs" if changed else "agrees", setting, evidence)
+        self.note(question, learned, shown, evidence, agrees=not changed, setting=setting)
 
-    def note(
+    def note(  # the columns of the printed table
         self,
         question: str,
         learned: str,
@@ -134,25 +134,23 @@ class ProbeSession:
         evidence: Sequence[Reply] | None = None,
         *,
         agrees: bool | None = None,
+        setting: str = "no switch does this",
     ) -> None:
-        """Make a finding that no switch covers; ``agrees`` None leaves it open."""
-        verdict: Verdict = "open" if agrees is None else "agrees" if agrees else "differs"
-        setting = "no switch does this" if verdict == "differs" else ""
-        self._record(question, learned, assumed, verdict, setting, evidence)
+        """Make a finding; its evidence is what was answered since the one before, unless it is given.
 
-    def _record(
-        self,
-        question: str,
-        learned: str,
-        assumed: str,
-        verdict: Verdict,
-        setting: str,
-        evidence: Sequence[Reply] | None,
-    ) -> None:
-        """Make a finding; its evidence is what was answered since the one before, unless it is given."""
-        shown = self.replies[self._evident :] if evidence is None else evidence
+        Args:
+            question: What was asked.
+            learned: What the answers say.
+            assumed: What the local exchange does.
+            evidence: The answers.
+            agrees: Whether the two are the same; None where the answers do not settle it.
+            setting: What makes the local exchange do the same where it differs.
+        """
+        replies = self.replies[self._evident :] if evidence is None else evidence
         self._evident = len(self.replies)
-        self.findings.append(ProbeFinding(question, learned, assumed, verdict, setting, [*map(str, shown)]))
+        verdict: Verdict = "open" if agrees is None else "agrees" if agrees else "differs"
+        shown = setting if verdict == "differs" else ""
+        self.findings.append(ProbeFinding(question, learned, assumed, verdict, shown, [*map(str, replies)]))
 
     async def ask(
         self,

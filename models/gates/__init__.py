@@ -1,13 +1,13 @@
 """The gates: what a model's figures must reach before it is promoted, and what is said where they do not."""
 
-from models.gates.checks import is_real
-from models.gates.evidence import PROFILES, Evidence, GateProfile, GateResult
-from models.gates.verdict import PROFILE_GATES, gate_profile, judge_gates, refusals_by_profile
+from models.gates.gate_checks import is_real
+from models.gates.gate_evidence import PROFILES, GateEvidence, GateProfile, GateResult
+from models.gates.gate_verdict import PROFILE_GATES, gate_profile, judge_gates, refusals_by_profile
 
 __all__ = [
     "PROFILES",
     "PROFILE_GATES",
-    "Evidence",
+    "GateEvidence",
     "GateProfile",
     "GateResult",
     "gate_profile",

@@ -19,7 +19,8 @@ LEVEL = 0.025
 """Chance of a lower bound above the truth, over all looks together."""
 _MEAN_RANGE = {2: 1.128, 3: 1.693, 4: 2.059, 5: 2.326, 6: 2.534}
 """Expected range of so many normal draws, in standard deviations (the constants d2 of control charts)."""
-_MOST_DAYS = 100_000
+_MAX_DAYS = 100_000
+"""Nearly three centuries: what needs more is beyond any span."""
 
 
 def is_number(value: object, low: float = -math.inf, high: float = math.inf) -> TypeGuard[float]:
@@ -62,7 +63,7 @@ def days_to_clear(figure: Interval, bound: float, days: int, looks: int) -> int 
     few, many = days, days
     while not clears(many):
         few, many = many, many * 2
-        if many > _MOST_DAYS:
+        if many > _MAX_DAYS:
             return None
     while many - few > 1:
         middle = (few + many) // 2

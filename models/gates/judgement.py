@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import ModelError
 from core.files import parse_json, plain_json, read_bytes, write_json
-from models.gates.evidence import GateResult
+from models.gates.gate_evidence import GateResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

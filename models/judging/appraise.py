@@ -124,7 +124,9 @@ class _Appraiser:
             profiles=refusals_by_profile(evidence, terms.profile),
             coverage_cuts=cuts,
             metrics=estimates(measured.figures),
-            baselines={name: {metric: own.value for metric, own in found.items()} for name, found in baselines.items()},
+            baselines={
+                name: {metric: own.value for metric, own in figures.items()} for name, figures in baselines.items()
+            },
             against_baselines=estimates(measured.against_baselines),
             controls=measured.controls,
             calibrated=_calibrated(data, ends, p_N, raw_N),

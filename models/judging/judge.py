@@ -36,8 +36,6 @@ from models.serving import passport as passports
 from models.serving.calibration import Calibration, fit_calibration
 from models.serving.export import GRAPH, OPSET, export_graph, load_network, parity, served, torch_probabilities
 from models.serving.passport import (
-    CalibrationChoice,
-    CalibrationTrial,
     CoverageCut,
     JudgingTerms,
     Parity,
@@ -121,8 +119,7 @@ def judge(
     passport = replace(
         passport,
         verdicts={
-            product: replace(own.verdict, calibration=calibration_choice(fitted[product]))
-            for product, own in appraised.items()
+            product: replace(own.verdict, calibration=fitted[product].choice()) for product, own in appraised.items()
         },
         curves_sha256=sha256_of(curves),
     )
@@ -139,8 +136,8 @@ def _judgement(passport: Passport, folder: Path, rows: Mapping[str, tuple[Any, .
         str(folder),
         passport.judged.profile.name if passport.judged else "",
         tuple(
-            ProductVerdict(product, found.slot, found.accepted, found.gates)
-            for product, found in passport.verdicts.items()
+            ProductVerdict(product, verdict.slot, verdict.accepted, verdict.gates)
+            for product, verdict in passport.verdicts.items()
         ),
         tuple(MetricRow(passport.model_id, product, *row) for product, own in rows.items() for row in own),
         key,
@@ -187,13 +184,6 @@ def calibrate(
     logit_N, y_N = np.concatenate(logits), data.direction_N[ends]
     calibration = fit_calibration(logit_N, y_N, data.minute_N[ends], horizon_minutes=data.horizon_minutes)
     return calibration, coverage_cuts(calibration.apply(logit_N), y_N)
-
-
-def calibration_choice(calibration: Calibration) -> CalibrationChoice:
-    """Return a fitted calibration as the passport holds it."""
-    content = calibration.as_json()
-    trials = tuple(CalibrationTrial(**trial) for trial in content["candidates"])
-    return CalibrationChoice(**content | {"candidates": trials})
 
 
 def parity_proof(model: nn.Module, scorer: Scorer, data: Dataset, minutes: int) -> Parity:

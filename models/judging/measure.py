@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from core.candles import SESSIONS, minute_start
-from models.gates import Evidence
+from models.gates import GateEvidence
 from models.gates.judgement import CoveragePoint, ProductCurves, ReliabilityPoint
 from models.judging.baselines import Controls, baseline_forecasts, controls
 from models.serving.passport import ControlFigures, CoverageCut, Estimate
@@ -69,10 +69,10 @@ class Measured:
 
     def evidence(
         self, *, parity: float, canaries: Mapping[str, str], sources: Sequence[str], cost_bps: float | None = None
-    ) -> Evidence:
+    ) -> GateEvidence:
         """Return what the gates look at."""
         figures = self.figures
-        return Evidence(
+        return GateEvidence(
             test_rows=self.test_rows,
             test_days=self.test_days,
             classes=self.classes,

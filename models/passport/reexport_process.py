@@ -1,7 +1,7 @@
 """The child process that derives a graph anew from a candidate's weights: a job on standard input, JSON lines out.
 
 It fits the calibration again, writes the graph again into an empty folder and compares the graph that is there with
-torch, so that `models.passport.verify` can do all that and stay free of torch itself.
+torch, so that `models.passport.verify_passport` can do all that and stay free of torch itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from core.files import plain_json
 from core.integrity import sha256_of
 from models.datasets.dataset import load_dataset
 from models.datasets.scaler import Scaler
-from models.judging.judge import calibrate, calibration_choice, network_of, parity_proof
+from models.judging.judge import calibrate, network_of, parity_proof
 from models.serving.export import export_graph, served
 from models.serving.passport import Passport
 from models.serving.scorer import Scorer
@@ -35,7 +35,7 @@ def _derive(job: dict[str, Any]) -> None:
     """Tell calibrations, parity and the new graph's sha256, from the weights of the model in a folder."""
     torch.set_num_threads(1)
     weights, folder = Path(job["weights"]), Path(job["folder"])
-    # a broken seal is named by `models.passport.verify`, which goes on to name what was changed
+    # a broken seal is named by `models.passport.verify_passport`, which goes on to name what was changed
     candidate, passport = TrainedCandidate.read(weights), Passport.read(folder, with_seal=False)
     data = load_dataset(DatasetRef(**job["dataset"]), candidate.products)
     scaler, minutes = Scaler.from_json(candidate.scaler), candidate.window_minutes
@@ -44,7 +44,7 @@ def _derive(job: dict[str, Any]) -> None:
     model = served(network, scaler, list(fitted.values()))
     graph = export_graph(model, Path(job["empty"]), minutes, len(data.columns))
     derived = {
-        "calibrations": {product: asdict(calibration_choice(own)) for product, own in fitted.items()},
+        "calibrations": {product: asdict(own.choice()) for product, own in fitted.items()},
         "parity": asdict(parity_proof(model, Scorer(folder, passport), data, minutes)),
         "graph_sha256": sha256_of(graph),
     }

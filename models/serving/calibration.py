@@ -10,15 +10,16 @@ Shapes: N rows, M columns of a regression, H held-out rows, B blocks of time.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
 from core.candles import HORIZON_MINUTES
+from models.serving.passport import CalibrationChoice, CalibrationTrial
 from models.statistics.bootstrap import MINUTES_OF_DAY
 from models.statistics.metrics import log_losses
 
@@ -41,27 +42,14 @@ the prior a temperature loses against doing nothing in 12 of 12 cells of held-ou
 MIN_Z_SCORE = 2.0
 """Standard errors by which Platt must do better than a temperature to be taken.
 
-One standard error let kinds through whose shift was gone three weeks later; two did so once, and cost 15.5 of 0.0001
-nats (docs/log.md).
+A shift that three weeks show is often gone in the next three: even two standard errors let one through on real minutes,
+which cost 15.5 of 0.0001 nats (docs/log.md).
 """
 # a temperature needs something before the first stretch and later stretches long enough to differ: four of 15 % each
 _FIRST_SHARE, _FOLDS = 0.4, 4
 # minutes of a day move together, so days are what varies; a part of fewer than 8 days has too few for a standard error
 _MIN_DAYS, _SHORT_BLOCK_MINUTES = 8, 120
 _MIN_RANGE = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class KindScore:
-    """How one kind did on later minutes than it was fitted on, all inside the calibration part."""
-
-    kind: str
-    held_out_log_loss: float
-    excess: float
-    """Held-out log loss above that of the temperature, which is where the choice starts."""
-    excess_error: float
-    """Standard error of that difference, over blocks of time."""
-    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +61,7 @@ class Calibration:
     shift: float = 0.0
     rows: int = 0
     """Rows it was fitted on."""
-    candidates: tuple[KindScore, ...] = ()
+    candidates: tuple[CalibrationTrial, ...] = ()
     held_out_rows: int = 0
     held_out_blocks: int = 0
 
@@ -82,17 +70,18 @@ class Calibration:
         line_N = self.slope * np.clip(logit_N, -LOGIT_CLIP, LOGIT_CLIP) + self.shift
         return np.asarray(expit(np.clip(line_N, -LOGIT_CLIP, LOGIT_CLIP)), dtype=np.float64)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the ``calibration`` entry of a passport's verdict, as plain values."""
-        parameters = {"none": {}, "temperature": {"slope": self.slope}}
-        return {
-            "kind": self.kind,
-            "parameters": parameters.get(self.kind, {"slope": self.slope, "shift": self.shift}),
-            "rows": self.rows,
-            "held_out_rows": self.held_out_rows,
-            "held_out_blocks": self.held_out_blocks,
-            "candidates": [asdict(candidate) for candidate in self.candidates],
-        }
+    def choice(self) -> CalibrationChoice:
+        """Return the calibration as a passport holds it."""
+        parameters = {"slope": self.slope, "shift": self.shift}
+        shown = {"none": (), "temperature": ("slope",)}.get(self.kind, ("slope", "shift"))
+        return CalibrationChoice(
+            self.kind,
+            {name: parameters[name] for name in shown},
+            self.rows,
+            self.held_out_rows,
+            self.held_out_blocks,
+            self.candidates,
+        )
 
 
 def fit_calibration(
@@ -225,7 +214,7 @@ def _held_out_losses(
     return _HeldOut({kind: np.concatenate(parts) for kind, parts in losses.items()}, minute_H // block_minutes)
 
 
-def _compare(held_out: _HeldOut) -> tuple[KindScore, ...]:
+def _compare(held_out: _HeldOut) -> tuple[CalibrationTrial, ...]:
     """Return the kinds that could be fitted every time, with their losses, and mark the one to take."""
     loss_H = {kind: loss_H for kind, loss_H in held_out.loss_H.items() if np.isfinite(loss_H).all()}
     start = take = "temperature" if "temperature" in loss_H else "none"
@@ -233,7 +222,7 @@ def _compare(held_out: _HeldOut) -> tuple[KindScore, ...]:
     for kind, own_H in loss_H.items():
         more_H = own_H - loss_H[start]
         excess, error = float(more_H.mean()), _standard_error(more_H, held_out.block_H)
-        scores.append(KindScore(kind, float(own_H.mean()), excess, error))
+        scores.append(CalibrationTrial(kind, float(own_H.mean()), excess, error))
         if kind == "platt" and excess < -MIN_Z_SCORE * error:
             take = kind
     return tuple(replace(score, chosen=score.kind == take) for score in scores)

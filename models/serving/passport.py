@@ -150,7 +150,9 @@ class CalibrationTrial:
     kind: str
     held_out_log_loss: float
     excess: float
+    """Held-out log loss above that of the temperature, which is where the choice starts."""
     excess_error: float
+    """Standard error of that difference, over blocks of time."""
     chosen: bool = False
 
 

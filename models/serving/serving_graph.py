@@ -37,31 +37,11 @@ class CalibrationHead(nn.Module):
         return torch.sigmoid(line_B.clamp(-LOGIT_CLIP, LOGIT_CLIP))
 
 
-class ServedOneCoin(nn.Module):
-    """Scaler, network and calibration of a model of one coin."""
+class _Served(nn.Module):
+    """Scaler, network and calibration, frozen into one module."""
 
     def __init__(self, network: nn.Module, scaler: Scaler, calibrations: list[Calibration]) -> None:
-        """Freeze the figures into the graph."""
-        super().__init__()
-        self.network = network
-        self.mean: Tensor
-        self.deviation: Tensor
-        self.register_buffer("mean", torch.from_numpy(scaler.mean_CF[0].copy()))
-        self.register_buffer("deviation", torch.from_numpy(scaler.sd_CF[0].copy()))
-        self.calibration = CalibrationHead(calibrations)
-
-    def forward(self, x_BTF: Tensor) -> tuple[Tensor, Tensor]:
-        """Return probability_B of up, and logit_B before calibration."""
-        scaled = ((x_BTF - self.mean) / self.deviation).clamp(-CLIP, CLIP)
-        logit_B = self.network(scaled)
-        return self.calibration(logit_B, torch.zeros_like(logit_B, dtype=torch.int64)), logit_B
-
-
-class ServedAllCoins(nn.Module):
-    """Scaler, network and calibration of a model of all coins; each coin has its own figures."""
-
-    def __init__(self, network: nn.Module, scaler: Scaler, calibrations: list[Calibration]) -> None:
-        """Freeze the figures into the graph."""
+        """Keep mean and deviation of every coin, shaped (C, F)."""
         super().__init__()
         self.network = network
         self.mean: Tensor
@@ -69,6 +49,19 @@ class ServedAllCoins(nn.Module):
         self.register_buffer("mean", torch.from_numpy(scaler.mean_CF.copy()))
         self.register_buffer("deviation", torch.from_numpy(scaler.sd_CF.copy()))
         self.calibration = CalibrationHead(calibrations)
+
+
+class ServedOneCoin(_Served):
+    """A model of one coin."""
+
+    def forward(self, x_BTF: Tensor) -> tuple[Tensor, Tensor]:
+        """Return probability_B of up, and logit_B before calibration."""
+        logit_B = self.network(((x_BTF - self.mean[0]) / self.deviation[0]).clamp(-CLIP, CLIP))
+        return self.calibration(logit_B, torch.zeros_like(logit_B, dtype=torch.int64)), logit_B
+
+
+class ServedAllCoins(_Served):
+    """A model of all coins; each coin has its own scaler and calibration."""
 
     def forward(self, x_BTF: Tensor, coin_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return probability_B of up, and logit_B before calibration."""

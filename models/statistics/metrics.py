@@ -21,8 +21,8 @@ MIN_MOVE_BPS = 1e-6
 """A mean move below this is none; a tick of any market is thousands of times as large."""
 Bps = TypeVar("Bps", float, Decimal)
 """Money is reckoned in Decimals, statistics in floats."""
-# a model that is sure and wrong is punished hard, not infinitely
-_LEAST_PROBABILITY = 1e-7
+# a model that is sure and wrong is punished hard (16 nats), not infinitely
+_MIN_PROBABILITY = 1e-7
 
 
 def accuracy(p_N: NDArray[np.float64], y_N: NDArray[np.int8]) -> float:
@@ -69,7 +69,7 @@ def weighted_auc(
 
 def log_losses(p_N: NDArray[np.float64], y_N: NDArray[np.int8]) -> NDArray[np.float64]:
     """Return each row's ``-ln p(what happened)`` (Good 1952), p kept 1e-7 away from 0 and 1."""
-    kept_N = np.clip(p_N, _LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
+    kept_N = np.clip(p_N, _MIN_PROBABILITY, 1.0 - _MIN_PROBABILITY)
     return np.where(y_N == 1, -np.log(kept_N), -np.log1p(-kept_N))
 
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 DAYS_OF_YEAR = 365
 """Crypto trades every day; the papers annualise by 250."""
 CONFIDENCE = 0.95
-LEAST_DAYS = 10
-"""Fewer days say nothing of skewness and kurtosis."""
+MIN_DAYS = 10
+"""Below this many days no figure is given: skewness and kurtosis rest on the few largest of them."""
 BLOCKS = 16
 """The paper's choice: 12,870 ways to halve them."""
 
@@ -165,11 +165,11 @@ def selection(
             taken as ``1 / (days - 1)``, what chance gives independent trials of no worth over as many days.
 
     Returns:
-        A `Selection`; with fewer than `LEAST_DAYS` days, or returns that never move, its figures are None.
+        A `Selection`; with fewer than `MIN_DAYS` days, or returns that never move, its figures are None.
     """
     trials = max(1, trials)
     return_D = daily_means(net_bps_N, minute_N)
-    sharpe = sharpe_ratio(return_D) if len(return_D) >= LEAST_DAYS else math.nan
+    sharpe = sharpe_ratio(return_D) if len(return_D) >= MIN_DAYS else math.nan
     known = [value for value in trial_sharpes or () if math.isfinite(value)]
     source = "trials" if len(known) >= 2 else "chance"
     if not math.isfinite(sharpe):
@@ -222,10 +222,6 @@ class Overfitting:
     """Share of combinations in which the chosen one is below zero outside."""
     chosen: tuple[float, ...]
     """Share of combinations that chose each configuration."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
 
 
 def overfitting(value_DM: NDArray[np.float64], *, blocks: int = BLOCKS, statistic: Statistic = "sharpe") -> Overfitting:

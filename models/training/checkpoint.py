@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -14,21 +14,23 @@ import torch
 
 from core.errors import TrainingError
 from core.files import write_bytes
+from models.serving.passport import TrainingCheck
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor, nn
 
-    History = list[dict[str, Any]]
+_UNKNOWN = {"train_loss": math.nan, "early_stop_log_loss": math.nan}
+"""What an entry of boosting's did not hold before entries were typed: its losses lie beside its trees."""
 
 
 @dataclass(slots=True)
 class TrainingState:
     """What a training has done so far, all members and all processes that worked on it together."""
 
-    history: History = field(default_factory=list)
-    """One entry per check: member and check from 1, epoch, windows, train_loss, early_stop_log_loss, seconds, ended_by."""
+    history: list[TrainingCheck] = field(default_factory=list)
+    """One entry per check, members and checks counted from 1."""
     finished: list[dict[str, Tensor]] = field(default_factory=list)
     """The kept weights of each finished member."""
     member: dict[str, Any] | None = None
@@ -37,26 +39,26 @@ class TrainingState:
     @property
     def seconds(self) -> float:
         """Time that all checked work took."""
-        return float(sum(entry["seconds"] for entry in self.history))
+        return float(sum(entry.seconds for entry in self.history))
 
     def seconds_of(self, number: int) -> float:
         """Time that one member's checked work took."""
-        return float(sum(entry["seconds"] for entry in self.of(number)))
+        return float(sum(entry.seconds for entry in self.of(number)))
 
     def ended_by(self, number: int) -> str:
         """What ended one member: ``epochs``, ``patience`` or ``budget``; nothing if it is not at its end."""
         entries = self.of(number)
-        return str(entries[-1]["ended_by"]) if entries else ""
+        return entries[-1].ended_by if entries else ""
 
     @property
     def windows(self) -> int:
         """Windows that all checked work trained on."""
-        last = {entry["member"]: entry["windows"] for entry in self.history}
+        last = {entry.member: entry.windows for entry in self.history}
         return int(sum(last.values()))
 
-    def of(self, number: int) -> History:
+    def of(self, number: int) -> list[TrainingCheck]:
         """Return the entries of one member, counted from 0."""
-        return [entry for entry in self.history if entry["member"] == number + 1]
+        return [entry for entry in self.history if entry.member == number + 1]
 
 
 class MemberState:
@@ -107,11 +109,11 @@ def save(path: Path | None, training: TrainingState, member: MemberState | None)
     if path is None:
         return
     state = {
-        "history": training.history,
+        "history": [asdict(entry) for entry in training.history],  # plain: the file holds no pickled class
         "finished": training.finished,
         "member": None if member is None else member.state(),
     }
-    buffer = io.BytesIO()
+    buffer = io.BytesIO()  # a checkpoint is megabytes; written whole, a kill leaves the one before
     torch.save(state, buffer)
     write_bytes(path, buffer.getvalue())
 
@@ -126,7 +128,8 @@ def load(path: Path | None) -> TrainingState:
         return TrainingState()
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")  # each part goes to its device when it is used
-        return TrainingState(state["history"], state["finished"], state["member"])
+        history = [TrainingCheck(**_UNKNOWN | entry) for entry in state["history"]]
+        return TrainingState(history, state["finished"], state["member"])
     except (RuntimeError, EOFError, KeyError, TypeError, ValueError, UnpicklingError, BadZipFile) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         msg = f"the checkpoint {path} cannot be read ({first}); remove it and train again from the start"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from models.datasets.scaler import Scaler, fit_scaler
 from models.datasets.windows import part_ends
 from models.networks.build import build_network, window_minutes
 from models.networks.ensemble import joined_weights
+from models.serving.passport import TrainingCheck
 from models.training.batches import Batches
 from models.training.checkpoint import MemberState, TrainingState, load, save
 from models.training.progress_reporter import ProgressReporter, TrainingClock
@@ -36,11 +37,14 @@ if TYPE_CHECKING:
 
     from models.datasets.dataset import Dataset
     from models.training.batches import TrainingBatch
-    from models.training.progress import TrainProgress
     from models.training.spec import TrainSpec
+    from models.training.train_progress import TrainProgress
 
+# a batch with a few wild minutes has a gradient many times the usual
 CLIP_NORM = 1.0
+# neighbouring labels overlap 15-fold: more of them cost time at every check and tell hardly more
 EARLY_STOP_WINDOWS = 3000
+# a prime, so that no stretch of one member is seeded like a stretch of another
 _SEEDS_APART = 1_000_003
 
 
@@ -52,7 +56,7 @@ class Fitted:
     scaler: Scaler
     return_scale: list[float]
     precision: str
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[TrainingCheck] = field(default_factory=list)
     best_checks: list[int] = field(default_factory=list)
     """Per network in ``weights``, the check it comes from, counted from 1."""
     ended_by: list[str] = field(default_factory=list)
@@ -68,7 +72,7 @@ class Fitted:
     def best_epoch(self) -> int:
         """The latest epoch that any network in ``weights`` comes from, counted from 1."""
         chosen = set(enumerate(self.best_checks, start=1))
-        return max(int(entry["epoch"]) for entry in self.history if (entry["member"], entry["check"]) in chosen)
+        return max(entry.epoch for entry in self.history if (entry.member, entry.check) in chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,9 @@ def _fit_member(bench: _Bench, number: int) -> tuple[MemberState, str]:
             member.step += 1
             reporter.step(losses)
 
+        # in double: thousands of losses are added up
         train_loss = float(torch.stack(losses).double().mean())
+        # the average is judged and kept, not the network: weights of the last step alone follow their last windows
         watched = _log_loss(member.average, bench)
         epoch = schedule.epoch(member.step - 1) + 1
         if not (math.isfinite(watched) and math.isfinite(train_loss)):
@@ -173,24 +179,24 @@ def _fit_member(bench: _Bench, number: int) -> tuple[MemberState, str]:
         member.note(watched)
         ended_by = _ending(bench, schedule, member)
         state.history.append(
-            {
-                "member": number + 1,
-                "check": member.checks,
-                "epoch": epoch,
-                "windows": schedule.seen(member.step),
-                "train_loss": train_loss,
-                "early_stop_log_loss": watched,
-                "seconds": round(time.monotonic() - began, 2),
-                "ended_by": ended_by,
-            }
+            TrainingCheck(
+                member=number + 1,
+                check=member.checks,
+                epoch=epoch,
+                windows=schedule.seen(member.step),
+                train_loss=train_loss,
+                early_stop_log_loss=watched,
+                seconds=round(time.monotonic() - began, 2),
+                ended_by=ended_by,
+            )
         )
         save(bench.checkpoint, state, member)
         reporter.check(losses, watched)
     return member, ended_by
 
 
-def _best_check(entries: list[dict[str, Any]]) -> int:
-    return int(min(entries, key=lambda entry: entry["early_stop_log_loss"])["check"])
+def _best_check(entries: list[TrainingCheck]) -> int:
+    return min(entries, key=lambda entry: entry.early_stop_log_loss).check
 
 
 def _ending(bench: _Bench, schedule: Schedule, member: MemberState) -> str:
@@ -204,13 +210,17 @@ def _ending(bench: _Bench, schedule: Schedule, member: MemberState) -> str:
 
 def make_deterministic(seed: int) -> None:
     """One thread, seeded, and only algorithms that give the same bits each time."""
+    # several threads add up in another order each time; processes side by side use the cores instead
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
     torch.manual_seed(seed)
 
 
 def fastest_precision(device: str) -> str:
-    """Return ``bfloat16`` where the processor multiplies it natively, else ``float32``."""
+    """Return ``bfloat16`` where the processor multiplies it natively, else ``float32``.
+
+    LSTM windows a CPU second in batches of 32: 1,310 in bfloat16, 672 in float32 (docs/log.md).
+    """
     native = (
         torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
     )  # no public question for it

@@ -6,7 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from models.training.progress import TrainProgress
+from models.training.train_progress import TrainProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable

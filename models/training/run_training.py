@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from core.child_process import run_child
 from core.errors import TrainingError
 from models.training.candidate import candidate_id, finished, spec_as_json
-from models.training.progress import TrainProgress
+from models.training.train_progress import TrainProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,6 @@ from core.locks import hold
 from core.version import commit
 from models.datasets.dataset import load_dataset
 from models.networks.build import window_minutes
-from models.serving.passport import TrainingCheck
 from models.training.candidate import (
     CHECKPOINT,
     RECIPE,
@@ -32,8 +31,8 @@ from models.training.fit_boosting import fit_boosting
 
 if TYPE_CHECKING:
     from models.datasets.dataset import Dataset
-    from models.training.progress import TrainProgress
     from models.training.spec import TrainSpec
+    from models.training.train_progress import TrainProgress
 
 
 def main() -> int:
@@ -75,7 +74,7 @@ def _marker(spec: TrainSpec, data: Dataset, fitted: Fitted, folder: Path, second
         window_minutes=window_minutes(spec.architecture),
         scaler=fitted.scaler.as_json(),
         return_scale=tuple(fitted.return_scale),
-        history=tuple(TrainingCheck(**check) for check in fitted.history),
+        history=tuple(fitted.history),
         members=fitted.members,
         best_checks=tuple(fitted.best_checks),
         best_epoch=fitted.best_epoch,

@@ -1,19 +1,20 @@
-"""The facts of the data page: what the store holds, how whole and how clean it is, and what models would be fed, from the read copy.
+"""Gather what the data page shows, from the read copy: what is stored, how whole and clean it is, what models are fed.
 
-Features are sampled by whole days, so that two years of three coins cost what sixty days cost. Suffixes of arrays: N rows, F features.
+Features are sampled by whole days, so that two years of three products cost what sixty days cost. Suffixes of arrays: N rows,
+F features. Rows of queries stay dictionaries inside this package; the headers of the SQL files give their columns and units.
 """
 
 from __future__ import annotations
 
-import json
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.errors import StoreError, UnknownProductError
+from core.dataset_files import DatasetManifest
+from core.errors import DatasetError, StoreError, UnknownProductError
 from models.statistics.stability import sample_shift
 from store.feature_sample import features_of_days
 from store.feature_sets import feature_set
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
 
     Rows = list[dict[str, Any]]
 
-MOST_PRODUCTS = 12
+MAX_PRODUCTS = 12
 SAMPLED_DAYS = 60
 SAMPLED_PRODUCT_DAYS = 180
 """Days times products whose features are computed: what bounds time and memory."""
-_LEAST_DAYS = 16
-_MOST_MINUTES = 80_000
+_MIN_DAYS = 16
+_MAX_MINUTES = 80_000
 _EDGE_DAYS = 30
 _EPOCH = date(1970, 1, 1)
 
@@ -68,12 +69,12 @@ class Sample:
         early, late = self.rows_of(self.early), self.rows_of(self.late)
         if not len(early) or not len(late):
             return []
-        found = [(name, sample_shift(early[:, place], late[:, place])) for place, name in enumerate(self.columns)]
-        return sorted(found, key=lambda item: -item[1])
+        shifts = [(name, sample_shift(early[:, n], late[:, n])) for n, name in enumerate(self.columns)]
+        return sorted(shifts, key=lambda item: -item[1])
 
 
 @dataclass(frozen=True)
-class Facts:
+class DataFacts:
     """All that the page shows."""
 
     products: tuple[str, ...]
@@ -91,12 +92,12 @@ class Facts:
     rates: Rows
     bucket: str
     sample: Sample
-    manifest: dict[str, Any] | None
+    manifest: DatasetManifest | None
     sources: tuple[str, ...]
 
 
-def read(reader: Reader, home: Path, name: str, products: Sequence[str] = ()) -> Facts:
-    """Gather the facts of ``products`` (all that were asked for, at most `MOST_PRODUCTS`) and of feature set ``name``.
+def read(reader: Reader, home: Path, name: str, products: Sequence[str] = ()) -> DataFacts:
+    """Gather the facts of ``products`` (all that were asked for, at most `MAX_PRODUCTS`) and of feature set ``name``.
 
     Raises:
         StoreError: nothing was asked for yet.
@@ -115,7 +116,7 @@ def read(reader: Reader, home: Path, name: str, products: Sequence[str] = ()) ->
     span_days = len({row["day"] for row in days if row["stored_minutes"]})
     bar_minutes = 60 if span_days <= 45 else 1_440
     bucket = "day" if span_days <= 21 else "week" if span_days <= 120 else "month"
-    return Facts(
+    return DataFacts(
         products=chosen,
         left_out=left_out,
         published_at=reader.published_at(),
@@ -128,7 +129,7 @@ def read(reader: Reader, home: Path, name: str, products: Sequence[str] = ()) ->
         quarantine=of_chosen("adhoc/quarantine_by_reason"),
         bars=of_chosen("queries/docs_bars", minutes=bar_minutes),
         bar_minutes=bar_minutes,
-        rates=_bucketed(of_chosen("queries/docs_labels"), bucket),
+        rates=bucketed(of_chosen("queries/docs_labels"), bucket),
         bucket=bucket,
         sample=_sample(reader, chosen, days, name),
         manifest=_manifest(reader, home),
@@ -146,10 +147,10 @@ def _chosen(known: Sequence[str], wanted: Sequence[str]) -> tuple[tuple[str, ...
         raise UnknownProductError(msg)
     if wanted:
         return tuple(sorted(wanted)), ()
-    return tuple(known[:MOST_PRODUCTS]), tuple(known[MOST_PRODUCTS:])
+    return tuple(known[:MAX_PRODUCTS]), tuple(known[MAX_PRODUCTS:])
 
 
-def _bucketed(rates: Rows, bucket: str) -> Rows:
+def bucketed(rates: Rows, bucket: str) -> Rows:
     """Add daily counts up to ``bucket``s: day, week (from Monday) or month."""
 
     def start(day: date) -> date:
@@ -157,13 +158,10 @@ def _bucketed(rates: Rows, bucket: str) -> Rows:
             return day
         return day.replace(day=1) if bucket == "month" else date.fromordinal(day.toordinal() - day.weekday())
 
-    grouped = groupby(rates, key=lambda row: (row["product"], start(row["day"])))
-    found = []
-    for (product, day), rows in grouped:
-        members = list(rows)
-        counts = {name: sum(row[name] for row in members) for name in ("labels", "rises")}
-        found.append({"product": product, "start": day, **counts})
-    return found
+    buckets: dict[tuple[str, date], Counter[str]] = defaultdict(Counter)
+    for row in rates:
+        buckets[row["product"], start(row["day"])].update(labels=row["labels"], rises=row["rises"])
+    return [{"product": product, "start": day, **counts} for (product, day), counts in buckets.items()]
 
 
 def sampled_days(
@@ -185,26 +183,28 @@ def sampled_days(
 
 def _evenly(days: Sequence[int], count: int) -> tuple[int, ...]:
     count = min(count, len(days))
-    return tuple(days[place] for place in np.linspace(0, len(days) - 1, count).round().astype(int))
+    return tuple(days[n] for n in np.linspace(0, len(days) - 1, count).round().astype(int))
 
 
 def _sample(reader: Reader, products: Sequence[str], days: Rows, name: str) -> Sample:
     there = sorted({(row["day"] - _EPOCH).days for row in days if row["stored_minutes"]})
-    chosen, early, late = sampled_days(there, max(SAMPLED_PRODUCT_DAYS // len(products), _LEAST_DAYS))
+    chosen, early, late = sampled_days(there, max(SAMPLED_PRODUCT_DAYS // len(products), _MIN_DAYS))
     columns = feature_set(name).columns
-    found = features_of_days(reader, products, chosen, name)
-    x_NF = np.concatenate([block.x_NF for block in found.values()])
-    minute_N = np.concatenate([block.minute_N for block in found.values()])
+    blocks = features_of_days(reader, products, chosen, name).values()
+    x_NF = np.concatenate([block.x_NF for block in blocks])
+    minute_N = np.concatenate([block.minute_N for block in blocks])
     expected = sum(row["stored_minutes"] for row in days if (row["day"] - _EPOCH).days in set(chosen))
-    real = sum(int((~block.is_filled_N).sum()) for block in found.values())
-    step = max(1, -(-len(x_NF) // _MOST_MINUTES))
+    real = sum(int((~block.is_filled_N).sum()) for block in blocks)
+    step = max(1, -(-len(x_NF) // _MAX_MINUTES))
     thin_NF, day_N = x_NF[::step], minute_N[::step] // 1_440
     return Sample(columns, thin_NF, day_N, chosen, early, late, expected, len(there), len(x_NF), step, real)
 
 
-def _manifest(reader: Reader, home: Path) -> dict[str, Any] | None:
+def _manifest(reader: Reader, home: Path) -> DatasetManifest | None:
+    """Return the manifest of the newest data set whose file is still there and readable."""
     for row in reader.rows("queries/docs_dataset"):
-        path = home / row["path"]
-        if path.with_suffix(".json").exists():
-            return dict(json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+        try:
+            return DatasetManifest.read((home / row["path"]).with_suffix(".json"))
+        except DatasetError:
+            continue
     return None

@@ -1,4 +1,4 @@
-"""The data page, made of the facts that `reports.data.facts` gathers."""
+"""Make the data page of the facts that `reports.data.facts` gathers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from reports.page.document import Cell, Document, Figures, Section, Table, Text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reports.data.facts import Facts, Sample
+    from reports.data.facts import DataFacts, Sample
     from reports.page.document import Block
 
-_MOST_LINES = 12
+_MAX_LINES = 12
 _EPOCH = date(1970, 1, 1)
 
 
-def document(facts: Facts) -> Document:
+def document(facts: DataFacts) -> Document:
     """Make the page."""
     return Document(
         title=", ".join(facts.products),
@@ -39,7 +39,7 @@ def document(facts: Facts) -> Document:
     )
 
 
-def _lead(facts: Facts) -> str:
+def _lead(facts: DataFacts) -> str:
     ends = [row for row in facts.coverage if row["first_open_time"]]
     if not ends:
         return "No candle is stored yet."
@@ -49,21 +49,21 @@ def _lead(facts: Facts) -> str:
     return f"{stored:,} one-minute candles from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC."
 
 
-def _notices(facts: Facts) -> tuple[str, ...]:
-    found = []
-    made_up = [source for source in facts.sources if source.startswith(("local:", "synthetic"))]
-    if made_up:
-        found.append(f"These prices are not a market's: source {', '.join(made_up)}.")
+def _notices(facts: DataFacts) -> tuple[str, ...]:
+    notices = []
+    simulated = [source for source in facts.sources if source.startswith(("local:", "synthetic"))]
+    if simulated:
+        notices.append(f"These prices are not a market's: source {', '.join(simulated)}.")
     if facts.left_out:
-        found.append(
+        notices.append(
             f"The first {len(facts.products)} products are shown; left out: {', '.join(facts.left_out)}. "
             "Name others: desk data docs --products A,B"
         )
-    found.append(f"Made from the read copy published {facts.published_at:%Y-%m-%d %H:%M} UTC. All times are UTC.")
-    return tuple(found)
+    notices.append(f"Made from the read copy published {facts.published_at:%Y-%m-%d %H:%M} UTC. All times are UTC.")
+    return tuple(notices)
 
 
-def _figures(facts: Facts) -> Figures:
+def _figures(facts: DataFacts) -> Figures:
     def total(name: str) -> int:
         return sum(row[name] or 0 for row in facts.coverage)
 
@@ -76,7 +76,7 @@ def _figures(facts: Facts) -> Figures:
                 f"minutes, {100 * total('stored_minutes') / span:.2f} % of those asked for",
             ),
             ("proved empty", f"{total('empty_minutes'):,}", "minutes the exchange has nothing for"),
-            ("quarantined", f"{total('quarantined_minutes'):,}", "minutes of which only bad rows were told"),
+            ("quarantined", f"{total('quarantined_minutes'):,}", "minutes of which only bad rows came"),
             ("failed", f"{total('failed_minutes'):,}", "minutes that could not be fetched so far"),
             ("not asked", f"{total('unasked_minutes'):,}", "minutes nobody asked for"),
             ("revised", f"{total('revised_candles'):,}", "candle versions replaced later"),
@@ -92,7 +92,7 @@ def _time(moment: datetime | None) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}" if moment else ""
 
 
-def _coverage_table(facts: Facts) -> Table:
+def _coverage_table(facts: DataFacts) -> Table:
     names = ("stored", "empty", "quarantined", "failed", "unasked")
     rows = tuple(
         (
@@ -118,14 +118,14 @@ def _coverage_table(facts: Facts) -> Table:
     return Table(columns, rows)
 
 
-def _flags_table(facts: Facts) -> Table:
+def _flags_table(facts: DataFacts) -> Table:
     rows = tuple((row["product"], row["flag"], _number(row["found"]), _time(row["latest"])) for row in facts.flags)
     return Table(
         ("product", "what", "how many", "newest (UTC)"), rows, empty="nothing is flagged, quarantined or revised"
     )
 
 
-def _gaps_table(facts: Facts) -> Table:
+def _gaps_table(facts: DataFacts) -> Table:
     rows = tuple(
         (
             row["product"],
@@ -134,16 +134,16 @@ def _gaps_table(facts: Facts) -> Table:
             _number(row["missing_minutes"]),
             _number(row["empty_minutes"]),
         )
-        for row in facts.gaps[:_MOST_LINES]
+        for row in facts.gaps[:_MAX_LINES]
     )
     columns = ("product", "from (UTC)", "next candle (UTC)", "minutes", "of them proved empty")
     return Table(columns, rows, empty="no minute is missing between the first and the last candle")
 
 
-def _kept_out(facts: Facts) -> tuple[Block, ...]:
+def _kept_out(facts: DataFacts) -> tuple[Block, ...]:
     quarantine = tuple(
         (row["product"], row["reason"], row["source"], _number(row["rows_kept_out"]), _time(row["last_open_time"]))
-        for row in facts.quarantine[:_MOST_LINES]
+        for row in facts.quarantine[:_MAX_LINES]
     )
     revisions = tuple(
         (
@@ -153,7 +153,7 @@ def _kept_out(facts: Facts) -> tuple[Block, ...]:
             _time(row["changed_at"]),
             Cell(f"{row['close_bps'] or 0:+.2f}", "number"),
         )
-        for row in facts.revisions[:_MOST_LINES]
+        for row in facts.revisions[:_MAX_LINES]
     )
     return (
         Text("Rows kept out, by reason:"),
@@ -167,7 +167,7 @@ def _kept_out(facts: Facts) -> tuple[Block, ...]:
     )
 
 
-def _feature_blocks(facts: Facts) -> tuple[Block, ...]:
+def _feature_blocks(facts: DataFacts) -> tuple[Block, ...]:
     sample = facts.sample
     words = tuple(f"{which} {_days_of(days)}" for which, days in (("first", sample.early), ("last", sample.late)))
     shifts = tuple((name, Cell(f"{index:.2f}", "number")) for name, index in sample.shifts()[:8])
@@ -206,28 +206,22 @@ def _thinned(sample: Sample) -> str:
     return "" if sample.step == 1 else f"; the pictures show every {sample.step}th of these minutes"
 
 
-def _dataset_blocks(facts: Facts) -> tuple[Block, ...]:
-    picture = plots.dataset_parts(facts.manifest)
-    if facts.manifest is None:
+def _dataset_blocks(facts: DataFacts) -> tuple[Block, ...]:
+    picture, made = plots.dataset_parts(facts.manifest), facts.manifest
+    if made is None:
         return (picture,)
-    made = facts.manifest
-    chosen = made["feature_set"]
-    return (
-        Text(
-            f"{made['digest'][:16]}: feature set {chosen['name']} version {chosen['version']}, {', '.join(made['products'])}, candles as "
-            f"known at {made['known_at_cut'][:16].replace('T', ' ')} UTC."
-        ),
-        picture,
-    )
+    features = f"feature set {made.feature_set.name} version {made.feature_set.version}"
+    known = f", candles as known at {made.known_at_cut:%Y-%m-%d %H:%M} UTC" if made.known_at_cut else ""
+    return (Text(f"{made.digest[:16]}: {features}, {', '.join(made.products)}{known}."), picture)
 
 
-def terminal_lines(facts: Facts) -> list[str]:
+def terminal_lines(facts: DataFacts) -> list[str]:
     """Return the page in a few lines for a terminal."""
     lines = [_lead(facts)]
     for row in facts.coverage:
         total = row["span_minutes"] or 1
         own = {flag["flag"]: flag["found"] for flag in facts.flags if flag["product"] == row["product"]}
-        told = ", ".join(f"{found:,} x {flag}" for flag, found in own.items()) or "nothing flagged"
-        lines.append(f"{row['product']}: {100 * row['stored_minutes'] / total:.2f} % stored; {told}")
+        flags = ", ".join(f"{times:,} x {flag}" for flag, times in own.items()) or "nothing flagged"
+        lines.append(f"{row['product']}: {100 * row['stored_minutes'] / total:.2f} % stored; {flags}")
     lines += [f"largest shift: {name}, psi {index:.2f}" for name, index in facts.sample.shifts()[:1]]
     return lines

@@ -1,11 +1,12 @@
-"""The pictures of the data page: coverage calendars, prices, label base rates, features and the data set's parts.
+"""Draw the pictures of the data page: coverage calendars, prices, label base rates, features, the data set's parts.
 
 Suffixes of arrays: N rows, F features. Each picture says in words why it is empty when it is.
 """
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from collections import Counter
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from core.dataset_files import DatasetManifest
     from reports.page.document import Picture
 
     Rows = Sequence[Mapping[str, Any]]
@@ -33,7 +35,7 @@ _STATES = (
     ("failed", "some failed", "#d55e00"),
     ("unasked", "some not asked for", "#7d8896"),
 )
-_LEAST_WEEKS = 26
+_MIN_WEEKS = 26
 
 
 def day_state(row: Mapping[str, Any]) -> str:
@@ -60,7 +62,7 @@ def coverage_calendar(days: Rows) -> Picture:
         else:
             first = min(row["day"] for row in days)
             monday = first - timedelta(days=first.weekday())
-            weeks = max((max(row["day"] for row in days) - monday).days // 7 + 1, _LEAST_WEEKS)
+            weeks = max((max(row["day"] for row in days) - monday).days // 7 + 1, _MIN_WEEKS)
             for axes, product in zip(panels, products, strict=True):
                 _calendar(axes, product, [row for row in days if row["product"] == product], monday, weeks)
             _month_ticks(panels[-1], monday, weeks)
@@ -70,11 +72,11 @@ def coverage_calendar(days: Rows) -> Picture:
 
 
 def _calendar(axes: Axes, product: str, days: Rows, monday: date, weeks: int) -> None:
-    place = {state: number for number, (state, _, _) in enumerate(_STATES)}
+    number_of = {state: number for number, (state, _, _) in enumerate(_STATES)}
     cells = np.full((7, weeks), np.nan)
     for row in days:
         since = (row["day"] - monday).days
-        cells[since % 7, since // 7] = place[day_state(row)]
+        cells[since % 7, since // 7] = number_of[day_state(row)]
     colors = ListedColormap([color for _, _, color in _STATES])
     edges = np.arange(weeks + 1) - 0.5, np.arange(8) - 0.5
     axes.pcolormesh(
@@ -282,13 +284,13 @@ def correlation(x_NF: NDArray[np.float32], columns: Sequence[str]) -> Picture:
 _PART_COLORS = {"train": "blue", "early_stop": "green", "calibration": "orange", "test": "purple"}
 
 
-def dataset_parts(manifest: Mapping[str, Any] | None) -> Picture:
+def dataset_parts(manifest: DatasetManifest | None) -> Picture:
     """Draw a data set's parts and walk-forward folds on a time line."""
     caption = (
         "Above: the parts of the newest data set; at each border the minutes whose label would reach across are left out (purged). "
         "Below: its walk-forward folds, grey trained on, coloured judged."
     )
-    size = EMPTY_SIZE if manifest is None else (10, 1.6 + 0.28 * len(manifest.get("folds", ())))
+    size = EMPTY_SIZE if manifest is None else (10, 1.6 + 0.28 * len(manifest.folds))
     with sheet("dataset", "parts of the newest data set", caption, size) as page:
         axes = page.figure.subplots()
         if manifest is None:
@@ -299,26 +301,25 @@ def dataset_parts(manifest: Mapping[str, Any] | None) -> Picture:
     return page.picture
 
 
-def _parts(axes: Axes, manifest: Mapping[str, Any]) -> None:
-    start, end = (_moment(manifest["span"][name]) for name in ("start", "end"))
-    borders = [start, *(_moment(manifest["borders"][name]) for name in ("early_stop", "calibration", "test")), end]
-    rows = {part: sum(counts.get(part, 0) for counts in manifest["rows"].values()) for part in _PART_COLORS}
+def _parts(axes: Axes, manifest: DatasetManifest) -> None:
+    # matplotlib draws moments and spans of time, its types know numbers only
+    span, inner = manifest.span, manifest.borders
+    borders: list[Any] = [span.start, inner.early_stop, inner.calibration, inner.test, span.end]
+    rows = Counter[str]()
+    for counts in (manifest.rows or {}).values():
+        rows.update(counts)
     for (part, color), since, until in zip(_PART_COLORS.items(), borders, borders[1:], strict=False):
         label = f"{part.replace('_', ' ')}: {rows[part]:,} rows"
-        axes.barh(0, until - since, left=since, height=0.7, color=COLORS[color], label=label)  # type: ignore[arg-type]
+        axes.barh(0, until - since, left=since, height=0.7, color=COLORS[color], label=label)
     for border in borders[1:-1]:
-        axes.axvline(border, color=COLORS["ink"], linewidth=0.8, linestyle=":")  # type: ignore[arg-type]
-    folds = manifest.get("folds", [])
-    for number, fold in enumerate(folds, 1):
-        train_end, since, until = (_moment(fold[name]) for name in ("train_end", "test_start", "test_end"))
-        axes.barh(number, train_end - start, left=start, height=0.55, color=COLORS["grid"])  # type: ignore[arg-type]
-        axes.barh(number, until - since, left=since, height=0.55, color=COLORS["sky"])  # type: ignore[arg-type]
-    axes.set_yticks(range(len(folds) + 1), ["parts", *(f"fold {number}" for number in range(1, len(folds) + 1))])
+        axes.axvline(border, color=COLORS["ink"], linewidth=0.8, linestyle=":")
+    for number, fold in enumerate(manifest.folds, 1):
+        ends: list[Any] = [fold[name] for name in ("train_end", "test_start", "test_end")]
+        axes.barh(number, ends[0] - borders[0], left=borders[0], height=0.55, color=COLORS["grid"])
+        axes.barh(number, ends[2] - ends[1], left=ends[1], height=0.55, color=COLORS["sky"])
+    numbers = range(1, len(manifest.folds) + 1)
+    axes.set_yticks(range(len(manifest.folds) + 1), ["parts", *(f"fold {number}" for number in numbers)])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.set_title(f"{manifest['purge_minutes']} minutes purged at each border")
+    axes.set_title(f"{manifest.purge_minutes} minutes purged at each border")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)

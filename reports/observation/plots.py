@@ -1,10 +1,10 @@
-"""The pictures of an observation. Each says in words why it is empty when it is."""
+"""Draw the pictures of an observation; each says in words why it is empty when it is."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.dates import date2num
@@ -14,24 +14,33 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from reports.page.figure import COLORS, EMPTY_SIZE, SERIES, say_empty, sheet, utc_axis
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from core.settings import Settings
     from models.statistics.proportions import Share
-    from reports.observation.record import Record, Rows
+    from reports.observation.record import Record
+    from reports.observation.record_rows import EquityPoint, ObservedSignal
     from reports.page.document import Picture
 
 TIERS = ("high", "medium", "low")
 _TIER_COLORS = {"high": "blue", "medium": "sky", "low": "grey"}
-_MARKS = {
-    ("long", True): ("^", "blue"),
-    ("long", False): ("^", "red"),
-    ("short", True): ("v", "blue"),
-    ("short", False): ("v", "red"),
-}
+_MARKS: tuple[tuple[str, bool | None, str, str, str], ...] = (
+    ("long", True, "^", "blue", "long, right"),
+    ("short", True, "v", "blue", "short, right"),
+    ("long", False, "^", "red", "long, wrong"),
+    ("short", False, "v", "red", "short, wrong"),
+    ("long", None, "^", "", "still open"),
+    ("short", None, "v", "", "still open"),
+)
+"""Side, outcome, marker, colour (none for a hollow one) and what the legend calls it."""
+
+
+def column(rows: Iterable[object], name: str) -> list[Any]:
+    """Return one field of every row; as Any, for matplotlib draws moments that its types refuse."""
+    return [getattr(row, name) for row in rows]
 
 
 def product_color(products: Sequence[str], product: str) -> str:
@@ -56,47 +65,29 @@ def price_with_signals(record: Record) -> Picture:
 
 
 def _price_panel(axes: Axes, record: Record, product: str) -> None:
-    prices = [row for row in record["prices"] if row["product"] == product]
-    signals = [row for row in record["signals"] if row["product"] == product]
+    prices = [row for row in record.prices if row.product == product]
+    signals = [row for row in record.signals if row.product == product]
     axes.set_title(f"{product}  ({len(signals)} signals)" if signals else f"{product}  (no signal)")
     axes.set_ylabel(f"price ({product.partition('-')[2]})")
     axes.yaxis.set_major_formatter("{x:,g}")
     if not prices:
         say_empty(axes, "no candle was seen in this span")
         return
-    axes.plot(
-        [row["open_time"] for row in prices], [row["close"] for row in prices], color=COLORS["grey"], linewidth=1.0
-    )
-    for (side, is_win), (marker, color) in _MARKS.items():
-        chosen = [row for row in signals if row["direction"] == side and row["is_win"] is is_win]
-        _marks(axes, chosen, marker, COLORS[color], COLORS[color])
-    for side, marker in (("long", "^"), ("short", "v")):
-        chosen = [row for row in signals if row["direction"] == side and row["is_win"] is None]
-        _marks(axes, chosen, marker, "none", COLORS["ink"])
-
-
-def _marks(axes: Axes, rows: Rows, marker: str, face: str, edge: str) -> None:
-    if rows:
-        times, prices = [row["open_time"] for row in rows], [row["entry_price"] for row in rows]
-        axes.scatter(
-            times, prices, s=26, marker=marker, facecolor=face, edgecolor=edge, linewidth=0.9, alpha=0.85, zorder=3
-        )
+    axes.plot(column(prices, "open_time"), column(prices, "close"), color=COLORS["grey"], linewidth=1.0)
+    for side, is_win, marker, color, _ in _MARKS:
+        rows = [row for row in signals if (row.direction, row.is_win) == (side, is_win)]
+        face, edge = (COLORS[color], COLORS[color]) if color else ("none", COLORS["ink"])
+        look: dict[str, Any] = {"facecolor": face, "edgecolor": edge, "linewidth": 0.9, "alpha": 0.85, "zorder": 3}
+        axes.scatter(column(rows, "open_time"), column(rows, "entry_price"), s=26, marker=marker, **look)
 
 
 def _price_legend(figure: Figure) -> None:
-    handles = [
-        _handle("^", COLORS["blue"], "long, right"),
-        _handle("v", COLORS["blue"], "short, right"),
-        _handle("^", COLORS["red"], "long, wrong"),
-        _handle("v", COLORS["red"], "short, wrong"),
-        _handle("^", "none", "still open"),
-    ]
+    handles = []
+    for *_, marker, color, label in _MARKS[:5]:
+        face, edge = (COLORS[color], COLORS[color]) if color else ("none", COLORS["ink"])
+        look: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": edge}
+        handles.append(Line2D([], [], linestyle="none", marker=marker, label=label, **look))
     figure.legend(handles=handles, loc="outside upper right", ncols=5)
-
-
-def _handle(marker: str, face: str, label: str) -> Line2D:
-    edge = COLORS["ink"] if face == "none" else face
-    return Line2D([], [], linestyle="none", marker=marker, markerfacecolor=face, markeredgecolor=edge, label=label)
 
 
 def equity(record: Record, settings: Settings) -> Picture:
@@ -107,7 +98,7 @@ def equity(record: Record, settings: Settings) -> Picture:
     )
     with sheet("equity", "equity of the paper account with its loss limits", caption, (10, 4.8)) as page:
         above, below = page.figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.4])
-        rows = record["equity"]
+        rows = record.equity
         if not rows:
             say_empty(above, "the account was not marked in this span")
             say_empty(below, "")
@@ -118,41 +109,16 @@ def equity(record: Record, settings: Settings) -> Picture:
     return page.picture
 
 
-def _equity_lines(axes: Axes, rows: Rows, settings: Settings) -> None:
-    times = [row["marked_at"] for row in rows]
-    capital = settings.initial_capital_usd
-    start = np.array([row["day_start_balance_usd"] for row in rows])
-    axes.plot(times, [row["equity_usd"] for row in rows], color=COLORS["blue"], label="equity", linewidth=1.6)
-    lines = (
-        (
-            start - capital * settings.daily_loss_stop_pct / 100,
-            "orange",
-            "--",
-            f"daily stop {settings.daily_loss_stop_pct:g} %",
-        ),
-        (
-            start - capital * settings.daily_loss_limit_pct / 100,
-            "orange",
-            "-",
-            f"daily limit {settings.daily_loss_limit_pct:g} %",
-        ),
-        (
-            np.full(len(rows), capital * (1 - settings.total_loss_stop_pct / 100)),
-            "purple",
-            "--",
-            f"total stop {settings.total_loss_stop_pct:g} %",
-        ),
-        (
-            np.full(len(rows), capital * (1 - settings.total_loss_limit_pct / 100)),
-            "purple",
-            "-",
-            f"total limit {settings.total_loss_limit_pct:g} %",
-        ),
-    )
-    for values, color, style, label in lines:
-        axes.plot(
-            times, values, color=COLORS[color], linestyle=style, linewidth=1.1, label=label, drawstyle="steps-post"
-        )
+def _equity_lines(axes: Axes, rows: Sequence[EquityPoint], settings: Settings) -> None:
+    times, capital = column(rows, "marked_at"), settings.initial_capital_usd
+    axes.plot(times, column(rows, "equity_usd"), color=COLORS["blue"], label="equity", linewidth=1.6)
+    bases = {"daily": np.array(column(rows, "day_start_balance_usd")), "total": np.full(len(rows), capital)}
+    for (name, base), color in zip(bases.items(), ("orange", "purple"), strict=True):
+        for kind, style in (("stop", "--"), ("limit", "-")):
+            pct = getattr(settings, f"{name}_loss_{kind}_pct")
+            look: dict[str, Any] = {"color": COLORS[color], "linestyle": style, "linewidth": 1.1}
+            line = base - capital * pct / 100
+            axes.plot(times, line, label=f"{name} {kind} {pct:g} %", drawstyle="steps-post", **look)
     axes.set_title("Paper account")
     axes.set_ylabel("USD")
     axes.yaxis.set_major_formatter("{x:,.0f}")
@@ -160,11 +126,11 @@ def _equity_lines(axes: Axes, rows: Rows, settings: Settings) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
-def _limit_use(axes: Axes, rows: Rows, settings: Settings) -> None:
-    times = [row["marked_at"] for row in rows]
-    axes.plot(times, [row["daily_used_pct"] for row in rows], color=COLORS["orange"], label="of the daily limit")
-    axes.plot(times, [row["total_used_pct"] for row in rows], color=COLORS["purple"], label="of the total limit")
-    top = max(max(row["daily_used_pct"], row["total_used_pct"]) for row in rows)
+def _limit_use(axes: Axes, rows: Sequence[EquityPoint], settings: Settings) -> None:
+    times = column(rows, "marked_at")
+    axes.plot(times, column(rows, "daily_used_pct"), color=COLORS["orange"], label="of the daily limit")
+    axes.plot(times, column(rows, "total_used_pct"), color=COLORS["purple"], label="of the total limit")
+    top = max(max(row.daily_used_pct, row.total_used_pct) for row in rows)
     axes.set_ylim(0, max(10.0, min(110.0, top * 1.25)))
     stop = 100 * settings.daily_loss_stop_pct / settings.daily_loss_limit_pct
     if top > 60:
@@ -187,24 +153,18 @@ def tier_mix(shares: Mapping[str, Share], expected: Mapping[str, float] | None) 
 
 
 def _tier_bars(axes: Axes, shares: Mapping[str, Share], expected: Mapping[str, float]) -> None:
-    for place, tier in enumerate(TIERS):
-        share = shares[tier]
-        axes.barh(place - 0.17, 100 * share.value, 0.32, color=COLORS[_TIER_COLORS[tier]])
-        reach = [[100 * (share.value - share.low)], [100 * (share.high - share.value)]]
-        axes.errorbar(100 * share.value, place - 0.17, xerr=reach, color=COLORS["ink"], capsize=3, linewidth=1.1)
-        axes.text(100 * share.high + 0.8, place - 0.17, f"{100 * share.value:.1f} %", va="center", fontsize=9)
+    for row, tier in enumerate(TIERS):
+        share, at, below = shares[tier], row - 0.17, row + 0.19
+        value, low, high = 100 * share.value, 100 * share.low, 100 * share.high
+        axes.barh(at, value, 0.32, color=COLORS[_TIER_COLORS[tier]])
+        reach = [[value - low], [high - value]]
+        axes.errorbar(value, at, xerr=reach, color=COLORS["ink"], capsize=3, linewidth=1.1)
+        axes.text(high + 0.8, at, f"{value:.1f} %", va="center", fontsize=9)
         if tier in expected:
-            axes.barh(
-                place + 0.19, 100 * expected[tier], 0.24, facecolor="none", edgecolor=COLORS["soft"], linewidth=1.1
-            )
-            axes.text(
-                100 * expected[tier] + 0.8,
-                place + 0.19,
-                f"baseline {100 * expected[tier]:.1f} %",
-                va="center",
-                fontsize=8.5,
-                color=COLORS["soft"],
-            )
+            promised = 100 * expected[tier]
+            axes.barh(below, promised, 0.24, facecolor="none", edgecolor=COLORS["soft"], linewidth=1.1)
+            note = f"baseline {promised:.1f} %"
+            axes.text(promised + 0.8, below, note, va="center", fontsize=8.5, color=COLORS["soft"])
     axes.set_yticks(range(len(TIERS)), TIERS)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
@@ -218,7 +178,7 @@ def pace_and_confidence(record: Record, settings: Settings) -> Picture:
         f"Left: signals made in each UTC hour. Right: scored minutes by confidence (log scale); from {settings.emit_threshold:g} on "
         "(dashed) a minute may become a signal."
     )
-    size = (10, 3.2) if record["signals"] or record["confidence"] else (10, 1.3)
+    size = (10, 3.2) if record.signals or record.confidence else (10, 1.3)
     with sheet("pace", "signals per hour and confidence distribution", caption, size) as page:
         left, right = page.figure.subplots(1, 2, width_ratios=[1.35, 1])
         _pace_panel(left, record)
@@ -229,8 +189,8 @@ def pace_and_confidence(record: Record, settings: Settings) -> Picture:
 def _pace_panel(axes: Axes, record: Record) -> None:
     axes.set_title("Signals per hour")
     counts: dict[str, dict[datetime, int]] = defaultdict(lambda: defaultdict(int))
-    for row in record["signals"]:
-        counts[row["product"]][row["open_time"].replace(minute=0, second=0)] += 1
+    for row in record.signals:
+        counts[row.product][row.open_time.replace(minute=0, second=0)] += 1
     if not counts:
         say_empty(axes, "no signal was made in this span")
         return
@@ -252,16 +212,16 @@ def _pace_panel(axes: Axes, record: Record) -> None:
 
 def _confidence_panel(axes: Axes, record: Record, settings: Settings) -> None:
     axes.set_title("Confidence of scored minutes")
-    rows = record["confidence"]
+    rows = record.confidence
     if not rows:
         say_empty(axes, "no minute was scored in this span")
         return
     edges = np.arange(0.5, 1.0, 0.01)
-    for product in dict.fromkeys(row["product"] for row in rows):
+    for product in dict.fromkeys(row.product for row in rows):
         heights = np.zeros(len(edges))
         for row in rows:
-            if row["product"] == product:
-                heights[min(len(edges) - 1, round((row["confidence_from"] - 0.5) * 100))] += row["decisions"]
+            if row.product == product:
+                heights[min(len(edges) - 1, round((row.confidence_from - 0.5) * 100))] += row.decisions
         axes.step(
             edges,
             np.where(heights > 0, heights, np.nan),
@@ -283,9 +243,7 @@ def _confidence_panel(axes: Axes, record: Record, settings: Settings) -> None:
 def cumulative_net(record: Record) -> Picture:
     """Draw what the closed signals added up to, after costs by product, and before costs in all."""
     caption = "Sum over closed signals in basis points of position size, by the time each was closed; solid after spread, slippage and fee, dashed before."
-    closed = sorted(
-        (row for row in record["signals"] if row["closed_at"] is not None), key=lambda row: row["closed_at"]
-    )
+    closed = sorted(record.closed, key=lambda row: row.closed_at or record.until)
     with sheet("net", "cumulative result of the signals", caption, (10, 3.2) if closed else EMPTY_SIZE) as page:
         axes = page.figure.subplots()
         if not closed:
@@ -295,37 +253,18 @@ def cumulative_net(record: Record) -> Picture:
     return page.picture
 
 
-def _net_lines(axes: Axes, closed: Rows, products: Sequence[str]) -> None:
+def _net_lines(axes: Axes, closed: Sequence[ObservedSignal], products: Sequence[str]) -> None:
     axes.axhline(0, color=COLORS["soft"], linewidth=0.9)
+
+    def line(rows: Sequence[ObservedSignal], field: str, label: str, **look: Any) -> None:  # noqa: ANN401  # matplotlib's own
+        total = np.cumsum(column(rows, field))
+        axes.step(column(rows, "closed_at"), total, where="post", label=label, **look)
+
     for product in products:
-        rows = [row for row in closed if row["product"] == product]
-        if rows:
-            total = np.cumsum([row["net_bps"] for row in rows])
-            axes.step(
-                [row["closed_at"] for row in rows],
-                total,
-                where="post",
-                color=product_color(products, product),
-                label=f"{product} net",
-            )
-    times = [row["closed_at"] for row in closed]
-    axes.step(
-        times,
-        np.cumsum([row["net_bps"] for row in closed]),
-        where="post",
-        color=COLORS["ink"],
-        linewidth=1.8,
-        label="all, net",
-    )
-    axes.step(
-        times,
-        np.cumsum([row["gross_bps"] for row in closed]),
-        where="post",
-        color=COLORS["ink"],
-        linestyle="--",
-        linewidth=1.1,
-        label="all, before costs",
-    )
+        if rows := [row for row in closed if row.product == product]:
+            line(rows, "net_bps", f"{product} net", color=product_color(products, product))
+    line(closed, "net_bps", "all, net", color=COLORS["ink"], linewidth=1.8)
+    line(closed, "gross_bps", "all, before costs", color=COLORS["ink"], linestyle="--", linewidth=1.1)
     axes.set_ylabel("cumulative bps")
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -1,29 +1,40 @@
-"""What an observation left in the published databases, read once for every report.
-
-The record keeps query rows as plain dictionaries (their columns are described in the headers of
-`sql/queries/report_*.sql`) and adds what needs more than one of them: uptime, crashes, the clock.
-"""
+"""Read what an observation left in the published databases, once for every report, and what follows from several rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from core.candles import MINUTE
 from core.errors import StoreError
+from reports.observation.record_rows import (
+    CandleSource,
+    ConfidenceStep,
+    DecidedMinute,
+    EquityPoint,
+    ExportedDataset,
+    InputDrift,
+    LatencyFigures,
+    ObservedEvent,
+    ObservedSession,
+    ObservedSignal,
+    OwedAlert,
+    PricePoint,
+    ProductDecisions,
+    ReasonCount,
+    RegistryLine,
+    TierHour,
+)
 from store.reader import Reader
 
 if TYPE_CHECKING:
     from core.settings import Settings
 
-Rows = list[dict[str, Any]]
 _DAY = timedelta(days=1)
-_BY_OPEN_TIME = ("minutes", "coins", "reasons", "confidence", "latency", "signals", "unannounced", "drift")
-_BY_MOMENT = ("alerts", "risk_events")
-_MARKET = ("registry", "metrics", "sources", "datasets")
 _MAX_POINTS = 1000
 """Points of a plotted line; more cannot be told apart on a page."""
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,23 +78,45 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One span of an observation: query rows by name, and what follows from several of them."""
+    """One span of an observation."""
 
     extent: Extent
     since: datetime
     until: datetime
-    rows: dict[str, Rows]
-    sessions: Rows
+    sessions: tuple[ObservedSession, ...]
     resets: tuple[Reset, ...]
-
-    def __getitem__(self, query: str) -> Rows:
-        """Return the rows of ``report_<query>``."""
-        return self.rows.get(query, [])
+    minutes: tuple[DecidedMinute, ...]
+    products: tuple[ProductDecisions, ...]
+    reasons: tuple[ReasonCount, ...]
+    confidence: tuple[ConfidenceStep, ...]
+    tiers: tuple[TierHour, ...]
+    latency: LatencyFigures
+    signals: tuple[ObservedSignal, ...]
+    unannounced: int
+    """High-tier signals that owed no message; there should be none."""
+    prices: tuple[PricePoint, ...]
+    equity: tuple[EquityPoint, ...]
+    alerts: tuple[OwedAlert, ...]
+    risk_events: tuple[ObservedEvent, ...]
+    drift: tuple[InputDrift, ...]
+    registry: tuple[RegistryLine, ...]
+    sources: tuple[CandleSource, ...]
+    datasets: tuple[ExportedDataset, ...]
 
     @property
     def mode(self) -> str:
         """Mode of the newest session, which is the one that would go on."""
-        return str(self.sessions[-1]["mode"]) if self.sessions else "unknown"
+        return self.sessions[-1].mode if self.sessions else "unknown"
+
+    @property
+    def source_names(self) -> list[str]:
+        """The distinct sources of stored candles."""
+        return sorted({row.source for row in self.sources})
+
+    @property
+    def closed(self) -> tuple[ObservedSignal, ...]:
+        """The signals that have ended."""
+        return tuple(signal for signal in self.signals if signal.is_win is not None)
 
     @property
     def expected_minutes(self) -> int:
@@ -93,12 +126,12 @@ class Record:
     @property
     def decided_minutes(self) -> int:
         """Minutes with a decision for every product of the session, at least one of them in time."""
-        return sum(1 for row in self["minutes"] if row["is_complete"] and row["seen"])
+        return sum(minute.is_decided for minute in self.minutes)
 
     @property
     def blind_minutes(self) -> int:
         """Minutes whose rows were all written too late, after an outage or on a dead feed."""
-        return sum(1 for row in self["minutes"] if row["is_complete"] and not row["seen"])
+        return sum(minute.is_complete and not minute.seen for minute in self.minutes)
 
     @property
     def missed_minutes(self) -> int:
@@ -106,14 +139,20 @@ class Record:
         return self.expected_minutes - self.decided_minutes
 
     @property
+    def missed_note(self) -> str:
+        """How many minutes were not decided, and how many of those only too late, in words."""
+        late = f", {self.blind_minutes:,} of them written too late" if self.blind_minutes else ""
+        return f"{self.missed_minutes:,} missed{late}"
+
+    @property
     def restarts(self) -> int:
         """Starts after the first that fall into the span."""
-        return sum(1 for row in self.sessions[1:] if self.since <= row["started_at"] < self.until)
+        return sum(1 for session in self.sessions[1:] if self.since <= session.started_at < self.until)
 
     @property
     def is_open(self) -> bool:
         """Whether the newest session has not said how it ended: it runs, or was killed just now."""
-        return bool(self.sessions) and self.sessions[-1]["ended_at"] is None
+        return bool(self.sessions) and self.sessions[-1].ended_at is None
 
     @property
     def last_reset(self) -> Reset | None:
@@ -127,9 +166,7 @@ class Record:
         """Decided minutes since the last reset."""
         reset = self.last_reset
         return sum(
-            1
-            for row in self["minutes"]
-            if row["is_complete"] and row["seen"] and (reset is None or row["open_time"] + MINUTE > reset.at)
+            minute.is_decided and (reset is None or minute.open_time + MINUTE > reset.at) for minute in self.minutes
         )
 
 
@@ -154,6 +191,12 @@ def _extent(reader: Reader, settings: Settings) -> Extent:
     return Extent(_utc(row["first_open_time"]), _utc(row["last_open_time"]) + MINUTE, tuple(row["products"].split(",")))
 
 
+def _rows(reader: Reader, kind: type[_T], query: str, **parameters: object) -> tuple[_T, ...]:
+    names = [own.name for own in fields(kind)]  # type: ignore[arg-type]  # every kind is a dataclass
+    rows = reader.rows(f"queries/report_{query}", **parameters)
+    return tuple(kind(**{name: row[name] for name in names}) for row in rows)
+
+
 def read_record(settings: Settings, day: int | None = None) -> Record:
     """Read one day of the observation, or all of it.
 
@@ -163,55 +206,66 @@ def read_record(settings: Settings, day: int | None = None) -> Record:
     with Reader(settings.paths) as reader:
         extent = _extent(reader, settings)
         since, until = (extent.since, extent.until) if day is None else extent.day(day)
-        sessions = reader.rows("queries/report_sessions")
-        rows = _span_rows(reader, since, until)
-        rows |= _moment_rows(reader, extent, since, until)
-        is_shadow = bool(sessions) and sessions[-1]["mode"] == "shadow"
-        rows["tiers"] = reader.rows("queries/report_tiers", since=since, until=until, is_shadow=is_shadow)
-        for name in _MARKET:
-            rows[name] = reader.rows(f"queries/report_{name}") if settings.paths.market_copy.exists() else []
-        alarms = reader.rows("queries/report_risk_events", since=extent.since - _DAY, until=extent.until + _DAY)
-    return Record(extent, since, until, rows, sessions, _resets(sessions, alarms))
+        sessions = _rows(reader, ObservedSession, "sessions")
+        bucket = max(1, -(-((until - since) // MINUTE) // _MAX_POINTS))
+        alarms = _rows(reader, ObservedEvent, "risk_events", since=extent.since - _DAY, until=extent.until + _DAY)
+
+        def of_span(kind: type[_T], query: str, **more: object) -> tuple[_T, ...]:
+            return _rows(reader, kind, query, since=since, until=until, **more)
+
+        def by_the_clock(kind: type[_T], query: str) -> tuple[_T, ...]:
+            # a minute is decided after its close, so the span moves on by one. The first day begins with what came before
+            # its first decision (the start message), the last one includes what came after (the stop message)
+            first = since - _DAY if since == extent.since else since + MINUTE
+            last = until + _DAY if until == extent.until else until + MINUTE
+            return _rows(reader, kind, query, since=first, until=last)
+
+        def of_market(kind: type[_T], query: str) -> tuple[_T, ...]:
+            return _rows(reader, kind, query) if settings.paths.market_copy.exists() else ()
+
+        return Record(
+            extent=extent,
+            since=since,
+            until=until,
+            sessions=sessions,
+            resets=_resets(sessions, alarms),
+            minutes=of_span(DecidedMinute, "minutes"),
+            products=of_span(ProductDecisions, "coins"),
+            reasons=of_span(ReasonCount, "reasons"),
+            confidence=of_span(ConfidenceStep, "confidence"),
+            tiers=of_span(TierHour, "tiers", is_shadow=bool(sessions) and sessions[-1].mode == "shadow"),
+            latency=next(iter(of_span(LatencyFigures, "latency")), LatencyFigures()),
+            signals=of_span(ObservedSignal, "signals"),
+            unannounced=len(reader.rows("queries/report_unannounced", since=since, until=until)),
+            prices=of_span(PricePoint, "prices", bucket_minutes=bucket),
+            # the account is marked at the close of a minute, a minute after its name
+            equity=_rows(
+                reader, EquityPoint, "equity", since=since + MINUTE, until=until + MINUTE, bucket_minutes=bucket
+            ),
+            alerts=by_the_clock(OwedAlert, "alerts"),
+            risk_events=by_the_clock(ObservedEvent, "risk_events"),
+            drift=of_span(InputDrift, "drift"),
+            registry=of_market(RegistryLine, "registry"),
+            sources=of_market(CandleSource, "sources"),
+            datasets=of_market(ExportedDataset, "datasets"),
+        )
 
 
-def _span_rows(reader: Reader, since: datetime, until: datetime) -> dict[str, Rows]:
-    rows = {name: reader.rows(f"queries/report_{name}", since=since, until=until) for name in _BY_OPEN_TIME}
-    bucket = max(1, -(-((until - since) // MINUTE) // _MAX_POINTS))
-    rows["prices"] = reader.rows("queries/report_prices", since=since, until=until, bucket_minutes=bucket)
-    # the account is marked at the close of a minute, a minute after its name
-    rows["equity"] = reader.rows(
-        "queries/report_equity", since=since + MINUTE, until=until + MINUTE, bucket_minutes=bucket
-    )
-    return rows
-
-
-def _moment_rows(reader: Reader, extent: Extent, since: datetime, until: datetime) -> dict[str, Rows]:
-    """Read what happened by the clock: a minute is decided after its close, so the span moves on by one.
-
-    The first day begins with what came before its first decision (the start message), the last one
-    includes what came after (the stop message).
-    """
-    first = since - _DAY if since == extent.since else since + MINUTE
-    last = until + _DAY if until == extent.until else until + MINUTE
-    return {name: reader.rows(f"queries/report_{name}", since=first, until=last) for name in _BY_MOMENT}
-
-
-def _resets(sessions: Rows, alarms: Rows) -> tuple[Reset, ...]:
+def _resets(sessions: tuple[ObservedSession, ...], alarms: tuple[ObservedEvent, ...]) -> tuple[Reset, ...]:
     """Return crashes and severity-1 alarms, oldest first.
 
     A session that never said how it ended crashed if another one started after it.
     """
-    found = [
-        Reset(_utc(row["happened_at"]), f"{row['kind']} of {_utc(row['happened_at']):%Y-%m-%d %H:%M} UTC")
-        for row in alarms
-        if row["severity"] == 1
+    resets = [
+        Reset(_utc(alarm.happened_at), f"{alarm.kind} of {_utc(alarm.happened_at):%Y-%m-%d %H:%M} UTC")
+        for alarm in alarms
+        if alarm.severity == 1
     ]
-    for place, row in enumerate(sessions):
-        is_last = place == len(sessions) - 1
-        if row["reason"] == "error" or (row["ended_at"] is None and not is_last):
-            at = _utc(row["ended_at"] or row["last_decided"] or row["started_at"])
-            found.append(Reset(at, f"the crash of {at:%Y-%m-%d %H:%M} UTC"))
-    return tuple(sorted(found, key=lambda reset: reset.at))
+    for session in sessions:
+        if session.reason == "error" or (session.ended_at is None and session is not sessions[-1]):
+            at = _utc(session.ended_at or session.last_decided or session.started_at)
+            resets.append(Reset(at, f"the crash of {at:%Y-%m-%d %H:%M} UTC"))
+    return tuple(sorted(resets, key=lambda reset: reset.at))
 
 
 def _utc(moment: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""The verdict as a table in the terminal, the last thing `make demo` prints."""
+"""Show the verdict as tables in the terminal, the last thing `make demo` prints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from reports.observation.summary import Summary
+    from reports.observation.verdict_page import VerdictSummary
 
 _STYLES = {
     "pass": "green",
@@ -23,7 +23,7 @@ _STYLES = {
 }
 
 
-def verdict_table(summary: Summary) -> RenderableType:
+def verdict_table(summary: VerdictSummary) -> RenderableType:
     """Return the verdict, every exit criterion, and of every product which models serve it or which gates refused which."""
     verdict = summary.verdict
     parts: list[RenderableType] = [_headline(summary), _criteria(summary), _products(summary)]
@@ -35,7 +35,7 @@ def verdict_table(summary: Summary) -> RenderableType:
     return Group(*parts)
 
 
-def _headline(summary: Summary) -> Text:
+def _headline(summary: VerdictSummary) -> Text:
     verdict = summary.verdict
     return Text.assemble(
         (f"\n{verdict.word}", _STYLES[verdict.word]),
@@ -52,7 +52,7 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _criteria(summary: Summary) -> Table:
+def _criteria(summary: VerdictSummary) -> Table:
     table = _table("Exit criteria", "criterion", "state", "figure; bound")
     for item in summary.verdict.criteria:
         text = "; ".join(part for part in (item.figure, item.bound) if part)
@@ -60,7 +60,7 @@ def _criteria(summary: Summary) -> Table:
     return table
 
 
-def _products(summary: Summary) -> Table:
+def _products(summary: VerdictSummary) -> Table:
     table = _table("\nProducts", "product", "state", "model, and the gates that refused it")
     for item in summary.verdict.standings:
         for model in item.promoted:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from models.statistics.proportions import Share
-    from reports.observation.record import Rows
 
 NOT_COMPUTED = "not computed"
 _REASONS = {
@@ -19,6 +18,7 @@ _REASONS = {
     "no_model": "no promoted model for the product",
     "no_candle": "the exchange has no candle for the minute (no trade)",
     "stale_candle": "the newest candle was too old",
+    "bad_score": "a model's score was no probability (not finite, or outside 0 to 1)",
     "warming_up": "the features' windows were not full yet",
     "below_threshold": "confidence below the emit threshold",
     "rate_limited": "signal rate limit, or a pause after losses",
@@ -91,11 +91,6 @@ def _market(source: str) -> str:
     if source.startswith("local:"):
         return f"{source.removeprefix('local:')} (simulated)"
     return "synthetic (simulated)" if source.startswith("synthetic") else ""
-
-
-def sources_of(rows: Rows) -> list[str]:
-    """Return the distinct sources of stored candles."""
-    return sorted({str(row["source"]) for row in rows})
 
 
 def as_float(value: Any) -> float | None:  # noqa: ANN401 - whatever a JSON file holds

@@ -12,12 +12,12 @@ from reports.walk_forward.plots import BASELINES, GAIN_UNIT, by_fold, cumulative
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from models.walk_forward.record import (
+    from models.serving.passport import Estimate
+    from models.walk_forward.walk_record import (
         ConfigurationRecord,
         FoldMoments,
         FoldRecord,
         ForecasterMetrics,
-        MetricInterval,
         OverfittingRecord,
         WalkForwardRecord,
     )
@@ -345,7 +345,7 @@ def _dates(fold: FoldMoments) -> str:
     return f"{fold.test:%Y-%m-%d} .. {fold.end:%Y-%m-%d}"
 
 
-def _interval(figure: MetricInterval | None, scale: float, digits: int, *, ends: bool = True) -> Cell:
+def _interval(figure: Estimate | None, scale: float, digits: int, *, ends: bool = True) -> Cell:
     """Return ``1.05 (0.40 to 1.70)``; nothing where the figure makes no sense."""
     if figure is None:
         return Cell("", "number")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from core.candles import EPOCH
 from models.walk_forward.forecasts import MODEL
-from models.walk_forward.record import BASE
+from models.walk_forward.walk_record import BASE
 from reports.page.figure import COLORS, EMPTY_SIZE, SERIES, say_empty, sheet, utc_axis
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from models.walk_forward.record import DailyGains, MetricInterval, OverfittingRecord, WalkForwardRecord
+    from models.serving.passport import Estimate
+    from models.walk_forward.walk_record import DailyGains, OverfittingRecord, WalkForwardRecord
     from reports.page.document import Picture
 
 BASELINES = (BASE, "last_move_sign", "logistic_regression", "gradient_boosting")
@@ -54,7 +55,7 @@ class _Series(NamedTuple):
     label: str
     color: str
     marker: str
-    gains: dict[int, MetricInterval]
+    gains: dict[int, Estimate]
 
 
 def by_fold(record: WalkForwardRecord, product: str) -> Picture:
@@ -83,7 +84,7 @@ def by_fold(record: WalkForwardRecord, product: str) -> Picture:
     return page.picture
 
 
-def _gains(record: WalkForwardRecord, product: str, name: str, forecaster: str) -> dict[int, MetricInterval]:
+def _gains(record: WalkForwardRecord, product: str, name: str, forecaster: str) -> dict[int, Estimate]:
     return {
         fold.fold: fold.figures.forecasters[forecaster].gain
         for fold in record.results[product].configurations[name].folds

@@ -1,4 +1,4 @@
-"""A child process that hands messages to Apprise: `python -m runtime.alerts.apprise_process`.
+"""Hand messages to Apprise in a child process: `python -m runtime.alerts.apprise_process`.
 
 Apprise and all its plug-ins cost some 30 MB and may hang in a slow target; the runtime has neither the room nor the
 time, so they live here. The first line on standard input is a JSON list of Apprise URLs (never on the command line, where others
@@ -13,9 +13,12 @@ import os
 import re
 import signal
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
 import apprise
+
+from runtime.alerts.notifier import SendResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +45,7 @@ def scrub(text: str) -> str:
     return _LONG_WORD.sub("(hidden)", _URL.sub("(url)", text))[:300]
 
 
-class Sender:
+class TargetSender:
     """Sends to each target by itself, so that a retry does not repeat what one of them took."""
 
     def __init__(self, urls: Sequence[str]) -> None:
@@ -59,8 +62,8 @@ class Sender:
         target = apprise.Apprise()
         return target if target.add(url) else None
 
-    def send(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Try the targets in ``message["skip"]``'s absence; say which took it and what the others said."""
+    def send(self, message: dict[str, Any]) -> SendResult:
+        """Try all targets but those in ``message["skip"]``; return which took it and why the others did not."""
         done = set(message.get("skip", ()))
         details: list[str] = []
         retry_after = 0.0
@@ -71,36 +74,25 @@ class Sender:
             if target is not None and self._notify(target, message):
                 done.add(number)
                 continue
-            said = " ".join(self._log.lines)
-            found = _RETRY_AFTER.search(said)
-            retry_after = max(retry_after, float(found[1]) if found else 0.0)
-            what = scrub(said) or ("not understood by Apprise" if target is None else "refused")
-            details.append(f"target {number + 1}: {what}")
-        return {
-            "ok": bool(self._targets) and not details,
-            "done": sorted(done),
-            "detail": "; ".join(details),
-            "retry_after": retry_after,
-        }
+            warnings = " ".join(self._log.lines)
+            if wait := _RETRY_AFTER.search(warnings):
+                retry_after = max(retry_after, float(wait[1]))
+            reason = scrub(warnings) or ("not understood by Apprise" if target is None else "refused")
+            details.append(f"target {number + 1}: {reason}")
+        is_ok = bool(self._targets) and not details
+        return SendResult(is_ok, tuple(sorted(done)), "; ".join(details), retry_after)
 
     @staticmethod
     def _notify(target: apprise.Apprise, message: dict[str, Any]) -> bool:
-        return bool(
-            target.notify(
-                title=message["title"],
-                body=message["body"],
-                notify_type=message["severity"],
-                body_format=apprise.NotifyFormat.TEXT,
-            )
-        )
+        text = {"title": message["title"], "body": message["body"], "notify_type": message["severity"]}
+        return bool(target.notify(**text, body_format=apprise.NotifyFormat.TEXT))
 
 
 def serve(source: TextIO, sink: TextIO) -> None:
     """Answer messages until the input ends."""
-    sender = Sender(json.loads(source.readline() or "[]"))
+    sender = TargetSender(json.loads(source.readline() or "[]"))
     for line in source:
-        answer = sender.send(json.loads(line))
-        sink.write(json.dumps(answer) + "\n")
+        sink.write(json.dumps(asdict(sender.send(json.loads(line)))) + "\n")
         sink.flush()
 
 

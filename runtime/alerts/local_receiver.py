@@ -1,4 +1,4 @@
-"""A receiver of Apprise `json://` messages on this machine, for tests and the demo.
+"""Receive Apprise `json://` messages on this machine, for tests and the demo.
 
 `python -m runtime.alerts.local_receiver --port 0 --file out.jsonl` prints its Apprise URL, then writes one JSON line per message:
 when, title, message, type and the key at the end of the text. It answers only on 127.0.0.1.
@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.alerts.messages import key_of
+from runtime.alerts.announcer import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

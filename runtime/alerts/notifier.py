@@ -1,4 +1,4 @@
-"""Sends what the outbox owes: in order per product, at least once, without ever stopping the loop.
+"""Send what the outbox owes: in order per product, at least once, without ever stopping the loop.
 
 Messages wait in memory in the order they were committed; a thread takes the first of each product (those that concern all
 products form a queue of their own), tries it, and records every try. A message that fails is tried again with growing
@@ -22,23 +22,23 @@ from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from core.errors import DeskError
+from store.signal_rows import DeliveryRow
 
 if TYPE_CHECKING:
     from store.signal_rows import OutboxRow
 
-from store.signal_rows import DeliveryRow
-
 _log = logging.getLogger(__name__)
 
-Record = Callable[[Sequence[DeliveryRow]], None]
+RecordTries = Callable[[Sequence[DeliveryRow]], None]
 FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 60.0
+MAX_PAUSE_SECONDS = 60.0
 _RECORD_EVERY_SECONDS = 2.0
+"""Tries are written in batches: each write takes the store's lock, which the loop's commit needs as well."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of one try: which targets have taken the message by now."""
+class SendResult:
+    """What came of one try: which targets, by number, have taken the message by now."""
 
     ok: bool
     done: tuple[int, ...] = ()
@@ -49,7 +49,7 @@ class Answer:
 class Transport(Protocol):
     """Something that sends one message; `AppriseChild`, or a double in a test."""
 
-    def send(self, message: OutboxRow, skip: Sequence[int]) -> Answer:
+    def send(self, message: OutboxRow, skip: Sequence[int]) -> SendResult:
         """Try all targets but ``skip``; never raises for a target's failure."""
         ...
 
@@ -84,7 +84,7 @@ class AppriseChild:
             raise BrokenPipeError
         return stdin, stdout
 
-    def send(self, message: OutboxRow, skip: Sequence[int]) -> Answer:
+    def send(self, message: OutboxRow, skip: Sequence[int]) -> SendResult:
         """Hand one message to the child and wait for its word."""
         line = {"title": message.title, "body": message.body, "severity": message.severity, "skip": list(skip)}
         try:
@@ -94,8 +94,8 @@ class AppriseChild:
             answer: dict[str, Any] = json.loads(stdout.readline())
         except (OSError, ValueError):
             self.close()
-            return Answer(ok=False, done=tuple(skip), detail="the sending process ended; it is started again")
-        return Answer(answer["ok"], tuple(answer["done"]), answer["detail"], answer["retry_after"])
+            return SendResult(ok=False, done=tuple(skip), detail="the sending process ended; it is started again")
+        return SendResult(**answer | {"done": tuple(answer["done"])})
 
     def close(self) -> None:
         """End the child by closing its input; kill it if it hangs in a target."""
@@ -128,7 +128,7 @@ class Notifier:
     """The thread that sends; the loop only ever calls `offer`, which returns at once."""
 
     def __init__(
-        self, transport: Transport | None, record: Record, *, pause: Callable[[int], float] | None = None
+        self, transport: Transport | None, record: RecordTries, *, pause: Callable[[int], float] | None = None
     ) -> None:
         """Take a transport (None: no target is configured, nothing is sent) and where tries are recorded."""
         self._transport = transport
@@ -158,12 +158,6 @@ class Notifier:
         """Number of messages that wait."""
         with self._condition:
             return sum(len(lane.waiting) for lane in self._lanes.values())
-
-    def oldest(self) -> datetime | None:
-        """When the oldest waiting message was owed, None without a backlog."""
-        with self._condition:
-            heads = [lane.waiting[0].created_at for lane in self._lanes.values() if lane.waiting]
-        return min(heads, default=None)
 
     def close(self, timeout_seconds: float = 10.0) -> int:
         """Try what is left for at most ``timeout_seconds``, then stop; return how many messages still wait."""
@@ -216,15 +210,15 @@ class Notifier:
         message = lane.waiting[0]
         if self._transport is None:
             return
-        answer = self._transport.send(message, lane.done)
+        result = self._transport.send(message, lane.done)
         with self._condition:
-            self._tries.append(DeliveryRow(message.message_key, datetime.now(UTC), answer.ok, answer.detail))
-            if answer.ok:
+            self._tries.append(DeliveryRow(message.message_key, datetime.now(UTC), result.ok, result.detail))
+            if result.ok:
                 lane.waiting.popleft()
                 lane.done, lane.failures, lane.not_before = (), 0, 0.0
             else:
-                lane.done, lane.failures = answer.done, lane.failures + 1
-                lane.not_before = time.monotonic() + max(self._pause(lane.failures), answer.retry_after)
+                lane.done, lane.failures = result.done, lane.failures + 1
+                lane.not_before = time.monotonic() + max(self._pause(lane.failures), result.retry_after)
             self._condition.notify_all()
 
     def _flush(self) -> None:
@@ -244,4 +238,4 @@ class Notifier:
 
 def pause_seconds(failures: int) -> float:
     """Return how long to wait after the n-th failure in a row: 1, 2, 4 .. 60 seconds."""
-    return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 10))
+    return min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 10))

@@ -1,4 +1,4 @@
-"""The execution model: what a position pays to get in and out.
+"""Model execution: what a position pays to get in and out, from the market store where it has figures, else the settings.
 
 Half the spread, slippage and the fee are paid on each side. Money and prices are Decimals throughout this
 package, so a limit is compared exactly; floats enter only through `exact`, by their shortest decimal text.
@@ -10,10 +10,15 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING
 
-from models.statistics.metrics import round_trip_bps
+from core.candles import SESSIONS
+from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
     from core.settings import Settings
+    from runtime.decision import CostsFor
 
 BPS = Decimal(10_000)
 CENT = Decimal("0.01")
@@ -51,11 +56,6 @@ class Costs:
         """What each side costs in price: half the spread and the slippage."""
         return self.spread_bps / 2 + self.slippage_bps
 
-    @property
-    def round_trip_bps(self) -> Decimal:
-        """What a position costs from entry to exit, fees included."""
-        return round_trip_bps(self.spread_bps, self.slippage_bps, self.fee_bps)
-
     def fill(self, price: Decimal, side: int) -> Decimal:
         """Return the price paid (``side`` +1) or received (-1) when the market stands at ``price``."""
         return (price * (1 + side * self.price_bps / BPS)).quantize(PRICE_STEP)
@@ -64,3 +64,17 @@ class Costs:
 def costs_from(settings: Settings) -> Costs:
     """Return the costs the settings name."""
     return Costs.of(settings.spread_bps, settings.slippage_bps, settings.fee_bps)
+
+
+def costs_lookup(settings: Settings, products: Sequence[str], at: datetime) -> CostsFor:
+    """Return a function from (product, session, moment) to costs; read once, so that a backfill never delays a decision."""
+    flat = costs_from(settings)
+    known: dict[tuple[str, str], Costs] = {}
+    if settings.paths.market_db.exists():
+        store = FeatureStore(settings.paths.market_db)
+        for product in products:
+            for session in SESSIONS:
+                row = store.execution_costs(product, session, at)
+                if row is not None:
+                    known[product, session] = Costs.of(row["spread_bps"], row["slippage_bps"], settings.fee_bps)
+    return lambda product, session, _at: known.get((product, session), flat)

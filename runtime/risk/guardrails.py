@@ -1,4 +1,4 @@
-"""A prop firm's loss rules, as data, and the account held against them every minute.
+"""Hold the account against a prop firm's loss rules, which are data, at the close of every minute.
 
 The defaults are FTMO's two-step rules. Daily: equity must stay above the BALANCE at the last midnight of
 Europe/Prague minus 5 % of the INITIAL capital; total: above 90 % of the initial capital. We stop earlier, at
@@ -11,7 +11,7 @@ total stop never does by itself. All comparisons are between Decimals. Days have
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ SEVERITY = {
     "crash": 1,
     "model_switched": 3,
     "model_refused": 2,
+    "bad_score": 2,
 }
 """1 stops the observation clock, 2 blocks signals, 3 informs; explained in the runbook."""
 
@@ -94,11 +95,13 @@ def rules_from(settings: Settings) -> FirmRules:
 
 @dataclass(frozen=True, slots=True)
 class RiskEvent:
-    """Something the guardrails have to say."""
+    """A warning, a block or its end; people are told of each."""
 
     happened_at: datetime
     kind: str
     detail: str
+    product: str = ""
+    """Empty when it concerns all products."""
 
     @property
     def severity(self) -> int:
@@ -114,33 +117,35 @@ class Headroom:
     left_pct: Decimal
     """Of the initial capital."""
     resets_at: datetime
-    daily_used_pct: Decimal
-    """Share of the firm's daily limit in use, 0-100."""
-    total_used_pct: Decimal
 
 
 @dataclass(slots=True)
 class Guardrails:
-    """The state behind the rules: today's base, what was said and what is blocked."""
+    """The state behind the rules: today's base, which events were raised, and what is blocked."""
 
     rules: FirmRules
     day: date
     day_start_balance: Decimal
     daily_blocked: bool = False
     total_blocked: bool = False
-    said: set[str] = field(default_factory=set)
+    raised: set[str] = field(default_factory=set)
+    """Kinds of event raised already; each is raised once a day (daily) or once (total)."""
 
     @classmethod
     def fresh(cls, rules: FirmRules, moment: datetime, balance: Decimal | None = None) -> Guardrails:
         """Start today with ``balance`` (the initial capital if none) as base."""
         return cls(rules, rules.day_of(moment), rules.capital if balance is None else balance)
 
+    def copy(self) -> Guardrails:
+        """Return guardrails that go on without these."""
+        return replace(self, raised=set(self.raised))
+
     def restore(self, events: Iterable[tuple[datetime, str]]) -> None:
-        """Take up again what earlier sessions said and blocked; events are (moment, kind)."""
+        """Take up again what earlier sessions raised and blocked; events are (moment, kind)."""
         for happened_at, kind in events:
             if kind.startswith("daily") and self.rules.day_of(happened_at) != self.day:
                 continue
-            self.said.add(kind)
+            self.raised.add(kind)
             self.daily_blocked |= kind == "daily_loss"
             self.total_blocked |= kind == "total_loss"
 
@@ -150,7 +155,7 @@ class Guardrails:
         if today <= self.day:
             return False
         self.day, self.day_start_balance, self.daily_blocked = today, balance, False
-        self.said = {kind for kind in self.said if not kind.startswith("daily")}
+        self.raised = {kind for kind in self.raised if not kind.startswith("daily")}
         return True
 
     @property
@@ -176,11 +181,11 @@ class Guardrails:
         events: list[RiskEvent] = []
         for rule in (self.rules.daily, self.rules.total):
             for kind in self._reached(rule, equity):
-                if kind not in self.said:
-                    self.said.add(kind)
+                if kind not in self.raised:
+                    self.raised.add(kind)
                     events.append(RiskEvent(moment, kind, self._sentence(rule, equity)))
-        self.daily_blocked |= "daily_loss" in self.said
-        self.total_blocked |= "total_loss" in self.said
+        self.daily_blocked |= "daily_loss" in self.raised
+        self.total_blocked |= "total_loss" in self.raised
         return events
 
     def _reached(self, rule: LossRule, equity: Decimal) -> list[str]:
@@ -208,6 +213,4 @@ class Guardrails:
             left_usd=to_cents(left_usd),
             left_pct=100 * left_usd / self.rules.capital,
             resets_at=self.rules.next_reset(moment),
-            daily_used_pct=self.used_pct(self.rules.daily, equity),
-            total_used_pct=self.used_pct(self.rules.total, equity),
         )

@@ -1,7 +1,7 @@
-"""The kill switch: whoever presses it wins; nothing but a person with a reason lets go.
+"""Hold the kill switch: whoever presses it wins; nothing but a person with a reason lets go.
 
 It is on if the setting `KILL_SWITCH` says anything but off, or the file under `DESK_HOME` says on, cannot be read, or has
-vanished after it was on. The runtime asks once per tick. The file is written atomically and keeps its whole history; it
+vanished after it was on. The runtime asks once per tick. The file is written whole and keeps its whole history; it
 lies outside the databases, so restoring one of them from an old backup does not let go of the switch.
 """
 
@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from core.errors import ConfigError
+from core.errors import ConfigError, DiskFullError, FileError
+from core.files import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+VERSION = 1
 _OFF_WORDS = frozenset({"", "0", "off", "false", "no"})
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,16 @@ class SwitchState:
     since: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SwitchEntry:
+    """One press or re-arming, as the file keeps it; ``since`` is ISO text."""
+
+    state: str
+    since: str
+    reason: str
+    by_user_id: int | None = None
+
+
 class KillSwitch:
     """Reads and writes the switch; one object per process, cheap enough to ask every minute."""
 
@@ -39,29 +52,32 @@ class KillSwitch:
         """Name the file and the setting; ``was_on`` is what the last session saw."""
         self._path = path
         self._setting = setting.strip().lower()
-        self._was_on = was_on
+        self.was_on = was_on
 
     def state(self) -> SwitchState:
         """Return the present state; anything that cannot be understood is on."""
         if self._setting not in _OFF_WORDS:
             return SwitchState(is_on=True, source="setting", reason="KILL_SWITCH is set in the environment or .env")
         state = self._file_state()
-        self._was_on = state.is_on
+        self.was_on = state.is_on
         return state
+
+    def _content(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
+        return content
 
     def _file_state(self) -> SwitchState:
         try:
-            record = json.loads(self._path.read_text(encoding="utf-8"))
-            is_on = {"on": True, "off": False}[record["state"]]
-            since = datetime.fromisoformat(record["since"])
-            return SwitchState(is_on=is_on, source="file", reason=str(record["reason"]), since=since)
+            content = self._content()
+            is_on = {"on": True, "off": False}[content["state"]]
+            since = datetime.fromisoformat(content["since"])
+            return SwitchState(is_on=is_on, source="file", reason=str(content["reason"]), since=since)
         except FileNotFoundError:
-            if self._was_on:
-                return SwitchState(
-                    is_on=True, source="vanished", reason="it was on before, and nothing says it was let go"
-                )
+            if self.was_on:
+                reason = "it was on before, and nothing says it was let go"
+                return SwitchState(is_on=True, source="vanished", reason=reason)
             return SwitchState(is_on=False, source="none", reason="never pressed")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except _UNREADABLE as error:
             reason = f"{self._path.name} cannot be read ({type(error).__name__}), which counts as on"
             return SwitchState(is_on=True, source="unreadable", reason=reason)
 
@@ -83,28 +99,25 @@ class KillSwitch:
             raise ConfigError(msg)
         return self._write("off", reason.strip(), now)
 
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[SwitchEntry]:
         """Return every press and re-arming, oldest first; an unreadable file has none."""
         try:
-            history = json.loads(self._path.read_text(encoding="utf-8"))["history"]
-        except (OSError, ValueError, KeyError, TypeError):
+            return [
+                SwitchEntry(str(entry["state"]), str(entry["since"]), str(entry["reason"]), entry.get("by_user_id"))
+                for entry in self._content()["history"]
+            ]
+        except _UNREADABLE:
             return []
-        return list(history)
 
     def _write(self, state: str, reason: str, now: datetime | None) -> SwitchState:
         moment = now or datetime.now(UTC)
-        entry = {"state": state, "since": moment.isoformat(), "reason": reason, "by_user_id": os.getuid()}
-        record = {**entry, "history": [*self.history(), entry]}
-        fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
+        entry = asdict(SwitchEntry(state, moment.isoformat(), reason, os.getuid()))
+        history = [*map(asdict, self.history()), entry]
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with fresh.open("w", encoding="utf-8") as file:
-                json.dump(record, file, indent=2)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._path)
-        except OSError as error:
-            msg = f"{self._path} cannot be written ({error.strerror}); set KILL_SWITCH=on in .env and start the runtime again"
+            # the folder is flushed too: a press must outlive a power cut
+            write_json(self._path, {"version": VERSION, **entry, "history": history})
+        except (DiskFullError, FileError) as error:
+            msg = f"the kill switch was not written: {error}. Set KILL_SWITCH=on in .env and start the runtime again"
             raise ConfigError(msg) from error
-        self._was_on = state == "on"
+        self.was_on = state == "on"
         return SwitchState(is_on=state == "on", source="file", reason=reason, since=moment)

@@ -1,4 +1,4 @@
-"""The drill: a fresh paper account is driven into each limit, through the code that guards the real one.
+"""Drive a fresh paper account into each limit, through the code that guards the real one.
 
 Prices fall by a fixed share each minute, a long position is opened whenever none is open, and every minute is
 settled, rolled and assessed as the runtime does. Whether the block came at the right minute is then checked from
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 START = datetime(2025, 1, 15, 9, tzinfo=UTC)
 FALL = Decimal("0.9985")
 """Each minute's price over the one before."""
-MOST_MINUTES = 10 * 1440
+MAX_MINUTES = 10 * 1440
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class _Desk:
         return _Mark(at, _cents(equity), _cents(self.guard.day_start_balance), opens, self.guard.blocked)
 
 
-def simulate_loss(settings: Settings) -> list[Drill]:
+def run_drills(settings: Settings) -> list[Drill]:
     """Drive a fresh account into every limit; return what each guard did."""
     return [
         _daily(settings),
@@ -114,7 +114,7 @@ def _total(settings: Settings) -> Drill:
     rules = desk.guard.rules
     enough = rules.capital * rules.daily.stop_pct / 100 * 2 / 3
     trace: list[_Mark] = []
-    for n in range(MOST_MINUTES):
+    for n in range(MAX_MINUTES):
         lost_today = desk.guard.loss(rules.daily, desk.account.equity)
         trace.append(desk.minute(START + n * MINUTE, FALL, may_open=lost_today < enough))
         if desk.guard.total_blocked and trace[-1].at > _first_block(trace) + timedelta(days=2):

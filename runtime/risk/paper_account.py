@@ -1,4 +1,4 @@
-"""The paper account: what would have happened to the money, minute by minute.
+"""Keep the paper account: what would have happened to the money, minute by minute.
 
 A position is opened at the close of the minute decided on, and ends at its target, its stop, or 15 minutes
 later. Touches are looked for in the minutes after the entry. A minute that touches both ends at the stop
@@ -11,7 +11,7 @@ capital (as prop firms count it), rounded down to the lot step; all open positio
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING
@@ -89,7 +89,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class ClosedPosition:
     """How a position ended."""
 
     position: Position
@@ -125,6 +125,10 @@ class Account:
         """Return an account that holds the initial capital and nothing else."""
         return cls(sizing, sizing.capital)
 
+    def copy(self) -> Account:
+        """Return an account that goes on without this one."""
+        return replace(self, positions=list(self.positions), prices=dict(self.prices))
+
     @property
     def equity(self) -> Decimal:
         """Balance plus every open position at what closing it now would bring."""
@@ -139,7 +143,7 @@ class Account:
         stop = (entry * (1 - side * self.sizing.stop_pct / 100)).quantize(PRICE_STEP)
         target = (entry * (1 + side * self.sizing.target_pct / 100)).quantize(PRICE_STEP)
         bare = Position(signal_id, product, side, price, entry, target, stop, Decimal(0), at, costs)
-        return Position(signal_id, product, side, price, entry, target, stop, self._size(bare), at, costs)
+        return replace(bare, size_usd=self._size(bare))
 
     def _size(self, position: Position) -> Decimal:
         stop_fill = position.costs.fill(position.stop_price, -position.side)
@@ -155,7 +159,7 @@ class Account:
         self.prices.setdefault(position.product, position.reference_price)
         self.positions.append(position)
 
-    def on_minute(self, open_time: datetime, candles: Mapping[str, Candle | None]) -> list[Closed]:
+    def on_minute(self, open_time: datetime, candles: Mapping[str, Candle | None]) -> list[ClosedPosition]:
         """Close what the minute that opened at ``open_time`` ended, then mark the rest to its close.
 
         A product without a candle is marked at its last price and can only time out.
@@ -164,19 +168,15 @@ class Account:
             if candle is not None:
                 self.prices[product] = candle.close
         closed_at = open_time + MINUTE
-        done: list[Closed] = []
-        kept: list[Position] = []
-        for position in self.positions:
-            ended = self._ended(position, closed_at, candles.get(position.product))
-            if ended is None:
-                kept.append(position)
-            else:
-                done.append(ended)
-        self.positions = kept
-        self.balance += sum((closed.pnl_usd for closed in done), Decimal(0))
-        return done
+        ended = [self._ended(held, closed_at, candles.get(held.product)) for held in self.positions]
+        self.positions = [held for held, end in zip(self.positions, ended, strict=True) if end is None]
+        return self._booked([end for end in ended if end is not None])
 
-    def _ended(self, position: Position, closed_at: datetime, candle: Candle | None) -> Closed | None:
+    def _booked(self, closed: list[ClosedPosition]) -> list[ClosedPosition]:
+        self.balance += sum((position.pnl_usd for position in closed), Decimal(0))
+        return closed
+
+    def _ended(self, position: Position, closed_at: datetime, candle: Candle | None) -> ClosedPosition | None:
         if closed_at <= position.opened_at:
             return None
         if candle is not None and (touched := touched_price(position, candle)) is not None:
@@ -186,12 +186,11 @@ class Account:
             return close_position(position, closed_at, self.prices[position.product], "timeout")
         return None
 
-    def close_all(self, at: datetime, reason: str) -> list[Closed]:
+    def close_all(self, at: datetime, reason: str) -> list[ClosedPosition]:
         """End every position at the last known price; what a guardrail does."""
         done = [close_position(held, at, self.prices[held.product], reason) for held in self.positions]
         self.positions = []
-        self.balance += sum((closed.pnl_usd for closed in done), Decimal(0))
-        return done
+        return self._booked(done)
 
 
 def touched_price(position: Position, candle: Candle) -> tuple[Decimal, str] | None:
@@ -209,10 +208,10 @@ def touched_price(position: Position, candle: Candle) -> tuple[Decimal, str] | N
     return None
 
 
-def close_position(position: Position, at: datetime, price: Decimal, reason: str) -> Closed:
+def close_position(position: Position, at: datetime, price: Decimal, reason: str) -> ClosedPosition:
     """Return how ``position`` ends with the market at ``price``; the result is rounded to cents."""
     exit_price = position.costs.fill(price, -position.side)
-    return Closed(
+    return ClosedPosition(
         position=position,
         closed_at=at,
         exit_price=exit_price,

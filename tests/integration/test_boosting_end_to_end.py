@@ -12,7 +12,7 @@ import pytest
 from core.settings import load_settings
 from models.gates import gate_profile
 from models.judging.promotion import judge_in_process
-from models.passport.verify import verify
+from models.passport.verify_passport import verify
 from models.registry import Registry
 from models.training import run_training
 from models.training.run_training import train_in_process

@@ -19,7 +19,7 @@ from models.training.run_training import train_in_process
 from models.training.spec import TrainSpec
 from runtime.loaded_models import load_models
 from runtime.loop import run_loop
-from runtime.options import LoopOptions
+from runtime.session import LoopOptions
 from store.database import connect
 from store.feature_store import FeatureStore
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from core.settings import Settings
-    from runtime.loaded_models import Scores
+    from runtime.loaded_models import WindowScorer
     from store.signal_rows import OutboxRow
 
 pytestmark = pytest.mark.slow
@@ -95,14 +95,14 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def test_session_of_a_model_trained_on_flow_scores_every_minute(desk: Settings) -> None:
-    scorers = load_models(desk, COINS)
-    (model,) = scorers["BTC-USD"].models.values()
-    assert (model.passport.feature_set, model.passport.market) == ("flow", tuple(COINS))
+    models = load_models(desk, COINS)
+    (model,) = models["BTC-USD"].models.values()
+    assert (model.profile, model.is_shadow) == ("seed", True)
     result = run_loop(
         desk,
         provider=Planted(),
         clock=ManualClock(PRESENT + timedelta(seconds=5)),
-        scorers=scorers,
+        models=models,
         notifier=Silent(),
         options=LoopOptions(iterations=4, drain_seconds=0.0),
     )
@@ -118,7 +118,7 @@ def test_session_of_a_model_trained_on_flow_scores_every_minute(desk: Settings) 
     assert [probability for _, probability in decided] == pytest.approx(replayed(desk, model.scorer), rel=1e-15)
 
 
-def replayed(desk: Settings, scorer: Scores) -> list[float]:
+def replayed(desk: Settings, scorer: WindowScorer) -> list[float]:
     """Score the four minutes again, from the stored history of the file."""
     store, later = FeatureStore(desk.paths.market_db), Span(PRESENT, PRESENT + 4 * MINUTE)
     for coin in COINS:

@@ -9,12 +9,13 @@ from functools import partial
 from hypothesis import assume, given, settings
 from hypothesis import strategies as some
 
-from models.gates import PROFILES, Evidence, gate_profile, judge_gates
+from models.gates import PROFILES, GateEvidence, gate_profile, judge_gates
 from models.statistics.bootstrap import Interval
-from tests.evidence import GOOD as ACCEPTED
+from tests.judged_models import GOOD_EVIDENCE
 
+# so long a test part, and so sure, that any number of looks hypothesis comes up with leaves it accepted
 GOOD = replace(
-    ACCEPTED,
+    GOOD_EVIDENCE,
     test_rows=150_000,
     test_days=110,
     accuracy=Interval(0.75, 0.74, 0.76),
@@ -23,7 +24,6 @@ GOOD = replace(
     calibration_error=Interval(0.010, 0.005, 0.015),
     selective={0.1: Interval(0.95, 0.93, 0.97)},
 )
-"""So many days that a figure's interval is narrow whatever else is drawn."""
 BAD = some.sampled_from([None, math.nan, math.inf, -math.inf])
 INTERVALS = ("accuracy", "brier_skill", "log_loss", "calibration_error")
 NUMBERS = ("test_rows", "test_days", "classes", "probability_spread", "base_rate", "future_accuracy", "parity")
@@ -43,8 +43,8 @@ def spoiled_intervals(draw, figure: Interval) -> Interval | None:
 
 
 @some.composite
-def spoiled(draw) -> Evidence:
-    """Evidence in which one field or more holds no figure."""
+def spoiled(draw) -> GateEvidence:
+    """GateEvidence in which one field or more holds no figure."""
     names = draw(some.sets(some.sampled_from([*INTERVALS, *NUMBERS, "baselines", "shuffled_auc"]), min_size=1))
     changes: dict[str, object] = {name: draw(BAD) for name in names if name in NUMBERS}
     changes |= {name: draw(spoiled_intervals(getattr(GOOD, name))) for name in names if name in INTERVALS}
@@ -92,7 +92,7 @@ anything = partial(some.builds, Interval, everything, everything, everything)
 
 @given(
     some.builds(
-        Evidence,
+        GateEvidence,
         test_rows=everything,
         test_days=everything,
         classes=everything,
@@ -133,4 +133,4 @@ def test_more_looks_never_turn_a_refusal_into_an_acceptance(value, below, above,
 def test_every_field_of_the_evidence_is_spoiled_somewhere_above():
     named = {*INTERVALS, *NUMBERS, "baseline_log_losses", "shuffled_auc", "selective", "break_even", "canaries"}
     # sources name a market; costs are told, never held against anything
-    assert {field.name for field in fields(Evidence)} == named | {"sources", "cost_bps"}
+    assert {field.name for field in fields(GateEvidence)} == named | {"sources", "cost_bps"}

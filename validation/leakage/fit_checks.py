@@ -66,8 +66,8 @@ def train_small(data: Dataset, seed: int) -> Trained:
         {name: value.numpy() for name, value in fitted.weights.items()},
         fitted.scaler,
         tuple(fitted.return_scale),
-        tuple(entry["train_loss"] for entry in fitted.history),
-        tuple(entry["early_stop_log_loss"] for entry in fitted.history),
+        tuple(entry.train_loss for entry in fitted.history),
+        tuple(entry.early_stop_log_loss for entry in fitted.history),
     )
 
 

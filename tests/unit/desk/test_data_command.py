@@ -18,7 +18,7 @@ from core.candles import MINUTE, Candle, Page, Span
 from core.errors import StoreError, UnknownProductError
 from core.settings import Paths
 from desk import data
-from reports.data.facts import SAMPLED_DAYS, _bucketed, read, sampled_days
+from reports.data.facts import SAMPLED_DAYS, bucketed, read, sampled_days
 from reports.data.plots import day_state
 from store.feature_sample import features_of_days
 from store.feature_store import FeatureStore
@@ -182,7 +182,7 @@ def test_day_has_the_state_of_its_worst_minute(minutes: dict[str, int], state: s
 
 def test_labels_are_added_up_by_week_and_month() -> None:
     rates = [{"product": BTC, "day": date(2024, 2, 28) + timedelta(days=n), "labels": 10, "rises": n} for n in range(7)]
-    weeks, months = _bucketed(rates, "week"), _bucketed(rates, "month")
+    weeks, months = bucketed(rates, "week"), bucketed(rates, "month")
     assert [(row["start"], row["labels"]) for row in weeks] == [(date(2024, 2, 26), 50), (date(2024, 3, 4), 20)]
     assert [(row["start"], row["rises"]) for row in months] == [(date(2024, 2, 1), 1), (date(2024, 3, 1), 20)]
 

@@ -32,7 +32,7 @@ LOG = """\
 03:52:00.000 | INFO    | Task run 'smoke test in dryrun' - smoke test: 60 minutes in dryrun done
 03:52:10.000 | INFO    | Task run 'observe in dryrun' - observe: 4260 minutes in dryrun done
 03:52:20.000 | INFO    | Task run 'report day 0' - day 0: /var/reports/observation/day0.md
-03:52:30.000 | INFO    | Task run 'write verdict' - verdict: nothing failed, but 5 more hours are needed; /var/summary.html
+03:52:30.000 | INFO    | Task run 'write verdict' - verdict: NEED MORE: nothing failed (mode: dryrun); /var/summary.html
 a line of some library
 """
 OUTCOMES = {
@@ -43,8 +43,8 @@ OUTCOMES = {
     "training": "2 models, best log loss 0.4536",
     "gates": "1 accepted, 1 refused",
     "runtime": "4,320 minutes decided",
-    "reports": "1 days",
-    "verdict": "nothing failed, but 5 more hours are needed",
+    "reports": "1 day",
+    "verdict": "NEED MORE",
 }
 
 
@@ -67,6 +67,7 @@ def test_terminal_of_80_columns_has_a_bar_a_step_on_one_line():
     last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown(LOG, is_terminal=True)).split("\r")[-1]
     rows = [line.rstrip() for line in last.splitlines() if "━" in line]
     assert [row.split()[0] for row in rows] == list(OUTCOMES)
+    assert all(row.count("━") == 16 for row in rows)
     assert all(row.endswith(outcome) for row, outcome in zip(rows, OUTCOMES.values(), strict=True))
 
 

@@ -15,8 +15,9 @@ from core.errors import ConfigError, DatasetError, UnknownProductError
 from desk import walk_forward as command
 from models.registry import Registry
 from models.training.spec import PRESETS
+from models.walk_forward.fold_runs import FinishedJob, FoldTraining, WalkForwardStep, jobs
 from models.walk_forward.forecasts import Forecasts, write_forecasts
-from models.walk_forward.run import FinishedJob, FoldTraining, WalkForwardStep, jobs
+from models.walk_forward.walk_record import WalkForwardRecord
 from reports.walk_forward import page as pages
 from tests.small_dataset import write_dataset
 
@@ -117,7 +118,10 @@ def test_each_configuration_counts_as_one_trial_however_often_it_is_run(desk):
     )
     first, again = desk(*words), desk(*words)
     assert first.exit_code == again.exit_code == 0, first.output
-    assert "over-fitting (PBO)" in first.output
+    (data,) = (desk.home / "reports" / "walk_forward").glob("*.json")
+    overfitting = WalkForwardRecord.read(data).results["BTC-USD"].overfitting
+    assert overfitting is not None
+    assert overfitting.configurations == ("preset", "dropout=0.2", "dropout=0.3")
     events = Registry(desk.home / "models" / "registry.json").events()
     assert [event.kind for event in events] == ["trial"] * 3
     assert {event.details["configuration"] for event in events} == {"preset", "dropout:0.2", "dropout:0.3"}

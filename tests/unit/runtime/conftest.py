@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,8 @@ from core.clock import ManualClock
 from core.errors import ExchangeUnavailableError
 from runtime.loaded_models import LoadedModel, ProductModels
 from runtime.loop import SessionResult, run_loop
-from runtime.options import LoopOptions
+from runtime.session import LoopOptions
+from store.database import connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -105,7 +106,7 @@ class FakeNotifier:
         return [message.kind for message in self.messages]
 
 
-def scorers(
+def models(
     products: Sequence[str], probability: object = 0.9, *, shadow: bool = False, kinds: Mapping[str, int] | None = None
 ) -> dict[str, ProductModels]:
     return {
@@ -138,10 +139,18 @@ def play(
         settings,
         provider=provider or FakeProvider(),
         clock=clock or ManualClock(start, batch),
-        scorers=scorers(products, probability) if loaded is None else loaded,
+        models=models(products, probability) if loaded is None else loaded,
         notifier=notifier or FakeNotifier(),
         options=LoopOptions(iterations=minutes, mode=mode, drain_seconds=0.0),
     )
+
+
+def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
+    connection = connect(settings.paths.signals_copy, read_only=True)
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
 
 
 @pytest.fixture
@@ -149,7 +158,8 @@ def desk_play() -> SimpleNamespace:
     """The doubles and `play`, which runs one session of the real loop between them."""
     return SimpleNamespace(
         play=play,
-        scorers=scorers,
+        models=models,
+        rows=rows,
         FakeProvider=FakeProvider,
         FakeNotifier=FakeNotifier,
         ConstantScorer=ConstantScorer,

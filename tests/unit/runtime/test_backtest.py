@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from core.candles import epoch_minute, minute_start
 from core.errors import DatasetError
-from runtime.backtest import Tally, backtest, replay
+from models.registry.baseline import BacktestFigures, read_baseline
+from runtime.backtest import Book, ReplayInput, backtest, replay
 from runtime.loaded_models import LoadedModel, ProductModels
-from runtime.restored_state import engine_rules, fresh_engine
+from runtime.restored_state import decision_rules, fresh_state
 from runtime.risk.execution_costs import Costs
 from store.feature_sets import FeatureBlock, feature_set
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from core.settings import Settings
 
-FIRST = int(datetime(2025, 1, 15, tzinfo=UTC).timestamp()) // 60
+FIRST = epoch_minute(datetime(2025, 1, 15, tzinfo=UTC))
 MINUTES = 1500
 
 
@@ -53,7 +55,9 @@ def ahead(close_N: np.ndarray) -> np.ndarray:
     return np.where(later > close_N, 0.9, 0.1)
 
 
-def run(settings: Settings, close_N: np.ndarray, p_N: np.ndarray, costs: Costs | None = None) -> tuple[Tally, float]:
+def run(
+    settings: Settings, close_N: np.ndarray, p_N: np.ndarray, costs: Costs | None = None
+) -> tuple[BacktestFigures, float]:
     """Replay with limits so wide that only the model and its costs speak."""
     wide = settings.model_copy(
         update={
@@ -64,12 +68,12 @@ def run(settings: Settings, close_N: np.ndarray, p_N: np.ndarray, costs: Costs |
     )  # fmt: skip
     chosen = costs or Costs.of(12, 3)
     loaded = models()
-    rules = engine_rules(
+    rules = decision_rules(
         wide, loaded, session_id="t", mode="dryrun", feature_set="x", costs_for=lambda product, session, at: chosen
     )
-    engine = fresh_engine(wide, rules, datetime(2025, 1, 15, tzinfo=UTC))
-    books = replay(engine, {"BTC-USD": block(close_N, p_N)}, loaded, FIRST, FIRST + MINUTES - 1)
-    return books["BTC-USD"].tally(MINUTES / 1440), float(engine.account.balance)
+    part = ReplayInput({"BTC-USD": block(close_N, p_N)}, FIRST, FIRST + MINUTES - 1, {})
+    state, books = replay(fresh_state(wide, minute_start(FIRST)), rules, part, loaded)
+    return books["BTC-USD"].figures(MINUTES / 1440), float(state.account.balance)
 
 
 def test_oracle_without_costs_always_wins(settings: Settings) -> None:
@@ -116,10 +120,10 @@ def test_always_long_on_a_flat_market_loses_exactly_the_costs(settings: Settings
 def test_filled_minutes_never_signal(settings: Settings) -> None:
     filled = set(range(0, MINUTES, 2))
     loaded = models()
-    rules = engine_rules(settings, loaded, session_id="t", mode="dryrun", feature_set="x")
-    engine = fresh_engine(settings, rules, datetime(2025, 1, 15, tzinfo=UTC))
+    rules = decision_rules(settings, loaded, session_id="t", mode="dryrun", feature_set="x")
     blocks = {"BTC-USD": block(walk(), np.full(MINUTES, 0.5), filled)}
-    book = replay(engine, blocks, loaded, FIRST, FIRST + MINUTES - 1)["BTC-USD"]
+    part = ReplayInput(blocks, FIRST, FIRST + MINUTES - 1, {})
+    book: Book = replay(fresh_state(settings, minute_start(FIRST)), rules, part, loaded)[1]["BTC-USD"]
     assert book.reasons == {"no_candle": MINUTES // 2, "below_threshold": MINUTES // 2}
     assert book.tiers == {"low": MINUTES // 2}
 
@@ -144,7 +148,7 @@ def write_dataset(settings: Settings, path: Path, part: str = "test") -> Path:
 
 def test_backtest_replays_the_test_part_and_writes_the_baseline(settings: Settings, tmp_path: Path) -> None:
     baseline = backtest(write_dataset(settings, tmp_path / "abc.parquet"), models(), settings)
-    assert baseline.total.minutes == 200
+    assert baseline.minutes == 200
     assert baseline.signals == baseline.products["BTC-USD"].signals > 0
     assert 0 <= baseline.win_rate <= 1
     content = json.loads((settings.paths.home / "models" / "baseline.json").read_text())
@@ -152,11 +156,12 @@ def test_backtest_replays_the_test_part_and_writes_the_baseline(settings: Settin
     assert content["tier_mix"] == content["products"]["BTC-USD"]["tier_mix"] == {"high": 200, "medium": 0, "low": 0}
     assert content["products"]["BTC-USD"]["win_rate"] == baseline.win_rate
     assert content["models"] == {"BTC-USD": {"lstm": "m"}}
+    assert read_baseline(settings) == baseline
 
 
 def test_backtest_of_the_last_minutes_only(settings: Settings, tmp_path: Path) -> None:
-    baseline = backtest(write_dataset(settings, tmp_path / "abc.parquet"), models(), settings, most_minutes=50)
-    assert baseline.total.minutes == 50
+    baseline = backtest(write_dataset(settings, tmp_path / "abc.parquet"), models(), settings, max_minutes=50)
+    assert baseline.minutes == 50
 
 
 def test_backtest_twice_gives_the_same_baseline(settings: Settings, tmp_path: Path) -> None:

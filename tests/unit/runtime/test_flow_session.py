@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.settings import load_settings
-from store.database import connect
 from store.feature_sets import feature_set
 
 if TYPE_CHECKING:
@@ -26,14 +25,6 @@ def flow(home: Path) -> Settings:
     return load_settings(desk_home=home, feature_set="flow")
 
 
-def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
-    connection = connect(settings.paths.signals_copy, read_only=True)
-    try:
-        return connection.execute(query).fetchall()
-    finally:
-        connection.close()
-
-
 def leaning(last_NF: np.ndarray) -> np.ndarray:
     """Lean with the coin, against its market, and a little with its day."""
     return np.clip(0.5 + 0.02 * last_NF[:, OWN] - 0.03 * last_NF[:, MARKET] + 0.001 * last_NF[:, DAY], 0, 1)
@@ -45,11 +36,11 @@ def test_session_on_flow_in_batches_decides_as_minute_by_minute(desk_play: Simpl
     desk_play.play(settings, 8, probability=leaning, provider=provider)
     desk_play.play(other, 8, probability=leaning, provider=provider, batch=5)
     query = "select product, open_time, reason, probability from decisions order by all"
-    assert rows(settings, query) == rows(other, query)
-    found = [p for *_, p in rows(settings, query) if p is not None]
+    assert desk_play.rows(settings, query) == desk_play.rows(other, query)
+    found = [p for *_, p in desk_play.rows(settings, query) if p is not None]
     assert len(set(found)) == 15
-    assert [row[3] for row in rows(settings, query) if row[2] == "no_candle"] == [None]
-    (name,) = rows(settings, "select distinct feature_set from sessions")
+    assert [row[3] for row in desk_play.rows(settings, query) if row[2] == "no_candle"] == [None]
+    (name,) = desk_play.rows(settings, "select distinct feature_set from sessions")
     assert name == (feature_set("flow").identity,)
 
 
@@ -70,7 +61,7 @@ def test_session_on_flow_is_stale_while_another_coin_cannot_be_asked(
 
     settings = flow(tmp_path / "one")
     desk_play.play(settings, 8, probability=0.5, provider=desk_play.FakeProvider(down=down))
-    found = rows(settings, "select product, reason from decisions")
+    found = desk_play.rows(settings, "select product, reason from decisions")
     assert Counter(found) == {
         (product, reason): count
         for product in ("BTC-USD", "ETH-USD")

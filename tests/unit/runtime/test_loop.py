@@ -14,9 +14,8 @@ from core.errors import ModelMismatchError, NoPromotedModelError, PreflightError
 from core.settings import Settings, load_settings
 from runtime.loaded_models import ProductModels
 from runtime.loop import run_loop
-from runtime.options import LoopOptions
 from runtime.risk.kill_switch import KillSwitch
-from store.database import connect
+from runtime.session import LoopOptions
 from store.feature_sets import feature_set
 
 if TYPE_CHECKING:
@@ -26,33 +25,25 @@ if TYPE_CHECKING:
 RSI = feature_set("seed39").columns.index("rsi")
 
 
-def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
-    connection = connect(settings.paths.signals_copy, read_only=True)
-    try:
-        return connection.execute(query).fetchall()
-    finally:
-        connection.close()
-
-
-def reasons(settings: Settings) -> Counter[str]:
-    return Counter(dict(rows(settings, "select reason, count(*) from decisions group by reason")))
+def reasons(settings: Settings, desk_play: SimpleNamespace) -> Counter[str]:
+    return Counter(dict(desk_play.rows(settings, "select reason, count(*) from decisions group by reason")))
 
 
 def test_loop_leaves_one_decision_a_minute_and_product(settings: Settings, desk_play: SimpleNamespace) -> None:
     notifier = desk_play.FakeNotifier()
     result = desk_play.play(settings, 8, notifier=notifier)
     assert (result.minutes, result.decisions, result.reason) == (8, 16, "iterations")
-    assert rows(settings, "select count(*), count(distinct (product, open_time)) from decisions") == [(16, 16)]
-    assert reasons(settings) == {"emitted": 5, "rate_limited": 11}
+    assert desk_play.rows(settings, "select count(*), count(distinct (product, open_time)) from decisions") == [
+        (16, 16)
+    ]
+    assert reasons(settings, desk_play) == {"emitted": 5, "rate_limited": 11}
     assert notifier.kinds() == ["start", *["signal"] * 5, "stop"]
-    assert rows(settings, "select reason from session_ends") == [("iterations",)]
-    assert rows(settings, "select count(*) from equity") == [(8,)]
-    assert desk_play.FakeNotifier().messages == []
+    assert desk_play.rows(settings, "select reason from session_ends") == [("iterations",)]
+    assert desk_play.rows(settings, "select count(*) from equity") == [(8,)]
 
 
-@pytest.mark.parametrize("batch", [7])
 def test_replay_in_batches_decides_as_minute_by_minute(
-    settings: Settings, desk_play: SimpleNamespace, tmp_path: Path, batch: int
+    settings: Settings, desk_play: SimpleNamespace, tmp_path: Path
 ) -> None:
     def wavy(last_NF: np.ndarray) -> np.ndarray:
         return np.clip(0.5 + 0.009 * (last_NF[:, RSI] - 50), 0, 1)
@@ -60,29 +51,29 @@ def test_replay_in_batches_decides_as_minute_by_minute(
     other = load_settings(desk_home=tmp_path / "other")
     query = "select product, open_time, reason, probability, tier, close from decisions order by all"
     desk_play.play(settings, 30, probability=wavy)
-    desk_play.play(other, 30, probability=wavy, batch=batch)
-    assert rows(settings, query) == rows(other, query)
+    desk_play.play(other, 30, probability=wavy, batch=7)
+    assert desk_play.rows(settings, query) == desk_play.rows(other, query)
     money = "select marked_at, balance_usd, equity_usd from equity order by all"
-    assert rows(settings, money) == rows(other, money)
+    assert desk_play.rows(settings, money) == desk_play.rows(other, money)
     signals = "select signal_id, size_usd, tier from signals order by all"
-    assert rows(settings, signals) == rows(other, signals)
+    assert desk_play.rows(settings, signals) == desk_play.rows(other, signals)
 
 
 def test_minute_without_candle_never_emits(settings: Settings, desk_play: SimpleNamespace) -> None:
     provider = desk_play.FakeProvider(absent={("BTC-USD", desk_play.minute(2))})
     desk_play.play(settings, 4, provider=provider)
-    found = rows(
+    found = desk_play.rows(
         settings, "select reason, close, probability from decisions where product = 'BTC-USD' order by open_time"
     )
     assert found[2] == ("no_candle", None, None)
 
 
 def test_missing_model_and_short_history_say_so(settings: Settings, desk_play: SimpleNamespace) -> None:
-    loaded = desk_play.scorers(["BTC-USD"], 0.9, kinds={"lstm": 6})
+    loaded = desk_play.models(["BTC-USD"], 0.9, kinds={"lstm": 6})
     loaded["ETH-USD"] = ProductModels("ETH-USD")
     hole = {("BTC-USD", desk_play.minute(-number)) for number in range(30, 200)}
     desk_play.play(settings, 2, loaded=loaded, provider=desk_play.FakeProvider(absent=hole))
-    assert reasons(settings) == {"no_model": 2, "warming_up": 2}
+    assert reasons(settings, desk_play) == {"no_model": 2, "warming_up": 2}
 
 
 def test_candle_that_comes_too_late_is_stale(settings: Settings, desk_play: SimpleNamespace) -> None:
@@ -91,7 +82,7 @@ def test_candle_that_comes_too_late_is_stale(settings: Settings, desk_play: Simp
             self.moment = max(self.moment, moment) + timedelta(minutes=4)
 
     desk_play.play(settings, 5, clock=Dozing(desk_play.START))
-    found = rows(settings, "select reason from decisions where product = 'BTC-USD' order by open_time")
+    found = desk_play.rows(settings, "select reason from decisions where product = 'BTC-USD' order by open_time")
     assert [reason for (reason,) in found] == ["stale_candle"] * 3 + ["emitted"] * 2
 
 
@@ -108,11 +99,15 @@ def test_outage_of_one_product_leaves_the_other_and_is_made_up_for(
     notifier = desk_play.FakeNotifier()
     provider = desk_play.FakeProvider(down=down)
     desk_play.play(settings, 20, provider=provider, notifier=notifier, probability=0.5)
-    found = rows(settings, "select reason, count(*) from decisions where product = 'ETH-USD' group by 1 order by 1")
+    found = desk_play.rows(
+        settings, "select reason, count(*) from decisions where product = 'ETH-USD' group by 1 order by 1"
+    )
     assert found == [("below_threshold", 8), ("stale_candle", 12)]
-    of_btc = rows(settings, "select reason, count(*) from decisions where product = 'BTC-USD' group by 1 order by 1")
+    of_btc = desk_play.rows(
+        settings, "select reason, count(*) from decisions where product = 'BTC-USD' group by 1 order by 1"
+    )
     assert dict(of_btc) == left | {"below_threshold": 20 - sum(left.values())}
-    (event,) = rows(settings, "select kind, detail from risk_events")
+    (event,) = desk_play.rows(settings, "select kind, detail from risk_events")
     assert event[0] == "stale"
     assert "ETH-USD" in event[1]
     assert "stale" in notifier.kinds()
@@ -131,40 +126,40 @@ def test_kill_switch_works_within_a_tick_and_survives_a_restart(settings: Settin
     desk_play.play(settings, 4, clock=Pressing(desk_play.START), notifier=notifier, products=["BTC-USD"])
     settings.paths.kill_switch.unlink()
     desk_play.play(settings, 2, start=desk_play.START + timedelta(minutes=4), products=["BTC-USD"])
-    found = [reason for (reason,) in rows(settings, "select reason from decisions order by open_time")]
+    found = [reason for (reason,) in desk_play.rows(settings, "select reason from decisions order by open_time")]
     assert found == ["emitted", "emitted", "kill_switch", "kill_switch", "kill_switch", "kill_switch"]
     assert notifier.kinds().count("kill_switch") == 1
-    assert rows(settings, "select kind from risk_events") == [("kill_switch_on",)]
+    assert desk_play.rows(settings, "select kind from risk_events") == [("kill_switch_on",)]
 
 
 def test_restart_goes_on_where_it_stopped(settings: Settings, desk_play: SimpleNamespace) -> None:
     desk_play.play(settings, 5, products=["BTC-USD"])
-    first = rows(settings, "select balance_usd from equity order by marked_at desc limit 1")
+    first = desk_play.rows(settings, "select balance_usd from equity order by marked_at desc limit 1")
     desk_play.play(settings, 25, start=desk_play.START + timedelta(minutes=5), products=["BTC-USD"], batch=25)
-    assert reasons(settings) == {"emitted": 5, "rate_limited": 25}
-    assert rows(settings, "select count(*) from outcomes") == [(5,)]
+    assert reasons(settings, desk_play) == {"emitted": 5, "rate_limited": 25}
+    assert desk_play.rows(settings, "select count(*) from outcomes") == [(5,)]
     assert first == [(100_000.0,)]
-    (last,) = rows(settings, "select balance_usd, open_positions from equity order by marked_at desc limit 1")
-    (earned,) = rows(settings, "select sum(pnl_usd) from outcomes")
+    (last,) = desk_play.rows(settings, "select balance_usd, open_positions from equity order by marked_at desc limit 1")
+    (earned,) = desk_play.rows(settings, "select sum(pnl_usd) from outcomes")
     assert last == (pytest.approx(100_000 + earned[0]), 0)
 
 
 def test_gap_of_a_stopped_runtime_is_filled_with_stale_minutes(settings: Settings, desk_play: SimpleNamespace) -> None:
     desk_play.play(settings, 3, products=["BTC-USD"])
     desk_play.play(settings, 2, start=desk_play.START + timedelta(minutes=33), products=["BTC-USD"])
-    found = [reason for (reason,) in rows(settings, "select reason from decisions order by open_time")]
+    found = [reason for (reason,) in desk_play.rows(settings, "select reason from decisions order by open_time")]
     assert found[:3] == ["emitted"] * 3
     assert found[3:31] == ["stale_candle"] * 28
     assert len(found) == 35
     # what was open when it stopped was settled with the candles of the gap, at its own minute
-    (first,) = rows(settings, "select min(closed_at) from outcomes")
+    (first,) = desk_play.rows(settings, "select min(closed_at) from outcomes")
     assert first[0] == desk_play.minute(16)
 
 
 def test_runtime_off_for_long_starts_afresh(settings: Settings, desk_play: SimpleNamespace) -> None:
     desk_play.play(settings, 1, products=["BTC-USD"])
     desk_play.play(settings, 1, start=desk_play.START + timedelta(days=30), products=["BTC-USD"])
-    assert rows(settings, "select count(*) from decisions") == [(2,)]
+    assert desk_play.rows(settings, "select count(*) from decisions") == [(2,)]
 
 
 def test_clock_before_the_last_decision_is_refused(settings: Settings, desk_play: SimpleNamespace) -> None:
@@ -190,7 +185,7 @@ def test_signal_ends_the_session_cleanly(settings: Settings, desk_play: SimpleNa
 
     result = desk_play.play(settings, -1, clock=Interrupted(desk_play.START), products=["BTC-USD"])
     assert (result.reason, result.minutes) == ("signal", 2)
-    assert rows(settings, "select reason from session_ends") == [("signal",)]
+    assert desk_play.rows(settings, "select reason from session_ends") == [("signal",)]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
@@ -200,7 +195,7 @@ def test_error_is_recorded_and_raised_again(settings: Settings, desk_play: Simpl
 
     with pytest.raises(ArithmeticError):
         desk_play.play(settings, 2, products=["BTC-USD"], probability=broken)
-    assert rows(settings, "select reason, detail from session_ends") == [
+    assert desk_play.rows(settings, "select reason, detail from session_ends") == [
         ("error", "ArithmeticError: a fault of the model")
     ]
 
@@ -215,13 +210,13 @@ def test_session_without_an_end_is_reported_as_a_crash_once(settings: Settings, 
     notifier = desk_play.FakeNotifier()
     desk_play.play(settings, 1, products=["BTC-USD"], notifier=notifier)
     desk_play.play(settings, 1, products=["BTC-USD"], start=desk_play.START + timedelta(minutes=1))
-    assert rows(settings, "select kind, severity from risk_events") == [("crash", 1)]
+    assert desk_play.rows(settings, "select kind, severity from risk_events") == [("crash", 1)]
     assert notifier.kinds()[:2] == ["risk", "start"]
 
 
 def test_shadow_alerts_are_marked_as_no_trade(settings: Settings, desk_play: SimpleNamespace) -> None:
     notifier = desk_play.FakeNotifier()
-    loaded = desk_play.scorers(["BTC-USD"], 0.9, shadow=True)
+    loaded = desk_play.models(["BTC-USD"], 0.9, shadow=True)
     desk_play.play(settings, 1, loaded=loaded, notifier=notifier, mode="shadow")
     (alert,) = [message for message in notifier.messages if message.kind == "signal"]
     assert alert.title.startswith("SHADOW")
@@ -266,14 +261,14 @@ def test_runtime_without_models_or_targets_or_candles_is_refused(
 
 def test_shadow_without_any_model_watches_and_says_so(settings: Settings, desk_play: SimpleNamespace) -> None:
     desk_play.play(settings, 2, loaded={"BTC-USD": ProductModels("BTC-USD")}, mode="shadow")
-    assert reasons(settings) == {"no_model": 2}
+    assert reasons(settings, desk_play) == {"no_model": 2}
 
 
 def test_promotion_takes_effect_in_the_next_tick_and_a_bad_one_does_not(
     settings: Settings, desk_play: SimpleNamespace
 ) -> None:
     answers: list[Any] = [
-        desk_play.scorers(["BTC-USD"], 0.55, kinds={"transformer": 10}),
+        desk_play.models(["BTC-USD"], 0.55, kinds={"transformer": 10}),
         ModelMismatchError("wrong columns"),
     ]
 
@@ -294,13 +289,13 @@ def test_promotion_takes_effect_in_the_next_tick_and_a_bad_one_does_not(
         settings,
         provider=desk_play.FakeProvider(),
         clock=Promoting(desk_play.START),
-        scorers=desk_play.scorers(["BTC-USD"], 0.9, kinds={"lstm": 6}),
+        models=desk_play.models(["BTC-USD"], 0.9, kinds={"lstm": 6}),
         notifier=notifier,
         options=LoopOptions(iterations=4, reload=reload),
     )
-    found = rows(settings, "select p_lstm, p_transformer from decisions order by open_time")
+    found = desk_play.rows(settings, "select p_lstm, p_transformer from decisions order by open_time")
     assert found == [(0.9, None), (0.9, None), (None, 0.55), (None, 0.55)]
-    assert [kind for (kind,) in rows(settings, "select kind from risk_events order by happened_at")] == [
+    assert [kind for (kind,) in desk_play.rows(settings, "select kind from risk_events order by happened_at")] == [
         "model_switched",
         "model_refused",
     ]

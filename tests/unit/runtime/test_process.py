@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runtime.alerts.local_receiver import Receiver
-from runtime.restored_state import limiter_memory
+from runtime.risk.signal_limits import rate_rules_from
 from store.database import connect
 from store.signal_store import SignalStore
 
@@ -81,7 +81,7 @@ def test_kill_between_commit_and_send_is_made_good_by_the_next_start(settings: S
     store = SignalStore(settings.paths.signals_db)
     died_at = store.resume_moment()
     assert died_at is not None
-    state = store.restore(died_at - limiter_memory(settings))
+    state = store.restore(died_at - rate_rules_from(settings).memory)
     assert len(state.crashed_sessions) == 1
     owed = {message.message_key for message in store.pending_messages(state.crashed_sessions[0][1])}
     assert len(owed) > 1
@@ -93,10 +93,10 @@ from store.signal_store import SignalStore
 store = SignalStore(settings.paths.signals_db)
 notifier = Notifier(AppriseChild([{receiver.url!r}]), store.record_deliveries)
 from runtime.loop import run_loop
-from runtime.options import LoopOptions
+from runtime.session import LoopOptions
 start = doubles.START + timedelta(minutes=1)
 products = ("BTC-USD", "ETH-USD")
-run_loop(settings, provider=doubles.FakeProvider(), clock=doubles.ManualClock(start), scorers=doubles.scorers(products),
+run_loop(settings, provider=doubles.FakeProvider(), clock=doubles.ManualClock(start), models=doubles.models(products),
          notifier=notifier, options=LoopOptions(iterations=3))
 """,
             settings,

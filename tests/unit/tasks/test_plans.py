@@ -12,7 +12,7 @@ from models.training.spec import PRESETS, CandidateRef
 from tasks.command_line import OneLine
 from tasks.features import products_in
 from tasks.market_data import BackfillResult, require_products
-from tasks.progress import artifact_key
+from tasks.progress_artifact import artifact_key
 from tasks.train import plan_trainings
 
 

@@ -160,8 +160,8 @@ def test_share_refuses_places_before_anything_is_trained(tmp_path, dataset, plac
         share(load_settings(desk_home=tmp_path / "var", task_runner="dask", **places), dataset)
 
 
-def test_candidate_of_other_code_is_refused(settings, dataset, tmp_path):
-    (tmp_path / "d.json").write_text('{"feature_set": {"sha256": "x"}}')
+def test_candidate_of_other_code_is_refused(settings, make_dataset, tmp_path):
+    dataset = make_dataset(minutes=300)
     shared = SimpleNamespace(candidates=tmp_path.as_uri())
     brought = train._bring(
         settings, SPEC, dataset, shared, CandidateRef("lstm-BTC-USD-0", "lstm", ("BTC-USD",), "s3://x")

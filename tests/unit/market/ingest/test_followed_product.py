@@ -67,6 +67,12 @@ def test_product_reset_undoes_what_a_failed_commit_noted():
     assert (followed.settled_until, followed.newest) == (T0, None)
 
 
+def test_product_minute_whose_row_has_no_numbers_is_handed_on_and_not_the_newest():
+    followed = FollowedProduct("BTC-USD", T0)
+    (kept,) = followed.take([page(0, 1, 1), page(1, 2, 2, close="NaN")], at(1))[1:]
+    assert kept.candles[0].close.is_nan() and followed.newest == at(0)
+
+
 spans = st.tuples(st.integers(0, 60), st.integers(1, 30)).map(lambda two: Span(at(two[0]), at(two[0] + two[1])))
 
 

@@ -140,11 +140,11 @@ def test_key_is_never_handed_to_ccxt(make_coinbase, fetch, ec_key, pem, present,
     sent = []
     provider = make_coinbase(coinbase_api_key="organizations/a/apiKeys/b", coinbase_api_secret=pem(ec_key))
     library = provider._exchange._ccxt
-    fetch = library.fetch
+    original = library.fetch
 
     async def noting(url, method="GET", headers=None, body=None):
         sent.append((url, headers))
-        return await fetch(url, method, headers, body)
+        return await original(url, method, headers, body)
 
     monkeypatch.setattr(library, "fetch", noting)
     fetch(provider, [Span(present - HOUR, present)])

@@ -10,17 +10,17 @@ import pytest
 
 from core.errors import ConfigError
 from models.datasets.dataset import load_dataset
-from models.gates import PROFILES, Evidence, GateProfile, gate_profile, is_real, judge_gates, refusals_by_profile
-from models.gates.checks import BASELINES
+from models.gates import PROFILES, GateEvidence, GateProfile, gate_profile, is_real, judge_gates, refusals_by_profile
+from models.gates.gate_checks import BASELINES
 from models.judging.baselines import baseline_forecasts
 from models.statistics.bootstrap import DayBootstrap, Interval
 from models.statistics.metrics import base_rate, calibration_error, equal_mass_bins, hits, log_losses
-from tests.evidence import GOOD
+from tests.judged_models import GOOD_EVIDENCE as GOOD
 from validation.leakage.dataset_checks import renamed
 from validation.leakage.fit_checks import calibrate_small, train_small
 
 
-def refused(evidence: Evidence, profile: str = "seed") -> set[str]:
+def refused(evidence: GateEvidence, profile: str = "seed") -> set[str]:
     return {gate.name for gate in judge_gates(evidence, gate_profile(profile)) if not gate.passed}
 
 
@@ -134,7 +134,7 @@ def test_is_real_trusts_no_unnamed_source(sources, expected):
     assert is_real(sources) is expected
 
 
-def told(evidence: Evidence, gate: str, profile: GateProfile | str = "seed") -> str:
+def told(evidence: GateEvidence, gate: str, profile: GateProfile | str = "seed") -> str:
     chosen = gate_profile(profile) if isinstance(profile, str) else profile
     return next(result.sentence for result in judge_gates(evidence, chosen) if result.name == gate)
 
@@ -230,7 +230,7 @@ def test_refusals_by_profile_say_what_another_would_take():
 # --- corner cases: constructed forecasts of constructed labels, measured as a judging measures them
 
 
-def measured(p_N: np.ndarray, y_N: np.ndarray, *, days: int = 10) -> Evidence:
+def measured(p_N: np.ndarray, y_N: np.ndarray, *, days: int = 10) -> GateEvidence:
     """Return the evidence of a forecast; what its figures do not decide is good."""
     boot = DayBootstrap(np.arange(len(y_N)) * days // len(y_N) * 1440)
     return replace(

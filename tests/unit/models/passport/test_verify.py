@@ -24,8 +24,7 @@ from models.datasets.windows import part_ends, windows
 from models.gates import gate_profile
 from models.gates.judgement import write_curves
 from models.judging import appraise
-from models.judging.judge import calibration_choice
-from models.passport import verify
+from models.passport import verify_passport as verify
 from models.serving.calibration import fit_calibration
 from models.serving.passport import VERSION, JudgingTerms, Parity, Passport, TorchProbability, TrainingRun
 from models.serving.scorer import Scorer
@@ -118,7 +117,7 @@ def judged(folder: Path, dataset: DatasetRef, slope: float, like: Path | None = 
         logit_N, data.direction_N[early], data.minute_N[early], horizon_minutes=data.horizon_minutes
     )
     curves = write_curves(folder, {PRODUCT: found.curves})
-    verdicts = {PRODUCT: replace(found.verdict, calibration=calibration_choice(fitted))}
+    verdicts = {PRODUCT: replace(found.verdict, calibration=fitted.choice())}
     replace(passport, verdicts=verdicts, curves_sha256=sha256_of(curves)).write(folder)
     return folder
 

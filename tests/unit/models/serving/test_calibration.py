@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -128,7 +129,7 @@ def test_choice_does_not_know_the_order_of_the_rows_by_anything_but_their_minute
 
 def test_candidates_are_told_with_their_losses_and_one_is_chosen():
     found = fit(3.0 * SIGNAL, labels(expit(SIGNAL)))
-    told = json.loads(json.dumps(found.as_json()))
+    told = json.loads(json.dumps(asdict(found.choice())))
     assert [candidate["kind"] for candidate in told["candidates"]] == list(KINDS)[: len(told["candidates"])]
     assert [candidate["kind"] for candidate in told["candidates"] if candidate["chosen"]] == ["temperature"]
     losses = {candidate["kind"]: candidate["held_out_log_loss"] for candidate in told["candidates"]}

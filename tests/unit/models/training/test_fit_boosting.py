@@ -70,13 +70,13 @@ def test_fit_boosting_keeps_the_rounds_that_the_early_stop_part_likes_best(fitte
     with torch.inference_mode():
         logit_B, _ = network_of(fitted)(torch.from_numpy(data.x_NF[rows, None]), torch.from_numpy(data.coin_N[rows]))
     said = log_loss(torch.sigmoid(logit_B).double().numpy(), data.direction_N[rows])
-    (best,) = [entry for entry in fitted.history if entry["check"] == fitted.best_checks[0]]
-    assert [entry["epoch"] for entry in fitted.history] == [10, 20, 30, 40]
-    assert best["early_stop_log_loss"] == min(entry["early_stop_log_loss"] for entry in fitted.history)
-    assert fitted.best_epoch == best["epoch"]
-    assert said == pytest.approx(best["early_stop_log_loss"], abs=1e-6)
+    (best,) = [entry for entry in fitted.history if entry.check == fitted.best_checks[0]]
+    assert [entry.epoch for entry in fitted.history] == [10, 20, 30, 40]
+    assert best.early_stop_log_loss == min(entry.early_stop_log_loss for entry in fitted.history)
+    assert fitted.best_epoch == best.epoch
+    assert said == pytest.approx(best.early_stop_log_loss, abs=1e-6)
     assert said < np.log(2) - 0.03
-    assert len(fitted.weights["value"]) == QUICK.members * best["epoch"] <= QUICK.members * QUICK.epochs
+    assert len(fitted.weights["value"]) == QUICK.members * best.epoch <= QUICK.members * QUICK.epochs
 
 
 def test_fit_boosting_never_reads_calibration_and_test_rows(fitted, reference):

@@ -29,8 +29,8 @@ QUICK = TrainSpec("lstm", ("BTC-USD",), epochs=3, stride=10, batch_size=32, lear
 PAIR = replace(QUICK, members=2)
 
 
-def without_time(history: list[dict[str, object]]) -> list[dict[str, object]]:
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+def without_time(history):
+    return [replace(entry, seconds=0.0) for entry in history]
 
 
 def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
@@ -41,7 +41,7 @@ def test_fit_twice_gives_the_same_bits(make_dataset):
     reference = make_dataset(minutes=1200)
     first, second = (fit(QUICK, load_dataset(reference)) for _ in range(2))
     assert same(first.weights, second.weights)
-    assert [row["train_loss"] for row in first.history] == [row["train_loss"] for row in second.history]
+    assert [row.train_loss for row in first.history] == [row.train_loss for row in second.history]
 
 
 def test_fit_resumed_after_each_check_gives_the_bits_of_one_run(make_dataset, tmp_path):
@@ -161,7 +161,7 @@ def test_fit_of_the_transformer_learns_two_coins(make_dataset):
         "transformer", ("BTC-USD", "ETH-USD"), epochs=2, stride=12, batch_size=16, learning_rate=1e-3, dropout=0.0
     )
     fitted = fit(spec, data)
-    assert min(row["early_stop_log_loss"] for row in fitted.history) < 0.68
+    assert min(row.early_stop_log_loss for row in fitted.history) < 0.68
     assert fitted.train_windows > 100
 
 
@@ -169,7 +169,7 @@ def test_fit_matches_the_golden_curve(make_dataset):
     """Twenty epochs of one step each. If a change is wanted: raise RECIPE in models/training/candidate.py, write the file anew."""
     data = load_dataset(make_dataset(minutes=700))
     spec = TrainSpec("lstm", ("BTC-USD",), epochs=20, stride=4, batch_size=256, learning_rate=2e-3, patience=0)
-    losses = [row["train_loss"] for row in fit(spec, data, precision="float32").history]
+    losses = [row.train_loss for row in fit(spec, data, precision="float32").history]
     assert len(losses) == 20
     np.testing.assert_allclose(losses, np.loadtxt(GOLDEN), rtol=2e-3)
 
@@ -187,7 +187,7 @@ def test_fit_stops_early_when_the_early_stop_part_gets_no_better(make_dataset):
 def test_fit_checks_several_times_an_epoch_and_early_on(make_dataset):
     spec = TrainSpec("lstm_one_way", ("BTC-USD",), epochs=1, stride=1, batch_size=16, check_windows=256, patience=0)
     fitted = fit(spec, load_dataset(make_dataset(minutes=1200)))
-    assert [row["windows"] for row in fitted.history] == [32, 64, 128, 256, 512, fitted.train_windows]
+    assert [row.windows for row in fitted.history] == [32, 64, 128, 256, 512, fitted.train_windows]
     assert fitted.ended_by == ["epochs"]
 
 
@@ -195,7 +195,7 @@ def test_fit_over_its_budget_ends_after_a_step_with_a_usable_network(make_datase
     spec = TrainSpec("lstm", ("BTC-USD",), epochs=50, stride=10, members=3, batch_size=16, budget_seconds=0.001)
     fitted = fit(spec, load_dataset(make_dataset(minutes=900)))
     assert (len(fitted.history), fitted.members, fitted.ended_by) == (1, 1, ["budget"])
-    assert fitted.history[0]["windows"] == 16
+    assert fitted.history[0].windows == 16
     build_network("lstm", 31, 1, 0.0).load_state_dict(fitted.weights)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import ConfigError
-from models.walk_forward.run import parse_configurations
+from models.walk_forward.fold_runs import parse_configurations
 
 
 def test_nothing_told_is_the_preset_alone():

@@ -8,7 +8,6 @@ from models.serving.passport import Appraisal
 from reports.models.model_card import Metric, ProductCard, read_card, read_cards
 from reports.models.report import model_document, write_model_report
 from reports.models.tables import rows_sentence
-from reports.observation.standings import promoted_slots, standings
 from tests.judged_models import write_passport
 
 
@@ -32,17 +31,6 @@ def test_read_cards_leaves_out_what_is_no_passport(settings, content):
     assert read_cards(settings) == ()
     with pytest.raises(ModelError, match="make train"):
         read_card(home)
-
-
-def test_standings_without_passports_take_the_gates_from_the_registry():
-    events = [{"kind": "refusal", "slot": "lstm:BTC-USD", "model_id": "m1", "why": "seed: refused by accuracy, audit"}]
-    (standing,) = standings(("BTC-USD",), (), {}, events)
-    assert standing.reason == "m1 failed accuracy, audit"
-
-
-def test_promoted_slots_without_a_registry_file_are_replayed_from_its_history(tmp_path, observed):
-    events = [{"kind": "promotion", "slot": "lstm:A-USD", "model_id": "m1"}]
-    assert promoted_slots(observed, events) == {"lstm:A-USD": "m1"}
 
 
 def test_write_model_report_writes_one_page(observed):

@@ -24,7 +24,7 @@ def test_read_record_of_one_day_holds_only_that_day(observed):
     record = read_record(observed, 1)
     assert record.expected_minutes == 1440
     assert record.since == record.extent.since + timedelta(days=1)
-    assert all(record.since <= row["open_time"] < record.until for row in record["signals"])
+    assert all(record.since <= row.open_time < record.until for row in record.signals)
 
 
 def test_read_record_with_missing_minutes_counts_them(fake_observation):

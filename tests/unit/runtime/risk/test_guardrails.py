@@ -109,7 +109,7 @@ def test_restart_at_midnight_forgets_yesterdays_block_and_keeps_the_total() -> N
     guard = Guardrails.fresh(rules(), midnight)
     guard.restore(told)
     assert guard.blocked is None
-    assert "total_warn_60" in guard.said
+    assert "total_warn_60" in guard.raised
     before = Guardrails.fresh(rules(), midnight - timedelta(minutes=1))
     before.restore(told)
     assert before.blocked == "daily_loss"

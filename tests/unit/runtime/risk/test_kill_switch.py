@@ -56,7 +56,7 @@ def test_letting_go_needs_a_reason_and_keeps_history(path: Path) -> None:
         switch.rearm("  ")
     switch.rearm("checked the model")
     assert not KillSwitch(path).state().is_on
-    assert [entry["state"] for entry in switch.history()] == ["on", "off"]
+    assert [entry.state for entry in switch.history()] == ["on", "off"]
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,22 @@ def test_setting_that_is_not_off_is_on(path: Path, setting: str, is_on: bool) ->
 def test_setting_wins_over_letting_go(path: Path) -> None:
     with pytest.raises(ConfigError, match="KILL_SWITCH=off"):
         KillSwitch(path, "on").rearm("it is fine")
+
+
+@pytest.mark.parametrize("content", ['{"state": "off", "history": null}', '{"history": [1]}', "[" * 200_000])
+def test_damaged_switch_can_always_be_pressed(path: Path, content: str) -> None:
+    path.parent.mkdir()
+    path.write_text(content)
+    KillSwitch(path).press("halt")
+    assert KillSwitch(path).state().reason == "halt"
+
+
+def test_switch_written_by_an_older_version_keeps_its_history(path: Path) -> None:
+    path.parent.mkdir()
+    entry = {"state": "on", "since": "2025-01-15T12:00:00+00:00", "reason": "halt", "by_user_id": 0}
+    path.write_text(json.dumps(entry | {"history": [entry]}))
+    KillSwitch(path).rearm("checked")
+    assert [past.reason for past in KillSwitch(path).history()] == ["halt", "checked"]
 
 
 def test_unreadable_switch_can_be_let_go_with_a_reason(path: Path) -> None:

@@ -6,14 +6,14 @@ import pytest
 
 from core.settings import load_settings
 from runtime.risk.guardrails import Guardrails
-from runtime.risk.loss_simulation import simulate_loss
+from runtime.risk.loss_simulation import run_drills
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_drill_blocks_at_every_limit(tmp_path: Path) -> None:
-    results = simulate_loss(load_settings(_env_file=None, desk_home=tmp_path))
+    results = run_drills(load_settings(_env_file=None, desk_home=tmp_path))
     assert [drill.limit for drill in results if not drill.is_blocked] == []
     assert {"daily", "total", "kill switch"} <= {drill.limit for drill in results}
 
@@ -23,10 +23,10 @@ def test_drill_notices_a_guard_that_sleeps(tmp_path: Path, monkeypatch: pytest.M
     honest, seen = Guardrails.assess, []
 
     def sleepy(self: Guardrails, moment: object, equity: object) -> list[object]:
-        kinds = self._reached(self.rules.daily, equity)  # type: ignore[arg-type]
-        seen.extend(kind for kind in kinds if kind == "daily_loss")
+        stop = self.rules.capital * self.rules.daily.stop_pct / 100
+        seen.extend([moment] if self.loss(self.rules.daily, equity) >= stop else [])  # type: ignore[arg-type]
         return [] if 0 < len(seen) <= late_by else honest(self, moment, equity)  # type: ignore[arg-type,return-value]
 
     monkeypatch.setattr(Guardrails, "assess", sleepy)
-    daily = simulate_loss(load_settings(_env_file=None, desk_home=tmp_path))[0]
+    daily = run_drills(load_settings(_env_file=None, desk_home=tmp_path))[0]
     assert not daily.is_blocked

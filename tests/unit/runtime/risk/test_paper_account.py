@@ -144,7 +144,3 @@ def test_balance_is_capital_plus_every_result(moves: list[int], side: int) -> No
         bar = Candle("BTC-USD", at, before, max(before, price), min(before, price), price, Decimal(1))
         total += sum((closed.pnl_usd for closed in account.on_minute(at, {"BTC-USD": bar})), Decimal(0))
     assert account.balance == 100_000 + total
-
-
-def test_round_trip_of_known_costs() -> None:
-    assert Costs.of(12, 3).round_trip_bps == 18

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from core.dataset_files import DatasetRef
     from models.datasets.folds import FoldBorders
     from models.gates import GateProfile
-    from models.training.progress import TrainProgress
+    from models.training.train_progress import TrainProgress
 
 Changes = dict[str, int | float]
 """Fields of a `TrainSpec` that a configuration changes."""

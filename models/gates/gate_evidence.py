@@ -49,7 +49,7 @@ class GateResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class GateEvidence:
     """All that the gates look at, for one product of one model; what is missing or no number refuses."""
 
     test_rows: int
@@ -76,7 +76,7 @@ class Evidence:
     """Round trip that ``break_even`` was reckoned with; only told, never held against anything."""
 
 
-def cleaned(evidence: Evidence) -> Evidence:
+def cleaned(evidence: GateEvidence) -> GateEvidence:
     """Return the evidence with NaN in place of every figure that is no number, and no end where an interval's is not finite.
 
     Gates may then compare and print whatever they are given; comparing with NaN passes nothing.

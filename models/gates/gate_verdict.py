@@ -6,15 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from core.errors import ConfigError
-from models.gates import checks as check
-from models.gates.evidence import PROFILES, Evidence, GateProfile, GateResult, cleaned
+from models.gates import gate_checks as check
+from models.gates.gate_evidence import PROFILES, GateEvidence, GateProfile, GateResult, cleaned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 PROFILE_GATES = ("min_accuracy", "calibration_error", "selective_accuracy")
 """Gates that a profile may leave out or set; all others always hold."""
-_ALWAYS: tuple[Callable[[Evidence, GateProfile], GateResult], ...] = (
+_ALWAYS: tuple[Callable[[GateEvidence, GateProfile], GateResult], ...] = (
     check.above_base_rate,
     check.brier_skill,
     check.beats_baselines,
@@ -47,7 +47,7 @@ def gate_profile(
     )
 
 
-def judge_gates(evidence: Evidence, profile: GateProfile) -> tuple[GateResult, ...]:
+def judge_gates(evidence: GateEvidence, profile: GateProfile) -> tuple[GateResult, ...]:
     """Return every gate's result; the model is accepted only if all passed."""
     evidence = cleaned(evidence)
     refusals = check.what_cannot_be_judged(evidence)
@@ -63,7 +63,7 @@ def judge_gates(evidence: Evidence, profile: GateProfile) -> tuple[GateResult, .
     return (*results, *(gate(evidence, profile) for gate in _ALWAYS))
 
 
-def refusals_by_profile(evidence: Evidence, profile: GateProfile) -> dict[str, tuple[str, ...]]:
+def refusals_by_profile(evidence: GateEvidence, profile: GateProfile) -> dict[str, tuple[str, ...]]:
     """Return which gates refuse under each profile there is; none is an acceptance.
 
     ``profile`` stands for the one of its name, and its ``looks`` count for all of them.

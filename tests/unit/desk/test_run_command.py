@@ -70,5 +70,5 @@ def test_clock_follows_the_setting(settings: Settings) -> None:
 
 
 def test_json_progress_is_one_line_a_step(capsys: pytest.CaptureFixture[str]) -> None:
-    run._json_progress(3, 10, "2024")
+    run.json_progress(3, 10, "2024")
     assert json.loads(capsys.readouterr().out) == {"done": 3, "total": 10, "note": "2024"}

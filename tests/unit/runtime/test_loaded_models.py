@@ -18,8 +18,7 @@ from core.errors import ModelError
 from models.registry import Registry
 from runtime.loaded_models import load_models
 from runtime.loop import run_loop
-from runtime.options import LoopOptions
-from store.database import connect
+from runtime.session import LoopOptions
 from store.feature_sets import feature_set
 from tests.judged_models import judged_model
 
@@ -132,18 +131,33 @@ def test_wrong_model_promoted_while_running_leaves_the_last_good_one_and_alerts(
         settings,
         provider=desk_play.FakeProvider(),
         clock=Promoting(desk_play.START),
-        scorers=load_models(settings, [PRODUCT]),
+        models=load_models(settings, [PRODUCT]),
         notifier=notifier,
         options=LoopOptions(iterations=4, reload=lambda: load_models(settings, [PRODUCT]), drain_seconds=0.0),
     )
-    connection = connect(settings.paths.signals_copy, read_only=True)
-    decided = connection.execute("select p_lstm from decisions order by open_time").fetchall()
-    events = connection.execute("select kind, severity, detail from risk_events").fetchall()
-    connection.close()
+    decided = desk_play.rows(settings, "select p_lstm from decisions order by open_time")
+    events = desk_play.rows(settings, "select kind, severity, detail from risk_events")
     assert decided == [(0.5,)] * 4, "the model that was good goes on deciding"
     assert [(kind, severity) for kind, severity, _ in events] == [("model_refused", 2)]
     assert told in events[0][2]
     assert any(told in message.body for message in notifier.messages)
+
+
+@pytest.mark.parametrize(
+    ("setting", "judged_by", "why"),
+    [
+        ("seed", "calibrated", "information, not tradeable after costs"),
+        ("calibrated", "seed", ""),
+        ("seed", None, "its passport names no gate profile; judge it again: make evaluate"),
+    ],
+)
+def test_profile_in_the_passport_decides_what_an_alert_may_call_itself(
+    settings: Settings, setting: str, judged_by: str | None, why: str
+) -> None:
+    terms = {"profile": {"name": judged_by}, "cost_bps": 18.0, "trials": 1}
+    promote(settings, "lstm-BTC-good-1", **({"judged": terms} if judged_by else {}))
+    chosen = settings.model_copy(update={"gate_profile": setting})
+    assert load_models(chosen, [PRODUCT])[PRODUCT].why_not_live("live") == why
 
 
 SCORED = """

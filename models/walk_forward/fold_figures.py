@@ -16,11 +16,12 @@ import numpy as np
 from core.candles import minute_start
 from core.errors import ModelError
 from core.version import commit
+from models.serving.passport import Estimate
 from models.statistics import metrics
 from models.statistics.bootstrap import MINUTES_OF_DAY, DayBootstrap, Interval
 from models.statistics.selection_bias import overfitting, selection
 from models.walk_forward.forecasts import MODEL, Forecasts, one_after_another, read_forecasts
-from models.walk_forward.record import (
+from models.walk_forward.walk_record import (
     BASE,
     RECORD_VERSION,
     BestConfiguration,
@@ -30,7 +31,6 @@ from models.walk_forward.record import (
     FoldRecord,
     ForecasterMetrics,
     ForecastFigures,
-    MetricInterval,
     OverfittingRecord,
     ProductRecord,
     SearchLuck,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from core.dataset_files import DatasetManifest
     from models.statistics.selection_bias import Statistic
-    from models.walk_forward.run import FinishedJob, WalkForwardPlan
+    from models.walk_forward.fold_runs import FinishedJob, WalkForwardPlan
 
 # 12,870 combinations would make a page of a megabyte; 400 points show the same cloud
 _SCATTER_POINTS = 400
@@ -165,7 +165,7 @@ def figures(forecasts: Forecasts, cost_bps: float) -> ForecastFigures:
         }
         if name != MODEL:
             intervals["ahead"] = days.mean(loss_N[name] - loss_N[MODEL])
-        return ForecasterMetrics(**{metric: MetricInterval.of(interval) for metric, interval in intervals.items()})
+        return ForecasterMetrics(**{metric: Estimate(**interval.as_json()) for metric, interval in intervals.items()})
 
     break_even = metrics.break_even_accuracy(metrics.mean_move_bps(return_N), cost_bps)
     return ForecastFigures(

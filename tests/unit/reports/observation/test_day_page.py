@@ -3,7 +3,7 @@ import re
 import pytest
 
 from core.errors import StoreError
-from reports.observation.daily import daily_document, observation_days, write_daily
+from reports.observation.day_page import daily_document, observation_days, write_daily
 from reports.observation.record import read_record
 
 
@@ -33,7 +33,7 @@ def test_write_daily_names_the_day_the_mode_and_a_simulated_market(day_one):
 def test_write_daily_figures_are_those_of_the_database(observed, day_one):
     record = read_record(observed, 1)
     text = day_one.read_text()
-    assert f"| signals | **{len(record['signals'])}** |" in text
+    assert f"| signals | **{len(record.signals)}** |" in text
     assert "| minutes decided | **100.00 %** | 0 missed |" in text
 
 

@@ -1,4 +1,4 @@
-"""May this run live? Six exit criteria, each computed from what the observation left behind.
+"""Judge whether this may run live by six exit criteria, each computed from what the observation left behind.
 
 | criterion    | passes when                                                       | fails when                          |
 |--------------|-------------------------------------------------------------------|-------------------------------------|
@@ -28,7 +28,7 @@ The verdict, first rule that applies:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from models.statistics.proportions import Share, rows_needed
@@ -107,16 +107,16 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """All that the verdict rests on; `reports.observation.evidence` computes it from the published databases."""
+class ExitEvidence:
+    """All that the verdict rests on; `gather_evidence` computes it from the published databases."""
 
     mode: str
     clean_minutes: int
     reset_cause: str
     """What last restarted the clock, empty when nothing did."""
     standings: tuple[Standing, ...]
-    proofs: tuple[LimitProof, ...] | None
-    """None: the simulation was not run."""
+    proofs: tuple[LimitProof, ...]
+    """None at all: the simulation was not run."""
     alerts: AlertCount
     wins: Share | None
     expected_win_rate: float | None
@@ -142,7 +142,7 @@ class Criterion:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ObservationVerdict:
     """The answer, its reasons, and what is still needed."""
 
     word: Word
@@ -154,7 +154,7 @@ class Verdict:
     signals_needed: int = 0
 
 
-def judge_observation(evidence: Evidence, bounds: ExitBounds | None = None) -> Verdict:
+def judge_observation(evidence: ExitEvidence, bounds: ExitBounds | None = None) -> ObservationVerdict:
     """Hold the evidence against every criterion; the rules are in this module's docstring."""
     limits = bounds or ExitBounds()
     criteria = (
@@ -167,7 +167,7 @@ def judge_observation(evidence: Evidence, bounds: ExitBounds | None = None) -> V
     )
     word, headline, reasons = _word(evidence, criteria)
     waiting = [criterion for criterion in criteria if criterion.state == "not yet"] if word == "NEED MORE" else []
-    return Verdict(
+    return ObservationVerdict(
         word,
         headline,
         reasons,
@@ -178,7 +178,7 @@ def judge_observation(evidence: Evidence, bounds: ExitBounds | None = None) -> V
     )
 
 
-def _word(evidence: Evidence, criteria: tuple[Criterion, ...]) -> tuple[Word, str, tuple[str, ...]]:
+def _word(evidence: ExitEvidence, criteria: tuple[Criterion, ...]) -> tuple[Word, str, tuple[str, ...]]:
     refused = tuple(f"{item.product}: {item.reason}" for item in evidence.standings if not item.is_promoted)
     failed = tuple(_because(item) for item in criteria if item.state == "fail" and item.name != "models")
     waiting = tuple(_because(item) for item in criteria if item.state == "not yet")
@@ -212,7 +212,7 @@ def _needed(criteria: tuple[Criterion, ...]) -> str:
     return " and ".join(parts) + " are needed" if parts else "a criterion could not be computed yet"
 
 
-def _clock(evidence: Evidence, bounds: ExitBounds) -> Criterion:
+def _clock(evidence: ExitEvidence, bounds: ExitBounds) -> Criterion:
     hours = evidence.clean_minutes / 60
     missing = max(0.0, bounds.hours - hours)
     figure = f"{hours:.1f} h decided"
@@ -229,7 +229,7 @@ def _clock(evidence: Evidence, bounds: ExitBounds) -> Criterion:
     )
 
 
-def _guardrails(evidence: Evidence) -> Criterion:
+def _guardrails(evidence: ExitEvidence) -> Criterion:
     title, bound = "Guardrail simulation", "every case"
     if not evidence.proofs:
         return Criterion("guardrails", title, "not yet", "not run", bound, "run: desk simulate-loss")
@@ -243,7 +243,7 @@ def _guardrails(evidence: Evidence) -> Criterion:
     )
 
 
-def _alerts(evidence: Evidence, bounds: ExitBounds) -> Criterion:
+def _alerts(evidence: ExitEvidence, bounds: ExitBounds) -> Criterion:
     count, title, bound = evidence.alerts, "High-tier alerts delivered", "every one"
     figure = f"{count.delivered} of {count.owed} delivered"
     if count.unannounced:
@@ -254,15 +254,15 @@ def _alerts(evidence: Evidence, bounds: ExitBounds) -> Criterion:
         return Criterion("alerts", title, "not yet", "none owed yet", bound, repair, signals_needed=1)
     if count.pending == 0:
         return Criterion("alerts", title, "pass", figure, bound, "")
-    said = f"; the target last said: {count.last_detail}" if count.last_detail else ""
-    repair = f"check ALERT_URLS with desk alerts test{said}"
+    refusal = f"; the target last said: {count.last_detail}" if count.last_detail else ""
+    repair = f"check ALERT_URLS with desk alerts test{refusal}"
     if count.is_running and count.oldest_pending_minutes <= bounds.pending_minutes:
         return Criterion("alerts", title, "not yet", f"{figure}, {count.pending} on their way", bound, repair)
     figure += f", the oldest waits {count.oldest_pending_minutes:.0f} min"
     return Criterion("alerts", title, "fail", figure, bound, repair)
 
 
-def _win_rate(evidence: Evidence, bounds: ExitBounds) -> Criterion:
+def _win_rate(evidence: ExitEvidence, bounds: ExitBounds) -> Criterion:
     title, wins, expected = "Win rate near its baseline", evidence.wins, evidence.expected_win_rate
     if expected is None:
         repair = "models/baseline.json is missing; make evaluate writes it"
@@ -291,19 +291,10 @@ def _win_rate(evidence: Evidence, bounds: ExitBounds) -> Criterion:
     return _waiting_signals(Criterion("win_rate", title, "not yet", figure, bound, repair), needed, evidence)
 
 
-def _waiting_signals(criterion: Criterion, needed: int, evidence: Evidence) -> Criterion:
+def _waiting_signals(criterion: Criterion, needed: int, evidence: ExitEvidence) -> Criterion:
     hours = needed / evidence.signals_per_hour if evidence.signals_per_hour > 0 else 0.0
-    told = f" (about {math.ceil(hours)} h at the present pace)" if hours else ""
-    return Criterion(
-        criterion.name,
-        criterion.title,
-        criterion.state,
-        criterion.figure,
-        criterion.bound,
-        criterion.repair + told,
-        hours_needed=hours,
-        signals_needed=needed,
-    )
+    pace = f" (about {math.ceil(hours)} h at the present pace)" if hours else ""
+    return replace(criterion, repair=criterion.repair + pace, hours_needed=hours, signals_needed=needed)
 
 
 def _is_outside(share: Share, expected: float, bounds: ExitBounds) -> bool:
@@ -316,7 +307,7 @@ def _is_settled(share: Share, expected: float, bounds: ExitBounds) -> bool:
     return abs(share.value - expected) <= reach and share.half_width <= reach
 
 
-def _tier_mix(evidence: Evidence, bounds: ExitBounds) -> Criterion:
+def _tier_mix(evidence: ExitEvidence, bounds: ExitBounds) -> Criterion:
     title, expected = "Tier mix near its baseline", evidence.expected_tiers
     bound = f"each within {bounds.points:.0f} points"
     if not expected:
@@ -340,13 +331,13 @@ def _tier_mix(evidence: Evidence, bounds: ExitBounds) -> Criterion:
     return Criterion("tier_mix", title, "not yet", figure, bound, repair, hours_needed=hours)
 
 
-def _hours_to_settle(share: Share, evidence: Evidence, bounds: ExitBounds) -> float:
+def _hours_to_settle(share: Share, evidence: ExitEvidence, bounds: ExitBounds) -> float:
     observed = max(evidence.clean_minutes / 60, 1.0)
     rows = rows_needed(share, bounds.points / 100) / max(share.count, 1)
     return max(observed * (rows - 1), 1.0)
 
 
-def _models(evidence: Evidence) -> Criterion:
+def _models(evidence: ExitEvidence) -> Criterion:
     promoted = [item.product for item in evidence.standings if item.is_promoted]
     refused = [item.product for item in evidence.standings if not item.is_promoted]
     figure = f"{len(promoted)} of {len(evidence.standings)} products"

@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from datetime import datetime  # noqa: TC003  # pydantic evaluates the annotations
 from pathlib import Path  # noqa: TC003  # the same
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from core.errors import ModelError
 from core.files import read_json, write_json
+from models.serving.passport import Estimate  # noqa: TC001  # the same
 from models.statistics.selection_bias import Selection  # noqa: TC001  # the same
 from models.training.spec import TrainSpec  # noqa: TC001  # the same
-from models.walk_forward.run import FoldTraining  # noqa: TC001  # the same
-
-if TYPE_CHECKING:
-    from models.statistics.bootstrap import Interval
+from models.walk_forward.fold_runs import FoldTraining  # noqa: TC001  # the same
 
 BASE = "base_rate"
 """The forecaster every gain is measured against: the share of ups in the fold's training, every minute."""
@@ -25,34 +23,20 @@ RECORD_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class MetricInterval:
-    """A figure with its 95 % day-bootstrap interval; None where none can be given."""
-
-    value: float | None
-    low_95: float | None = None
-    high_95: float | None = None
-
-    @classmethod
-    def of(cls, interval: Interval) -> MetricInterval:
-        """Return the interval as it is recorded: a value that is no number becomes None."""
-        return cls(**interval.as_json())
-
-
-@dataclass(frozen=True, slots=True)
 class ForecasterMetrics:
     """One forecaster on the judged minutes; gains are paired minute by minute, in nats, positive is better."""
 
-    accuracy: MetricInterval
-    auc: MetricInterval
-    log_loss: MetricInterval
-    gain: MetricInterval
+    accuracy: Estimate
+    auc: Estimate
+    log_loss: Estimate
+    gain: Estimate
     """Log loss below the base rate's."""
-    brier_skill: MetricInterval
-    ece_mass: MetricInterval
-    accuracy_surest_tenth: MetricInterval
-    net_bps: MetricInterval
+    brier_skill: Estimate
+    ece_mass: Estimate
+    accuracy_surest_tenth: Estimate
+    net_bps: Estimate
     """Of a position in the called direction, after the round trip."""
-    ahead: MetricInterval | None = None
+    ahead: Estimate | None = None
     """Of a baseline: the model's log loss below this baseline's."""
 
 

@@ -5,9 +5,16 @@ from dataclasses import replace
 import pytest
 
 from models.statistics.proportions import Share
-from reports.observation.verdict import AlertCount, Evidence, ExitBounds, LimitProof, Standing, judge_observation
+from reports.observation.exit_criteria import (
+    AlertCount,
+    ExitBounds,
+    ExitEvidence,
+    LimitProof,
+    Standing,
+    judge_observation,
+)
 
-GOOD = Evidence(
+GOOD = ExitEvidence(
     mode="dryrun",
     clean_minutes=72 * 60,
     reset_cause="",
@@ -79,7 +86,7 @@ def test_judge_observation_with_an_unblocked_limit_is_no_go():
 
 
 def test_judge_observation_without_the_simulation_needs_more_and_names_the_command():
-    verdict = judge_observation(replace(GOOD, proofs=None))
+    verdict = judge_observation(replace(GOOD, proofs=()))
     assert verdict.word == "NEED MORE"
     assert "simulate-loss" in verdict.reasons[0]
 

@@ -19,20 +19,24 @@ from models.gates.bounds import (
     is_number,
     is_whole,
 )
-from models.gates.evidence import GateResult
+from models.gates.gate_evidence import GateResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from models.gates.evidence import Evidence, GateProfile
+    from models.gates.gate_evidence import GateEvidence, GateProfile
     from models.statistics.bootstrap import Interval
 
 AUDIT_ACCURACY = 0.60
+"""Honest forecasts of 15 minutes of a real market reach 0.52 to 0.56; above this a leak is likelier than a discovery."""
 PARITY_TOLERANCE = 1e-5
-LEAST_TEST_ROWS = 300
-LEAST_TEST_DAYS = 3
-LEAST_SPREAD = 1e-4
-WIDEST_CONTROL = 0.1
+"""Graph and torch round float32 differently, by about 1e-7; this leaves room for other processors, not for a wrong operator."""
+MIN_TEST_ROWS = 300
+"""Labels overlap 15-fold, so these are worth 20 independent rows."""
+MIN_TEST_DAYS = 3
+"""Intervals resample days; from two there is hardly anything to draw."""
+MIN_SPREAD = 1e-4
+MAX_CONTROL_REACH = 0.1
 """A control that may stray further than this from 0.5 by chance would not show a leak."""
 BASELINES = ("base_rate", "last_move_sign", "logistic_regression", "gradient_boosting")
 """A verdict that lacks one of them was not held against it, and refuses."""
@@ -40,45 +44,43 @@ CALIBRATION_BINS = 10
 _SIMULATED = ("synthetic", "local:planted", "local:null")
 
 
-def what_cannot_be_judged(evidence: Evidence) -> tuple[GateResult, ...]:
+def what_cannot_be_judged(evidence: GateEvidence) -> tuple[GateResult, ...]:
     """Return refusals of a test part, or of a forecast, about which no other gate could say anything."""
-    found = []
-    rows, days = evidence.test_rows, evidence.test_days
-    if not (is_number(rows, LEAST_TEST_ROWS) and is_number(days, LEAST_TEST_DAYS)):
-        found.append(
-            _bare(
-                "enough_test_rows",
-                float(rows) if is_number(rows) else None,
-                float(LEAST_TEST_ROWS),
-                f"The test part holds {rows} labelled windows on {days} days; at least {LEAST_TEST_ROWS} on "
-                f"{LEAST_TEST_DAYS} days are needed. It is the last 15 % of the span: backfill at least "
-                f"{math.ceil(LEAST_TEST_DAYS / 0.15)} days.",
-            )
-        )
-    if not is_number(evidence.classes, 2):
-        found.append(
-            _bare(
-                "two_classes",
-                float(evidence.classes) if is_number(evidence.classes) else None,
-                2.0,
-                "Every label of the test part is the same; no forecast can be told from a constant there. "
-                "Backfill a longer span.",
-            )
-        )
-    if not is_number(evidence.probability_spread, LEAST_SPREAD):
-        found.append(
-            _bare(
-                "not_constant",
-                _finite(evidence.probability_spread),
-                LEAST_SPREAD,
-                "The model says the same probability for every minute, so it says nothing. "
-                "Train more epochs, or with other inputs.",
-            )
-        )
-    return tuple(found)
+    rows, days, spread = evidence.test_rows, evidence.test_days, evidence.probability_spread
+    needed = (
+        (
+            "enough_test_rows",
+            is_number(rows, MIN_TEST_ROWS) and is_number(days, MIN_TEST_DAYS),
+            rows,
+            MIN_TEST_ROWS,
+            f"The test part holds {rows} labelled windows on {days} days; at least {MIN_TEST_ROWS} on {MIN_TEST_DAYS} days are "
+            f"needed. It is the last 15 % of the span: backfill at least {math.ceil(MIN_TEST_DAYS / 0.15)} days.",
+        ),
+        (
+            "two_classes",
+            is_number(evidence.classes, 2),
+            evidence.classes,
+            2,
+            "Every label of the test part is the same; no forecast can be told from a constant there. "
+            "Backfill a longer span.",
+        ),
+        (
+            "not_constant",
+            is_number(spread, MIN_SPREAD),
+            spread,
+            MIN_SPREAD,
+            "The model says the same probability for every minute, so it says nothing. "
+            "Train more epochs, or with other inputs.",
+        ),
+    )
+    return tuple(
+        _bare(name, float(value) if is_number(value) else None, float(bound), sentence)
+        for name, is_enough, value, bound, sentence in needed
+        if not is_enough
+    )
 
 
-def min_accuracy(evidence: Evidence, bound: float) -> GateResult:
+def min_accuracy(evidence: GateEvidence, bound: float) -> GateResult:
     """Hold accuracy against the least that the profile asks."""
     figure = evidence.accuracy
     value = figure.value
@@ -99,7 +101,7 @@ def min_accuracy(evidence: Evidence, bound: float) -> GateResult:
     )
 
 
-def calibration(evidence: Evidence, bound: float) -> GateResult:
+def calibration(evidence: GateEvidence, bound: float) -> GateResult:
     """Hold the calibration error against the most that the profile allows."""
     value = evidence.calibration_error.value
     return _result(
@@ -113,7 +115,7 @@ def calibration(evidence: Evidence, bound: float) -> GateResult:
     )
 
 
-def _calibration_change(evidence: Evidence, bound: float) -> str:
+def _calibration_change(evidence: GateEvidence, bound: float) -> str:
     skill, base = evidence.brier_skill.value, evidence.base_rate
     if not (is_number(skill, -10.0, 1.0) and is_number(base, 0.0, 1.0)):
         return "A longer calibration part would lower it."
@@ -131,26 +133,26 @@ def _calibration_change(evidence: Evidence, bound: float) -> str:
     )
 
 
-def selective(evidence: Evidence, profile: GateProfile, coverage: float) -> GateResult:
+def selective(evidence: GateEvidence, profile: GateProfile, coverage: float) -> GateResult:
     """Hold the accuracy of the most confident minutes against what the costs ask."""
     figure, even = evidence.selective.get(coverage), evidence.break_even
     if figure is None:
         text = f"Accuracy at {coverage:.0%} coverage was not measured; judge again: make evaluate."
         return _bare("selective_accuracy", None, _finite(even), text)
     low = _low(figure, evidence, profile)
-    told = f"The most confident {coverage:.0%} are right {figure.value:.4f} of the time"
+    right = f"The most confident {coverage:.0%} are right {figure.value:.4f} of the time"
     return _result(
         "selective_accuracy",
         figure,
         even,
         passed=is_whole(figure, 0.0, 1.0) and is_number(even, 0.5) and low > even,
-        good=f"{told}, surely ({_text(low)} after {_looks(profile)}) more than the break-even {even:.4f}.",
-        bad=f"{told} (lower bound {_text(low)} after {_looks(profile)}), break-even after costs is {even:.4f}. "
+        good=f"{right}, surely ({_text(low)} after {_looks(profile)}) more than the break-even {even:.4f}.",
+        bad=f"{right} (lower bound {_text(low)} after {_looks(profile)}), break-even after costs is {even:.4f}. "
         + _selective_change(evidence, figure, low, profile),
     )
 
 
-def _selective_change(evidence: Evidence, figure: Interval, low: float, profile: GateProfile) -> str:
+def _selective_change(evidence: GateEvidence, figure: Interval, low: float, profile: GateProfile) -> str:
     even, cost = evidence.break_even, evidence.cost_bps
     changes = []
     if is_number(cost) and is_number(even) and even > 0.5 and is_number(low) and low > 0.5:
@@ -163,7 +165,7 @@ def _selective_change(evidence: Evidence, figure: Interval, low: float, profile:
     return " ".join(changes)
 
 
-def above_base_rate(evidence: Evidence, profile: GateProfile) -> GateResult:
+def above_base_rate(evidence: GateEvidence, profile: GateProfile) -> GateResult:
     """Ask whether accuracy is above that of always calling the commoner direction, and not by luck."""
     figure, base = evidence.accuracy, evidence.base_rate
     low = _low(figure, evidence, profile)
@@ -178,7 +180,7 @@ def above_base_rate(evidence: Evidence, profile: GateProfile) -> GateResult:
     )
 
 
-def brier_skill(evidence: Evidence, profile: GateProfile) -> GateResult:
+def brier_skill(evidence: GateEvidence, profile: GateProfile) -> GateResult:
     """Ask whether the probabilities are better than always saying the share of ups, and not by luck."""
     figure = evidence.brier_skill
     low = _low(figure, evidence, profile)
@@ -193,7 +195,7 @@ def brier_skill(evidence: Evidence, profile: GateProfile) -> GateResult:
     )
 
 
-def beats_baselines(evidence: Evidence, _: GateProfile) -> GateResult:
+def beats_baselines(evidence: GateEvidence, _: GateProfile) -> GateResult:
     """Compare log loss with that of every baseline."""
     value, losses = evidence.log_loss.value, evidence.baseline_log_losses
     unknown = [name for name in {**dict.fromkeys(BASELINES), **losses} if not is_number(losses.get(name), 0.0)]
@@ -202,31 +204,29 @@ def beats_baselines(evidence: Evidence, _: GateProfile) -> GateResult:
         text = f"There is no log loss of {lacking}, so nothing was beaten. Judge again: make evaluate."
         return _bare("beats_baselines", _finite(value), None, text, evidence.log_loss)
     best = min(losses.values())
-    told = ", ".join(f"{name.replace('_', ' ')} {loss:.4f}" for name, loss in sorted(losses.items(), key=_second))
+    listed = ", ".join(
+        f"{name.replace('_', ' ')} {losses[name]:.4f}" for name in sorted(losses, key=lambda name: losses[name])
+    )
     better = [name.replace("_", " ") for name, loss in losses.items() if loss <= value]
     return _result(
         "beats_baselines",
         evidence.log_loss,
         best,
         passed=value < best,
-        good=f"Log loss {value:.4f} is better than every baseline's: {told}.",
-        bad=f"Log loss {value:.4f} is no better than that of {' and '.join(better)} ({told}): the simple forecast does as well. "
+        good=f"Log loss {value:.4f} is better than every baseline's: {listed}.",
+        bad=f"Log loss {value:.4f} is no better than that of {' and '.join(better)} ({listed}): the simple forecast does as well. "
         f"It must fall by more than {value - best:.4f}: train longer, on every minute (TRAIN_STRIDE=1), or use the simple one.",
     )
 
 
-def _second(item: tuple[str, float]) -> float:
-    return item[1]
-
-
-def shuffled_labels(evidence: Evidence, _: GateProfile) -> GateResult:
+def shuffled_labels(evidence: GateEvidence, _: GateProfile) -> GateResult:
     """Ask whether a fit to shuffled labels orders the test part no better than chance."""
     known = all(is_number(value, 0.0, 1.0) for value in evidence.shuffled_auc)
     values = np.array(evidence.shuffled_auc if known else (), dtype=np.float64)
     mean = float(values.mean()) if len(values) else math.nan
     # 4 standard errors: one false alarm in ten thousand models; never less than 0.01, a leak shows far more
     reach = max(0.01, 4.0 * float(values.std(ddof=1)) / math.sqrt(len(values))) if len(values) > 1 else math.nan
-    passed = abs(mean - 0.5) <= reach <= WIDEST_CONTROL
+    passed = abs(mean - 0.5) <= reach <= MAX_CONTROL_REACH
     return GateResult(
         "shuffled_label_control",
         passed=passed,
@@ -242,7 +242,7 @@ def shuffled_labels(evidence: Evidence, _: GateProfile) -> GateResult:
 def _control_change(mean: float, reach: float) -> str:
     if not math.isfinite(reach):
         return "which are too few to say anything. Judge again: make evaluate."
-    if reach > WIDEST_CONTROL:
+    if reach > MAX_CONTROL_REACH:
         return f"give or take {reach:.3f}, too unsure to show a leak. Backfill a longer span."
     return (
         f"{abs(mean - 0.5):.3f} from 0.5 where at most {reach:.3f} is chance: test answers leak into training, or the judging "
@@ -250,45 +250,45 @@ def _control_change(mean: float, reach: float) -> str:
     )
 
 
-def no_canary(evidence: Evidence, _: GateProfile) -> GateResult:
+def no_canary(evidence: GateEvidence, _: GateProfile) -> GateResult:
     """Ask whether any leak canary is lit."""
-    lit = evidence.canaries
-    if lit is None:
+    failing = evidence.canaries
+    if failing is None:
         return _bare(
             "no_leak_canary", None, 0.0, "Nobody looked for leaks in the data set. Judge again: make evaluate."
         )
-    told = "; ".join(f"{name}: {seen}" for name, seen in lit.items())
+    listed = "; ".join(f"{name}: {seen}" for name, seen in failing.items())
     return GateResult(
         "no_leak_canary",
-        passed=not lit,
-        figure=float(len(lit)),
+        passed=not failing,
+        figure=float(len(failing)),
         bound=0.0,
         low=None,
         high=None,
-        sentence=f"Leak canaries are lit: {told}. Rebuild the data set and train again."
-        if lit
+        sentence=f"Leak canaries are lit: {listed}. Rebuild the data set and train again."
+        if failing
         else "No leak canary is lit: parts in time order and purged, no row twice, scaler from training rows only.",
     )
 
 
-def future_control(evidence: Evidence, _: GateProfile) -> GateResult:
+def future_control(evidence: GateEvidence, _: GateProfile) -> GateResult:
     """Ask whether the model is well below a forecast that was shown the end of the horizon."""
     bound, figure = evidence.future_accuracy, evidence.accuracy
     known = is_number(bound, 0.0, 1.0)
     passed = known and is_whole(figure, 0.0, 1.0) and float(figure.high or 0.0) < float(bound or 0.0)
-    told = f"reaches {bound:.4f}" if known else "could not be trained"
+    reached = f"reaches {bound:.4f}" if known else "could not be trained"
     return _result(
         "future_control",
         figure,
         math.nan if bound is None else bound,
         passed=passed,
-        good=f"Boosting that was shown the end of the horizon {told}; this model is well below it.",
-        bad=f"Boosting that was shown the end of the horizon {told}; accuracy {figure.value:.4f} (upper bound "
+        good=f"Boosting that was shown the end of the horizon {reached}; this model is well below it.",
+        bad=f"Boosting that was shown the end of the horizon {reached}; accuracy {figure.value:.4f} (upper bound "
         f"{_text(figure.high)}) is not surely below it. A model this good sees the future: audit its inputs (desk leak-check).",
     )
 
 
-def parity(evidence: Evidence, _: GateProfile) -> GateResult:
+def parity(evidence: GateEvidence, _: GateProfile) -> GateResult:
     """Ask whether the exported graph says what torch says."""
     passed = is_number(evidence.parity, 0.0, PARITY_TOLERANCE)
     text = f"The exported graph and torch differ by at most {evidence.parity:.1e}" + (
@@ -303,7 +303,7 @@ def is_real(sources: Sequence[str]) -> bool:
     return any(source.removesuffix(":trades") not in _SIMULATED for source in sources) or not sources
 
 
-def audit(evidence: Evidence, _: GateProfile) -> GateResult:
+def audit(evidence: GateEvidence, _: GateProfile) -> GateResult:
     """Raise an alarm where a real market is forecast better than anybody can."""
     real = is_real(evidence.sources)
     figure = evidence.accuracy
@@ -320,7 +320,7 @@ def audit(evidence: Evidence, _: GateProfile) -> GateResult:
     )
 
 
-def _low(figure: Interval, evidence: Evidence, profile: GateProfile) -> float:
+def _low(figure: Interval, evidence: GateEvidence, profile: GateProfile) -> float:
     return cautious_low(figure, evidence.test_days, profile.looks)
 
 

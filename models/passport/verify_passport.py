@@ -21,12 +21,12 @@ from core.version import commit
 from models.datasets.dataset import Dataset, load_dataset
 from models.datasets.scaler import Scaler, fit_scaler
 from models.datasets.windows import part_ends, windows
-from models.gates.checks import PARITY_TOLERANCE
+from models.gates.gate_checks import PARITY_TOLERANCE
 from models.gates.judgement import CURVES_FILE, JUDGEMENT_FILE
 from models.judging.appraise import appraise, score_logits, score_rows
 from models.judging.leak_canaries import failing_canaries
 from models.judging.measure import estimates, intervals
-from models.passport.claims import TOLERANCE, bytes_faults, differences, key_faults, leaves, manifest_faults
+from models.passport.passport_claims import TOLERANCE, bytes_faults, differences, key_faults, leaves, manifest_faults
 from models.serving.calibration import fit_calibration
 from models.serving.passport import FILE, JudgingTerms, Passport
 from models.serving.scorer import Scorer
@@ -248,7 +248,9 @@ def _refitted(data: Dataset, scorer: Scorer, findings: _Findings) -> None:
         y_N, minute_N = data.direction_N[ends], data.minute_N[ends]
         fitted = fit_calibration(logit_N, y_N, minute_N, horizon_minutes=data.horizon_minutes)
         claimed = findings.content["verdicts"][product]["calibration"]
-        findings.compare(f"verdicts.{product}.calibration", claimed, fitted.as_json(), _REFIT_TOLERANCE)
+        findings.compare(
+            f"verdicts.{product}.calibration", claimed, plain_json(asdict(fitted.choice())), _REFIT_TOLERANCE
+        )
 
 
 def _derived(weights: Path, dataset: DatasetRef, findings: _Findings, memory_gb: float) -> None:

@@ -1,15 +1,15 @@
-"""Tasks of steps 7 and 8: a report a day, and the verdict with its reasons."""
+"""Run steps 7 and 8 as tasks: a report a day, and the verdict with its reasons."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
 from core.settings import load_settings
-from reports.observation.daily import observation_days, write_daily
-from reports.observation.summary import write_summary
+from reports.observation.day_page import observation_days, write_daily
+from reports.observation.exit_criteria import LimitProof
+from reports.observation.verdict_page import write_summary
+from runtime.risk.loss_simulation import run_drills
 
 _ARTIFACT_LIMIT = 1_500_000
 """Characters of a markdown artifact; pictures are embedded in it, and the server keeps it in its database."""
@@ -34,9 +34,11 @@ def days_observed() -> int:
 
 @task(name="write-verdict", task_run_name="write verdict")
 def write_verdict() -> str:
-    """Compute every exit criterion, write the summary, and return the path of its HTML page."""
-    summary = write_summary(load_settings())
-    text = Path(summary.artifact_markdown).read_text(encoding="utf-8")
+    """Run the loss simulation, compute every exit criterion, write the summary, and return the path of its HTML page."""
+    settings = load_settings()
+    drills = [LimitProof(drill.limit, drill.is_blocked, drill.detail) for drill in run_drills(settings)]
+    summary = write_summary(settings, drills)
+    text = summary.artifact_markdown.read_text(encoding="utf-8")
     create_markdown_artifact(text[:_ARTIFACT_LIMIT], key="verdict", description=summary.headline)
     get_run_logger().info("verdict: %s; %s", summary.headline, summary.html)
     return str(summary.html)

@@ -7,9 +7,11 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from reports.observation.summary import ARTIFACT_BYTES, QUERIES, read_summary, write_summary
+from core.errors import StoreError
+from core.settings import load_settings
+from reports.observation.exit_criteria import LimitProof, Standing
 from reports.observation.terminal import verdict_table
-from reports.observation.verdict import LimitProof, Standing
+from reports.observation.verdict_page import ARTIFACT_BYTES, QUERIES, read_summary, write_summary
 from store.reader import Reader
 
 PROOFS = (LimitProof("daily", True, "stopped at 4.5 %"), LimitProof("total", True, "stopped at 9 %"))
@@ -21,7 +23,9 @@ def summary(observed):
 
 
 def test_write_summary_writes_every_file(summary):
-    assert all(path.stat().st_size > 500 for path in summary.paths)
+    assert all(
+        path.stat().st_size > 500 for path in (summary.html, summary.markdown, summary.json, summary.artifact_markdown)
+    )
 
 
 def test_write_summary_headline_names_the_simulated_market(summary):
@@ -58,9 +62,26 @@ def test_write_summary_json_repeats_the_verdict(summary, observed):
 
 
 def test_read_summary_returns_what_was_written(summary, observed):
-    again = read_summary(observed)
-    assert again.verdict == summary.verdict
-    assert again.headline == summary.headline
+    assert read_summary(observed) == summary
+
+
+def test_read_summary_takes_a_file_of_an_older_version(summary, tmp_path):
+    content = json.loads(summary.json.read_text())
+    assert content.pop("version") == 1
+    old = load_settings(desk_home=tmp_path, _env_file=None)
+    old.paths.make()
+    (old.paths.observation / "summary.json").write_text(json.dumps(content))
+    assert read_summary(old).verdict == summary.verdict
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"verdict": "GO"}', "[]"])
+def test_read_summary_without_a_whole_file_names_the_command(tmp_path, content):
+    empty = load_settings(desk_home=tmp_path, _env_file=None)
+    empty.paths.make()
+    if content is not None:
+        (empty.paths.observation / "summary.json").write_text(content)
+    with pytest.raises(StoreError, match="make observe-daily"):
+        read_summary(empty)
 
 
 def test_write_summary_lists_the_refused_product_with_its_gates(summary):
@@ -82,10 +103,8 @@ def test_write_summary_twice_gives_the_same_page(observed, summary):
 
 
 def test_write_summary_in_shadow_is_no_go_and_says_so(fake_observation):
-    summary = write_summary(fake_observation(minutes=300, mode="shadow", promoted=()))
+    summary = write_summary(fake_observation(minutes=300, mode="shadow", promoted=()), PROOFS)
     assert summary.verdict.word == "NO-GO"
-    # no proofs were given, so the loss simulation was run
-    assert next(item for item in summary.verdict.criteria if item.name == "guardrails").state == "pass"
     assert "ran in shadow" in summary.html.read_text()
 
 

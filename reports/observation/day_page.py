@@ -1,21 +1,23 @@
-"""The report of one day of observation: what was decided, what was signalled, and why nothing was when nothing was."""
+"""Write the report of one day of observation: what was decided, what was signalled, and why nothing was when nothing was."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from reports.observation.evidence import win_rate
+from reports.observation.gather_evidence import win_rate
 from reports.observation.plots import cumulative_net, equity, pace_and_confidence, price_with_signals
 from reports.observation.record import read_extent, read_record
 from reports.observation.tables import (
     alerts_table,
-    coins_table,
     drift_blocks,
     events_table,
-    missed_note,
+    mean_net_text,
     outcome_table,
+    products_table,
     reasons_table,
     sessions_table,
+    write_pages,
 )
 from reports.page.document import Document, Figures, Section
 from reports.page.formatting import (
@@ -25,7 +27,6 @@ from reports.page.formatting import (
     milliseconds,
     percent,
     reason_in_words,
-    sources_of,
     when,
 )
 
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from core.settings import Settings
-    from reports.observation.record import Record, Rows
-    from reports.page.document import Block
+    from reports.observation.record import Record
 
 
 def observation_days(settings: Settings) -> int:
@@ -53,20 +53,12 @@ def write_daily(settings: Settings, day: int) -> Path:
         StoreError: nothing was decided yet, or not on that day; the text names the days there are.
     """
     document = daily_document(read_record(settings, day), settings, day)
-    folder = settings.paths.observation
-    pictures = folder / "plots"
-    pictures.mkdir(parents=True, exist_ok=True)
-    for picture in document.pictures:
-        (pictures / f"day{day}_{picture.name}.png").write_bytes(picture.png)
-    (folder / f"day{day}.html").write_text(document.html(), encoding="utf-8")
-    path = folder / f"day{day}.md"
-    path.write_text(document.markdown(lambda picture: f"plots/day{day}_{picture.name}.png"), encoding="utf-8")
-    return path
+    return write_pages(document, settings.paths.observation, f"day{day}").markdown
 
 
 def daily_document(record: Record, settings: Settings, day: int) -> Document:
     """Build the report of one day from its record."""
-    notices = (market_notice(sources_of(record["sources"])), _silence(record))
+    notices = (market_notice(record.source_names), _silence(record))
     return Document(
         title=f"Day {day}: {record.since:%A, %d %B %Y}",
         kicker="Candledesk observation",
@@ -75,7 +67,9 @@ def daily_document(record: Record, settings: Settings, day: int) -> Document:
         notices=tuple(notice for notice in notices if notice),
         sections=(
             Section("At a glance", (_figures(record),)),
-            Section("Signals", _signal_blocks(record, settings)),
+            Section(
+                "Signals", (products_table(record), price_with_signals(record), pace_and_confidence(record, settings))
+            ),
             Section("Why minutes did not become signals", (reasons_table(record),)),
             Section("Outcomes", (outcome_table(record), cumulative_net(record))),
             Section("Guardrails", (equity(record, settings), events_table(record))),
@@ -89,20 +83,19 @@ def daily_document(record: Record, settings: Settings, day: int) -> Document:
 def _lead(record: Record) -> str:
     return (
         f"{when(record.since)} to {when(record.until)}, mode {record.mode}: {record.decided_minutes:,} of {record.expected_minutes:,} minutes "
-        f"decided, {len(record['signals'])} signals."
+        f"decided, {len(record.signals)} signals."
     )
 
 
 def _silence(record: Record) -> str:
     """Say plainly that nothing was signalled, and why; empty when something was."""
-    if record["signals"]:
+    if record.signals:
         return ""
-    totals: dict[str, int] = {}
-    for row in record["reasons"]:
-        totals[row["reason"]] = totals.get(row["reason"], 0) + row["decisions"]
+    totals: Counter[str] = Counter()
+    for row in record.reasons:
+        totals[row.reason] += row.decisions
     counted = "; ".join(
-        f"{reason_in_words(reason)}: {decisions:,} decisions"
-        for reason, decisions in sorted(totals.items(), key=lambda item: -item[1])
+        f"{reason_in_words(reason)}: {decisions:,} decisions" for reason, decisions in totals.most_common()
     )
     repair = (
         " Promote a model first (make train, make evaluate); the gate table says what is missing."
@@ -113,56 +106,34 @@ def _silence(record: Record) -> str:
 
 
 def _figures(record: Record) -> Figures:
-    latency = record["latency"][0] if record["latency"] else {}
-    alerts, delivered = len(record["alerts"]), sum(bool(row["is_delivered"]) for row in record["alerts"])
-    closed = [row for row in record["signals"] if row["is_win"] is not None]
+    latency, closed, share = record.latency, record.closed, win_rate(record.closed)
+    daily = max((row.daily_used_pct for row in record.equity), default=None)
+    total = max((row.total_used_pct for row in record.equity), default=None)
+    reset = record.last_reset
+    delivered = sum(alert.is_delivered for alert in record.alerts)
     uptime = record.decided_minutes / max(record.expected_minutes, 1)
-    share = win_rate(closed)
-    daily = max((row["daily_used_pct"] for row in record["equity"]), default=None)
-    total = max((row["total_used_pct"] for row in record["equity"]), default=None)
     return Figures(
         (
-            (
-                "minutes decided",
-                percent(uptime, 2),
-                missed_note(record),
-            ),
-            ("restarts", str(record.restarts), _reset_note(record)),
-            ("signals", str(len(record["signals"])), f"{len(closed)} closed"),
-            (
-                "win rate",
-                percent(share.value if share else None),
-                interval_text(share),
-            ),
-            ("net per signal", _mean_net(closed), "after spread, slippage and fee"),
+            ("minutes decided", percent(uptime, 2), record.missed_note),
+            ("restarts", str(record.restarts), f"clock restarted by {reset.cause}" if reset else "no crash, no alarm"),
+            ("signals", str(len(record.signals)), f"{len(closed)} closed"),
+            ("win rate", percent(share.value if share else None), interval_text(share)),
+            ("net per signal", mean_net_text(closed), "after spread, slippage and fee"),
             ("daily limit used", NOT_COMPUTED if daily is None else f"{daily:.1f} %", "at its worst minute"),
             ("total limit used", NOT_COMPUTED if total is None else f"{total:.1f} %", "at its worst minute"),
-            ("alerts delivered", f"{delivered} of {alerts}", _pending_note(record)),
+            ("alerts delivered", f"{delivered} of {len(record.alerts)}", _pending_note(record)),
             (
                 "latency, median",
-                milliseconds(latency.get("p50_ms")),
-                f"95 %: {milliseconds(latency.get('p95_ms'))}, max {milliseconds(latency.get('max_ms'))}",
+                milliseconds(latency.p50_ms),
+                f"95 %: {milliseconds(latency.p95_ms)}, max {milliseconds(latency.max_ms)}",
             ),
         )
     )
 
 
-def _mean_net(closed: Rows) -> str:
-    return f"{sum(row['net_bps'] for row in closed) / len(closed):+.1f} bps" if closed else NOT_COMPUTED
-
-
-def _reset_note(record: Record) -> str:
-    reset = record.last_reset
-    return f"clock restarted by {reset.cause}" if reset else "no crash, no alarm"
-
-
 def _pending_note(record: Record) -> str:
-    waiting = [row for row in record["alerts"] if not row["is_delivered"]]
+    waiting = [alert for alert in record.alerts if not alert.is_delivered]
     if not waiting:
         return "none waits"
-    oldest = max((record.until - row["created_at"]).total_seconds() / 60 for row in waiting)
+    oldest = max((record.until - alert.created_at).total_seconds() / 60 for alert in waiting)
     return f"{len(waiting)} wait, the oldest {max(oldest, 0):.0f} min"
-
-
-def _signal_blocks(record: Record, settings: Settings) -> tuple[Block, ...]:
-    return (coins_table(record), price_with_signals(record), pace_and_confidence(record, settings))

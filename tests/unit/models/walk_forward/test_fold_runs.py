@@ -22,12 +22,12 @@ from models.judging import baselines, judge, promotion
 from models.training import run_training
 from models.training.candidate import spec_from_json
 from models.training.spec import CandidateRef, train_spec
-from models.walk_forward import run as walk_forward
+from models.walk_forward import fold_runs as walk_forward
+from models.walk_forward.fold_figures import best_configurations, figures, search_luck, walk_forward_record
+from models.walk_forward.fold_runs import Configuration, WalkForwardPlan, jobs, run
 from models.walk_forward.forecast_process import forecast_baselines, forecast_model
 from models.walk_forward.forecasts import Forecasts, known_forecasts, one_after_another, read_forecasts, write_forecasts
-from models.walk_forward.record import WalkForwardRecord
-from models.walk_forward.run import Configuration, WalkForwardPlan, jobs, run
-from models.walk_forward.summary import best_configurations, figures, search_luck, walk_forward_record
+from models.walk_forward.walk_record import WalkForwardRecord
 from reports.walk_forward.page import terminal_tables, walk_forward_document
 from store.splits import require_folds
 from tests.small_dataset import write_dataset

@@ -1,0 +1,71 @@
+"""Keep what a backtest of the serving models found: the baseline an observation is held to, as `models/baseline.json`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime  # noqa: TC003  # a file is read by the types of its fields
+from typing import TYPE_CHECKING
+
+from core.files import parse_json, write_json
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BacktestFigures:
+    """Counts and means of one product, or of all."""
+
+    minutes: int = 0
+    scored: int = 0
+    signals: int = 0
+    closed: int = 0
+    wins: int = 0
+    win_rate: float | None = None
+    """Share of closed signals whose direction was right."""
+    signals_per_day: float = 0.0
+    gross_bps: float | None = None
+    """Mean per closed signal."""
+    net_bps: float | None = None
+    tier_mix: dict[str, float] = field(default_factory=dict)
+    """Scored minutes in each tier; older files hold shares."""
+    signal_tiers: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def tier_shares(self) -> dict[str, float] | None:
+        """Each tier's share of the scored minutes, 0 to 1; None when nothing was scored."""
+        total = sum(self.tier_mix.values())
+        return {tier: value / total for tier, value in self.tier_mix.items()} if total > 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline(BacktestFigures):
+    """What one backtest found over all products, and of each; what an older file lacks keeps its default."""
+
+    version: int = VERSION
+    dataset: str = ""
+    feature_set: str = ""
+    start: datetime | None = None
+    end: datetime | None = None
+    mode: str = ""
+    models: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Product -> kind -> model id."""
+    emit_threshold: float = 0.0
+    products: dict[str, BacktestFigures] = field(default_factory=dict)
+    final_equity_usd: float = 0.0
+
+    def write(self, settings: Settings) -> None:
+        """Write the file, whole."""
+        moments = {name: moment and moment.isoformat() for name, moment in (("start", self.start), ("end", self.end))}
+        write_json(settings.paths.home / "models" / "baseline.json", asdict(self) | moments)
+
+
+def read_baseline(settings: Settings) -> Baseline | None:
+    """Read the baseline; None when there is none that can be read, which a verdict names with the repair."""
+    try:
+        return parse_json(Baseline, (settings.paths.home / "models" / "baseline.json").read_bytes())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,377 @@
+"""Decide one closed minute: settle the paper account, then say of every product whether it becomes a signal, and why not.
+
+`decide` is pure: what was seen of a minute, the state before it and the session's rules give decisions and the state
+after it. The live loop and the backtest both call it, so they cannot decide differently, and any past minute can be
+decided again from what was kept of it.
+
+Why a minute does not become a signal, in the order asked; the first that holds is recorded:
+
+    duplicate        the minute was decided before
+    stale_candle     the minute's candle came too late, or the exchange could not be asked
+    no_candle        the exchange has no candle for it (a filled minute never emits)
+    no_model         no model is loaded for the product
+    bad_score        a loaded model gave something that is no probability: not finite, or outside 0 to 1
+    warming_up       features or the input window of a loaded model are not complete
+    below_threshold  the confidence is under the threshold
+    kill_switch, total_loss, daily_loss, rate_limited   a signal that was withheld
+
+So the last four count exactly the signals that would have been made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from core.candles import MINUTE, session_of
+from runtime.risk.guardrails import RiskEvent
+from runtime.risk.signal_limits import TierRules, TierState
+from store.signal_rows import DecisionRow, EquityRow, OutcomeRow, SignalRow
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from core.candles import Candle
+    from runtime.risk.execution_costs import Costs
+    from runtime.risk.guardrails import Guardrails, Headroom
+    from runtime.risk.paper_account import Account, ClosedPosition, Position
+    from runtime.risk.signal_limits import RateLimiter
+
+CostsFor = Callable[[str, str, datetime], "Costs"]
+"""(product, session, moment) -> costs assumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRules:
+    """What differs from product to product: tier cuts, threshold and the models behind the probabilities."""
+
+    tiers: TierRules
+    emit_threshold: float
+    model_ids: Mapping[str, str]
+    """``lstm``, ``transformer`` and ``boosting`` -> model id, those that are loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRules:
+    """What holds for every minute of a session, until other models are promoted."""
+
+    session_id: str
+    mode: str
+    feature_set: str
+    weights: Mapping[str, float]
+    """``lstm``, ``transformer`` and ``boosting`` -> weight; renormalised over what is loaded."""
+    products: Mapping[str, ProductRules]
+    costs_for: CostsFor
+
+
+@dataclass(slots=True)
+class TradingState:
+    """What one minute's decisions leave for the next; all of it is restored from the signal store after a restart."""
+
+    account: Account
+    guardrails: Guardrails
+    limiter: RateLimiter
+    tiers: dict[str, TierState] = field(default_factory=dict)
+    last_minutes: dict[str, datetime] = field(default_factory=dict)
+    """Per product, the last minute decided."""
+    bad_scores: frozenset[str] = frozenset()
+    """Products whose last scored minute was a `bad_score`: people are told when it begins, not every minute."""
+
+    def copy(self) -> TradingState:
+        """Return a state that can change without this one."""
+        return replace(
+            self,
+            account=self.account.copy(),
+            guardrails=self.guardrails.copy(),
+            limiter=self.limiter.copy(),
+            tiers=dict(self.tiers),
+            last_minutes=dict(self.last_minutes),
+        )
+
+    def headroom(self, moment: datetime) -> Headroom:
+        """Return what may still be lost before a stop."""
+        return self.guardrails.headroom(moment, self.account.equity)
+
+
+@dataclass(frozen=True, slots=True)
+class ProductInput:
+    """What was seen of one product's minute."""
+
+    candle: Candle | None
+    """None when the exchange has none."""
+    decided_at: datetime
+    latency_ms: float
+    is_stale: bool
+    probabilities: Mapping[str, float | None]
+    """For each LOADED model its probability, None when its window is not complete; empty without a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteInput:
+    """What was seen of one closed minute."""
+
+    open_time: datetime
+    products: Mapping[str, ProductInput]
+    switch_is_on: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one product's minute became; the rest is there if a signal was emitted, or something went wrong."""
+
+    row: DecisionRow
+    signal: SignalRow | None = None
+    headroom: Headroom | None = None
+    """What may still be lost, the new signal's position included."""
+    event: RiskEvent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteResult:
+    """What one closed minute came to."""
+
+    state: TradingState
+    equity: EquityRow
+    outcomes: Sequence[OutcomeRow]
+    events: Sequence[RiskEvent]
+    headroom: Headroom
+    """What may still be lost once the minute was settled, before its own signals."""
+    decisions: Sequence[Decision]
+
+
+def decide(minute: MinuteInput, state: TradingState, rules: DecisionRules) -> MinuteResult:
+    """Settle the account at the minute's close, then decide every product in the order given; change nothing passed in.
+
+    One account serves all products, so a product's signal takes room from those after it.
+    """
+    after = state.copy()
+    closed, events = _settle(minute, after)
+    equity, headroom = _equity_row(minute.open_time + MINUTE, after, rules), after.headroom(minute.open_time + MINUTE)
+    decisions = [_decide_product(minute, product, after, rules) for product in minute.products]
+    return MinuteResult(after, equity, [outcome_row(position) for position in closed], events, headroom, decisions)
+
+
+def _settle(minute: MinuteInput, state: TradingState) -> tuple[list[ClosedPosition], list[RiskEvent]]:
+    """Mark the account, roll the firm's day, and stop out if a limit is reached."""
+    at, account, guardrails = minute.open_time + MINUTE, state.account, state.guardrails
+    # two calls: a gap may hide the midnight, and what closes AT midnight still belongs to the old day
+    guardrails.roll(minute.open_time, account.balance)
+    candles = {product: seen.candle for product, seen in minute.products.items()}
+    closed = account.on_minute(minute.open_time, candles)
+    guardrails.roll(at, account.balance)
+    events = guardrails.assess(at, account.equity)
+    if guardrails.blocked is not None and account.positions:
+        closed += account.close_all(at, guardrails.blocked)
+        events += guardrails.assess(at, account.equity)
+    events += [event for position in closed if (event := _count_loss(position, state.limiter)) is not None]
+    return closed, events
+
+
+def _count_loss(closed: ClosedPosition, limiter: RateLimiter) -> RiskEvent | None:
+    if not closed.is_loss or not limiter.record_loss(closed.closed_at):
+        return None
+    rules = limiter.rules
+    minutes = int(rules.loss_window.total_seconds() // 60)
+    detail = f"{rules.losses_to_block} losing signals within {minutes} minutes; no signal until {limiter.blocked_until:%Y-%m-%d %H:%M} UTC"
+    return RiskEvent(closed.closed_at, "loss_streak", detail)
+
+
+def _equity_row(at: datetime, state: TradingState, rules: DecisionRules) -> EquityRow:
+    account, guardrails = state.account, state.guardrails
+    equity = account.equity
+    return EquityRow(
+        marked_at=at,
+        session_id=rules.session_id,
+        balance_usd=float(account.balance),
+        equity_usd=round(float(equity), 2),
+        day_start_balance_usd=float(guardrails.day_start_balance),
+        open_positions=len(account.positions),
+        daily_used_pct=float(guardrails.used_pct(guardrails.rules.daily, equity)),
+        total_used_pct=float(guardrails.used_pct(guardrails.rules.total, equity)),
+    )
+
+
+@dataclass(slots=True)
+class _ProductDecision:
+    """One product's minute at work on the state after it."""
+
+    product: str
+    open_time: datetime
+    seen: ProductInput
+    state: TradingState
+    rules: DecisionRules
+    switch_is_on: bool
+
+
+def _decide_product(minute: MinuteInput, product: str, state: TradingState, rules: DecisionRules) -> Decision:
+    seen, open_time = minute.products[product], minute.open_time
+    work = _ProductDecision(product, open_time, seen, state, rules, minute.switch_is_on)
+    if open_time <= state.last_minutes.get(product, open_time - MINUTE):
+        return Decision(_decision_row(work, "duplicate"))
+    state.last_minutes[product] = open_time
+    tier = state.tiers.get(product, TierState())
+    obstacle = _obstacle(seen)
+    probability = None if obstacle else ensemble(seen.probabilities, rules.weights)
+    event = _watch_scores(work, obstacle, probability)
+    if probability is None or seen.candle is None:
+        state.tiers[product] = tier.skipped()
+        return Decision(_decision_row(work, obstacle or "warming_up"), event=event)
+    own = rules.products[product]
+    confidence = max(probability, 1 - probability)
+    tier = state.tiers[product] = tier.after(confidence, own.tiers)
+    reason = "below_threshold" if confidence < own.emit_threshold else _withheld(work, tier.name)
+    if reason is not None:
+        return Decision(_decision_row(work, reason, probability, tier.name))
+    return _emit(work, seen.candle.close, probability, tier.name)
+
+
+def _obstacle(seen: ProductInput) -> str | None:
+    if seen.is_stale:
+        return "stale_candle"
+    if seen.candle is None:
+        return "no_candle"
+    if not seen.probabilities:
+        return "no_model"
+    return "bad_score" if bad_scores(seen.probabilities) else None
+
+
+def bad_scores(probabilities: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the scores that are no probability: not finite, or outside 0 to 1.
+
+    They must be refused by name: no comparison with NaN holds, so one would pass every threshold and emit a short.
+    """
+    return {kind: score for kind, score in probabilities.items() if score is not None and not 0.0 <= score <= 1.0}
+
+
+def _watch_scores(work: _ProductDecision, obstacle: str | None, probability: float | None) -> RiskEvent | None:
+    """Return the event of a product whose scores have just gone bad; a good score forgets it."""
+    known = work.state.bad_scores
+    if probability is not None:
+        work.state.bad_scores = known - {work.product}
+    if obstacle != "bad_score" or work.product in known:
+        return None
+    work.state.bad_scores = known | {work.product}
+    ids = work.rules.products[work.product].model_ids
+    scores = ", ".join(
+        f"{kind} {ids.get(kind, '')} scored {score:g}" for kind, score in bad_scores(work.seen.probabilities).items()
+    )
+    detail = f"{work.product}: {scores}, which is no probability; no signal is made of it. Serve the model before: desk models rollback SLOT"
+    return RiskEvent(work.open_time + MINUTE, "bad_score", detail, work.product)
+
+
+def ensemble(probabilities: Mapping[str, float | None], weights: Mapping[str, float]) -> float | None:
+    """Return the weighted mean over what is loaded; None without a model or while one cannot score.
+
+    A model that cannot score yet is not left out: the mixture behind a probability never changes in silence.
+    """
+    known = {kind: value for kind, value in probabilities.items() if value is not None}
+    if not known or len(known) < len(probabilities):
+        return None
+    total = mixed = 0.0
+    for kind, probability in known.items():
+        total += weights[kind]
+        mixed += weights[kind] * probability
+    return mixed / total if total > 0 else sum(known.values()) / len(known)
+
+
+def _withheld(work: _ProductDecision, tier: str) -> str | None:
+    if work.switch_is_on:
+        return "kill_switch"
+    if work.state.guardrails.blocked is not None:
+        return work.state.guardrails.blocked
+    return "rate_limited" if work.state.limiter.refusal(work.seen.decided_at, tier) else None
+
+
+def _emit(work: _ProductDecision, close: Decimal, probability: float, tier: str) -> Decision:
+    at = work.open_time + MINUTE
+    costs = work.rules.costs_for(work.product, session_of(work.open_time), work.seen.decided_at)
+    account, side = work.state.account, 1 if probability >= 0.5 else -1
+    position = account.plan(_signal_id(work), work.product, side, close, at, costs)
+    account.open(position)
+    work.state.limiter.record_signal(work.seen.decided_at, tier)
+    signal = _signal_row(work, probability, tier, position)
+    return Decision(_decision_row(work, "emitted", probability, tier), signal, work.state.headroom(signal.made_at))
+
+
+def _signal_id(work: _ProductDecision) -> str:
+    ids = work.rules.products[work.product].model_ids
+    parts = (work.product, work.open_time.isoformat(), work.rules.mode, *sorted(ids.values()))
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+
+
+def _decision_row(
+    work: _ProductDecision, reason: str, probability: float | None = None, tier: str | None = None
+) -> DecisionRow:
+    is_scored = probability is not None
+    scores = work.seen.probabilities if is_scored else {}
+    return DecisionRow(
+        product=work.product,
+        open_time=work.open_time,
+        session_id=work.rules.session_id,
+        decided_at=work.seen.decided_at,
+        mode=work.rules.mode,
+        close=None if work.seen.candle is None else work.seen.candle.close,
+        probability=probability,
+        p_lstm=scores.get("lstm"),
+        p_transformer=scores.get("transformer"),
+        direction=None if probability is None else _direction(probability),
+        confidence=None if probability is None else max(probability, 1 - probability),
+        tier=tier,
+        is_emitted=reason == "emitted",
+        reason=reason,
+        latency_ms=work.seen.latency_ms,
+        p_boosting=scores.get("boosting"),
+    )
+
+
+def _signal_row(work: _ProductDecision, probability: float, tier: str, position: Position) -> SignalRow:
+    ids, scores = work.rules.products[work.product].model_ids, work.seen.probabilities
+    return SignalRow(
+        signal_id=position.signal_id,
+        session_id=work.rules.session_id,
+        made_at=work.seen.decided_at,
+        product=work.product,
+        open_time=work.open_time,
+        direction=_direction(probability),
+        confidence=max(probability, 1 - probability),
+        tier=tier,
+        probability=probability,
+        p_lstm=scores.get("lstm"),
+        p_transformer=scores.get("transformer"),
+        entry_price=position.entry_price,
+        target_price=position.target_price,
+        stop_price=position.stop_price,
+        reward_risk_ratio=position.reward_risk_ratio,
+        size_usd=float(position.size_usd),
+        session=session_of(work.open_time),
+        mode=work.rules.mode,
+        lstm_model_id=ids.get("lstm"),
+        transformer_model_id=ids.get("transformer"),
+        feature_set=work.rules.feature_set,
+        latency_ms=work.seen.latency_ms,
+        spread_bps=float(position.costs.spread_bps),
+        slippage_bps=float(position.costs.slippage_bps),
+        p_boosting=scores.get("boosting"),
+        boosting_model_id=ids.get("boosting"),
+    )
+
+
+def _direction(probability: float) -> str:
+    return "long" if probability >= 0.5 else "short"
+
+
+def outcome_row(closed: ClosedPosition) -> OutcomeRow:
+    """Return the row that keeps how a signal ended."""
+    return OutcomeRow(
+        signal_id=closed.position.signal_id,
+        closed_at=closed.closed_at,
+        exit_price=closed.exit_price,
+        exit_reason=closed.exit_reason,
+        gross_bps=float(closed.gross_bps),
+        net_bps=float(closed.net_bps),
+        pnl_usd=float(closed.pnl_usd),
+        is_win=closed.is_win,
+    )
