@@ -77,6 +77,20 @@ def figure_to_clear(figure: Interval, bound: float, days: int, looks: int) -> fl
     return bound + figure.value - low if math.isfinite(low) else None
 
 
+def what_would_clear(figure: Interval, bound: float, days: int, looks: int) -> str:
+    """Say how many days, or which figure, would lift the lower bound over ``bound``."""
+    if not (is_whole(figure) and is_number(bound)):
+        return "There is no interval to tell by; backfill a longer span."
+    needed = figure_to_clear(figure, bound, days, looks)
+    wanted = f"{needed:.4f} would clear it in as many days" if needed is not None else "a longer span may clear it"
+    if figure.value <= bound:
+        return f"No number of days changes that, for the figure itself is not above {bound:.4f}; {wanted}."
+    enough = days_to_clear(figure, bound, days, looks)
+    if enough is None:
+        return f"The edge is too small for any number of days to show it; {wanted}."
+    return f"If this edge is real, {enough} test days would clear it instead of {days}; or {wanted}."
+
+
 def chance_calibration_error(brier: float, rows: int, overlap: int, bins: int) -> float:
     """Return about the calibration error that a forecast without any would show in so few rows.
 

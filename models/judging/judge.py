@@ -44,9 +44,8 @@ from models.serving.passport import (
     TrainingRun,
 )
 from models.serving.scorer import Scorer
-from models.training.candidate import TrainedCandidate, spec_as_json
+from models.training.candidate import CandidateRef, TrainedCandidate, spec_as_json
 from models.training.fit import forward
-from models.training.spec import CandidateRef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

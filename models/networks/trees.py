@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-WINDOW_MINUTES = 1
+BOOSTING_MINUTES = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,11 @@ from torch.nn import functional
 from core.errors import TrainingError
 from models.datasets.scaler import Scaler, fit_scaler
 from models.datasets.windows import part_ends
-from models.networks.build import build_network, window_minutes
-from models.networks.ensemble import joined_weights
+from models.networks.build import build_network, joined_weights, window_minutes
 from models.serving.passport import TrainingCheck
-from models.training.batches import Batches
+from models.training.batches import Batches, Schedule
 from models.training.checkpoint import MemberState, TrainingState, load, save
 from models.training.progress_reporter import ProgressReporter, TrainingClock
-from models.training.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +35,8 @@ if TYPE_CHECKING:
 
     from models.datasets.dataset import Dataset
     from models.training.batches import TrainingBatch
-    from models.training.spec import TrainSpec
-    from models.training.train_progress import TrainProgress
+    from models.training.candidate import TrainSpec
+    from models.training.run_training import TrainProgress
 
 # a batch with a few wild minutes has a gradient many times the usual
 CLIP_NORM = 1.0

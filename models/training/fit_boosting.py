@@ -21,13 +21,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 from core.errors import TrainingError
 from models.datasets.scaler import fit_scaler
 from models.datasets.windows import part_ends
-from models.networks.trees import WINDOW_MINUTES, Tree, bag, state_of
+from models.networks.trees import BOOSTING_MINUTES, Tree, bag, state_of
 from models.serving.passport import TrainingCheck
 from models.statistics.metrics import log_loss
 from models.training.checkpoint import TrainingState, load, save
 from models.training.fit import Fitted
 from models.training.progress_reporter import TrainingClock
-from models.training.train_progress import TrainProgress
+from models.training.run_training import TrainProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.datasets.dataset import Dataset
-    from models.training.spec import TrainSpec
+    from models.training.candidate import TrainSpec
 
 # mean gains over expanding folds: 8, 15 and 31 leaves 24.2, 24.7 and 25.9; in bags of five 15 gain 32.6, 31 33.8 (docs/log.md)
 LEAVES = 15
@@ -63,7 +63,7 @@ def fit_boosting(
     Raises:
         TrainingError: there are too few rows, the labels are all alike, or the checkpoint is damaged.
     """
-    watch_E = part_ends(data, "early_stop", WINDOW_MINUTES)
+    watch_E = part_ends(data, "early_stop", BOOSTING_MINUTES)
     if not len(watch_E):
         msg = f"{spec.name}: the early-stop part holds no labelled minute; backfill a longer span: make backfill"
         raise TrainingError(msg)
@@ -114,7 +114,7 @@ def _inputs(data: Dataset, rows_N: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def _member_rows(data: Dataset, spec: TrainSpec, number: int) -> NDArray[np.int64]:
-    rows_N = part_ends(data, "train", WINDOW_MINUTES, stride=spec.stride, offset=number)
+    rows_N = part_ends(data, "train", BOOSTING_MINUTES, stride=spec.stride, offset=number)
     up = int((data.direction_N[rows_N] == 1).sum())
     if not 0 < up < len(rows_N):
         msg = (

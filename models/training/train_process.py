@@ -31,8 +31,8 @@ from models.training.fit_boosting import fit_boosting
 
 if TYPE_CHECKING:
     from models.datasets.dataset import Dataset
-    from models.training.spec import TrainSpec
-    from models.training.train_progress import TrainProgress
+    from models.training.candidate import TrainSpec
+    from models.training.run_training import TrainProgress
 
 
 def main() -> int:
