@@ -45,6 +45,7 @@ def cautious_low(figure: Interval, days: int, looks: int) -> float:
     """
     if not is_whole(figure) or figure.low is None or days < 2 or looks < 1:
         return -math.inf
+    # with three test days a 2.5 % percentile bound lies above the truth in 11.8 % of draws, this one in 1.3 % (docs/log.md)
     return min(figure.low, figure.value - _student(days, looks) * _spread(figure, days) / math.sqrt(days))
 
 
@@ -60,6 +61,7 @@ def days_to_clear(figure: Interval, bound: float, days: int, looks: int) -> int 
     def clears(count: int) -> bool:
         return figure.value - _student(count, looks) * spread / math.sqrt(count) > bound
 
+    # doubling, then halving: the bound rises with the days, as the quantile falls and the root grows
     few, many = days, days
     while not clears(many):
         few, many = many, many * 2

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BINS = 10
+# on 41 days of real minutes the ensemble is right in 0.532, 0.555, 0.574 and 0.538 of them (BTC; docs/log.md): confidence pays to
+# the tenth, and at a hundredth chance has the word
 COVERAGES = (1.0, 0.5, 0.1, 0.01)
 MIN_MOVE_BPS = 1e-6
 """A mean move below this is none; a tick of any market is thousands of times as large."""

@@ -33,6 +33,7 @@ AVERAGED_SHARE = 0.05
 """The average never reaches further back than this share of all epochs: a short training has little past worth keeping."""
 # only a training that early stopping does not end comes so far
 COOL_SHARE, COOLEST = 0.4, 0.02
+# on 270 days of BTC the first of them, after 2,304 windows and 3 s, is already past the best of the seed recipe (247 s)
 EARLY_CHECKS = (1 / 8, 1 / 4, 1 / 2)
 """Shares of the first stretch at which it is checked as well: on real minutes most of the gain is made there."""
 GOLDEN_SECTION = 0.381966
@@ -91,6 +92,7 @@ class Schedule:
         epoch = self.epoch(step)
         if epoch != self._epoch_at_work:
             chosen = self._ends_N[self._remainder_N == self._offset_E[epoch]]
+            # seeded by epoch, not drawn from one stream: a resumed training need not draw the epochs before again
             self._order = np.random.default_rng([self._seed, epoch]).permutation(chosen)
             self._epoch_at_work = epoch
         first = (step - int(self._first_E[epoch])) * self._spec.batch_size
@@ -149,6 +151,7 @@ class Batches:
         scaled_N = np.clip(data.return_N / np.array(return_scale)[data.coin_N], -RETURN_CLIP, RETURN_CLIP)
         self._device = device
         self._minutes = minutes
+        # rows, not windows: cut beforehand, windows of 60 minutes would take 60 times the memory
         self._x_NF = torch.from_numpy(data.x_NF).to(device)
         self._coin_N = torch.from_numpy(data.coin_N).to(device)
         self._direction_N = torch.from_numpy(data.direction_N.astype(np.float32)).to(device)
@@ -156,6 +159,7 @@ class Batches:
 
     def at(self, ends: NDArray[np.int64]) -> TrainingBatch:
         """Return the batch of windows that end at the rows ``ends``."""
+        # 720,000 windows a second can be cut, a training takes about 1,300 of them: nothing is gained by cutting ahead (docs/log.md)
         end_B = torch.from_numpy(ends).to(self._device)
         return TrainingBatch(
             windows(self._x_NF, ends, self._minutes),

@@ -56,6 +56,7 @@ class TrainSpec:
     seed: int = 0
     stride: int = 1
     """Train on every ``stride``-th minute; neighbouring windows are nearly copies."""
+    # the two-way LSTM in bfloat16 takes 1,310 windows a CPU second in batches of 32, 1,522 in 64, 1,119 to 1,813 in 256
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.1
@@ -64,8 +65,12 @@ class TrainSpec:
     """Checks without a better one before a training ends; 0 never ends it."""
     budget_seconds: float = 0.0
     """Stop when the whole training, resumed parts included, has taken this long; 0 is no limit."""
+    # three seeds averaged gain 25.2 and 11.4 (0.0001 nats) where one gains 20.2 and 11.7, at three times the work: one stays
+    # the default (docs/log.md)
     members: int = 1
     """Networks of the seeds ``seed``, ``seed + 1`` ..., whose logits are averaged inside one graph."""
+    # the seed recipe looked at after each epoch has its best log loss, 0.71339, after 247 s; looked at this often 0.69388 after
+    # 41 s (docs/log.md)
     check_windows: int = 20_000
     """Windows between two checks on the early-stop part; the end of an epoch is one as well."""
     average_windows: int = 20_000
@@ -114,12 +119,14 @@ class CandidateRef:
     path: str
 
 
-# tried on real minutes before the test part (see the log): strides of 1, 5 and 15, a rate of 5e-4 and one-way networks all
-# end within what another seed changes; no change was clearly better, so the values stayed
+# tried on BTC minutes before the test part, gain on the calibration part in 0.0001, one run each: stride 5 18.6 (another seed
+# 25.2), stride 1 28.1, stride 15 22.0, a rate of 5e-4 22.2, one-way 20.6. All within what a seed changes, so the values stayed;
+# batch 64, dropout 0.6 and weight decay 1 were not finished (docs/log.md)
 _LSTM_MARKET = {"batch_size": 256, "learning_rate": 1e-3, "weight_decay": 0.1, "dropout": 0.4}
 _LSTM_DEMO = {"batch_size": 64, "learning_rate": 3e-3, "weight_decay": 0.1, "dropout": 0.1, "stride": 10, "epochs": 4}
 # members x stride: every minute is learnt from once, each member from other ones; dropout is the share of inputs that a
-# split does not see, epochs are rounds (chosen on the months before the test part, see the log)
+# split does not see, epochs are rounds. Mean gain of both coins over expanding folds before the test part: one boosting of all
+# coins 24.5 (one a coin 21.0), bags of five that see 0.15 of the inputs 30.9, 0.3 32.6, the one chosen (docs/log.md)
 _BOOSTING_MARKET = {"learning_rate": 0.03, "dropout": 0.7, "stride": 5, "members": 5, "epochs": 200, "patience": 0}
 ALL_COINS = frozenset({"transformer", "boosting"})
 """Architectures that learn all coins together; the others learn one."""

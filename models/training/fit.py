@@ -120,6 +120,7 @@ def fit(
 
     while len(state.finished) < spec.members and not (state.finished and clock.is_over()):
         member, ended_by = _fit_member(bench, len(state.finished))
+        # cut short, it would pull the mean of whole members towards a half-trained one
         if ended_by == "budget" and state.finished:
             break
         state.finished.append(member.best)
@@ -162,7 +163,7 @@ def _fit_member(bench: _Bench, number: int) -> tuple[MemberState, str]:
             torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
             member.optimiser.step()
             _average(member.average, network, schedule.keep(member.step))
-            losses.append(loss.detach())
+            losses.append(loss.detach())  # left on the device: reading each one would wait for every step
             member.step += 1
             reporter.step(losses)
 
@@ -188,6 +189,7 @@ def _fit_member(bench: _Bench, number: int) -> tuple[MemberState, str]:
                 ended_by=ended_by,
             )
         )
+        # at checks alone: the steps since then are done again, seeded as they were, so a kill changes no byte
         save(bench.checkpoint, state, member)
         reporter.check(losses, watched)
     return member, ended_by
@@ -240,6 +242,7 @@ def early_stop_ends(data: Dataset, minutes: int, spec: TrainSpec) -> NDArray[np.
 
 
 def _return_scale(data: Dataset) -> list[float]:
+    # of training rows alone, as the scaler: a spread taken from all rows would tell how wild the test part is
     scales = (float(np.std(data.return_N[data.rows(coin, "train")])) for coin in data.coins)
     return [scale if math.isfinite(scale) and scale > 0 else 1.0 for scale in scales]
 
@@ -253,6 +256,7 @@ def forward(network: nn.Module, x_BTF: Tensor, coin_B: Tensor) -> tuple[Tensor, 
 def _loss(network: nn.Module, batch: TrainingBatch, precision: str, device: str) -> Tensor:
     with torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         logit_B, return_B = forward(network, batch.x_BTF, batch.coin_B)
+    # in float32: bfloat16 keeps two to three digits, and the edge sought is in the third of a loss of 0.69
     loss = functional.binary_cross_entropy_with_logits(logit_B.float(), batch.direction_B)
     return loss if return_B is None else loss + functional.mse_loss(return_B.float(), batch.return_B)
 

@@ -110,6 +110,7 @@ def _rounds(spec: TrainSpec) -> list[int]:
 
 def _inputs(data: Dataset, rows_N: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return what the trees read of the rows: the scaled inputs, and the number of the coin."""
+    # with the coin as an input 24.5, without 22.9 (0.0001 nats, mean of both coins; docs/log.md)
     return np.column_stack([data.x_NF[rows_N], data.coin_N[rows_N].astype(np.float32)])
 
 
@@ -130,6 +131,7 @@ def _grow(
 ) -> dict[str, Tensor]:
     """Grow one member's trees; return them with what they say of the early-stop part, and how they fit, at each check."""
     x_NF, y_N = _inputs(data, rows_N), data.direction_N[rows_N]
+    # of the sign: a regression on the size of the return gained 3 to 19 where this gains 24 (docs/log.md)
     model = HistGradientBoostingClassifier(
         learning_rate=spec.learning_rate,
         max_iter=spec.epochs,

@@ -83,6 +83,8 @@ def train_in_process(
         if (progress := TrainProgress.from_line(line)) is not None:
             on_progress(progress)
 
+    # a process each: torch's seed is global to one, so two trainings in threads would change each other's numbers, and a killed
+    # worker would break its whole pool; it costs 1.5 s of imports (docs/decisions/0002)
     run_child(
         "models.training.train_process",
         job,
