@@ -13,9 +13,9 @@ Pearson, 3 for a normal distribution. Shapes: N rows (minutes), D days, M config
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import stats
@@ -139,10 +139,6 @@ class Selection:
     deflated_sharpe_ratio: float | None = None
     minimum_track_record_days: float | None = None
     """Days such returns must last to be above zero at 95 %; None if the Sharpe ratio is not positive."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values, None for what cannot be given."""
-        return asdict(self)
 
 
 def selection(

@@ -128,7 +128,7 @@ def fit(
 
     weights = {name: value.cpu() for name, value in joined_weights(state.finished).items()}
     fitted = Fitted(weights, scaler, return_scale, precision, state.history, train_windows=state.windows)
-    fitted.best_checks = [_best_check(state.of(number)) for number in range(len(state.finished))]
+    fitted.best_checks = [best_check(state.of(number)).check for number in range(len(state.finished))]
     fitted.ended_by = [ended for number in range(spec.members) if (ended := state.ended_by(number))]
     return fitted
 
@@ -195,8 +195,9 @@ def _fit_member(bench: _Bench, number: int) -> tuple[MemberState, str]:
     return member, ended_by
 
 
-def _best_check(entries: list[TrainingCheck]) -> int:
-    return min(entries, key=lambda entry: entry.early_stop_log_loss).check
+def best_check(entries: list[TrainingCheck]) -> TrainingCheck:
+    """Return the first check with the lowest early-stop loss."""
+    return min(entries, key=lambda entry: entry.early_stop_log_loss)
 
 
 def _ending(bench: _Bench, schedule: Schedule, member: MemberState) -> str:

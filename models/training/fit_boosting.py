@@ -25,7 +25,7 @@ from models.networks.trees import BOOSTING_MINUTES, Tree, bag, state_of
 from models.serving.passport import TrainingCheck
 from models.statistics.metrics import log_loss
 from models.training.checkpoint import TrainingState, load, save
-from models.training.fit import Fitted
+from models.training.fit import Fitted, best_check
 from models.training.progress_reporter import TrainingClock
 from models.training.run_training import TrainProgress
 
@@ -79,28 +79,28 @@ def fit_boosting(
         state.finished.append(_grow(spec, number, data, rows_N, watch_EF))
         ended_by = "budget" if clock.is_over() and number + 1 < spec.members else "epochs"
         seconds = round(time.monotonic() - began, 2)
-        state.history.append(_member_entry(number, len(rows_N), seconds, ended_by))
+        # its losses, round by round, lie beside its trees
+        state.history.append(
+            TrainingCheck(
+                member=number + 1,
+                windows=len(rows_N),
+                train_loss=math.nan,
+                early_stop_log_loss=math.nan,
+                seconds=seconds,
+                ended_by=ended_by,
+            )
+        )
         save(checkpoint, state, None)
         on_progress(_progress(spec, state, clock, _curve(spec, state, watch_y_E)))
 
     curve = _curve(spec, state, watch_y_E)
-    best = _best(curve)
-    weights = bag([_trees_of(member) for member in state.finished], best.epoch)
+    best = best_check(curve)
+    shown = {"watched", "train_loss"}
+    trees = [{name: value for name, value in own.items() if name not in shown} for own in state.finished]
+    weights = bag(trees, best.epoch)
     fitted = Fitted(weights, scaler, [1.0] * len(data.coins), "float32", curve, train_windows=state.windows)
     fitted.best_checks, fitted.ended_by = [best.check], [curve[-1].ended_by]
     return fitted
-
-
-def _member_entry(number: int, rows: int, seconds: float, ended_by: str) -> TrainingCheck:
-    """Return a finished member's entry; its losses, round by round, lie beside its trees."""
-    return TrainingCheck(
-        member=number + 1,
-        windows=rows,
-        train_loss=math.nan,
-        early_stop_log_loss=math.nan,
-        seconds=seconds,
-        ended_by=ended_by,
-    )
 
 
 def _rounds(spec: TrainSpec) -> list[int]:
@@ -180,16 +180,8 @@ def _curve(spec: TrainSpec, state: TrainingState, y_E: NDArray[np.int8]) -> list
     ]
 
 
-def _best(curve: list[TrainingCheck]) -> TrainingCheck:
-    return min(curve, key=lambda entry: entry.early_stop_log_loss)
-
-
-def _trees_of(member: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value for name, value in member.items() if name not in {"watched", "train_loss"}}
-
-
 def _progress(spec: TrainSpec, state: TrainingState, clock: TrainingClock, curve: list[TrainingCheck]) -> TrainProgress:
-    best, done = _best(curve), len(state.finished)
+    best, done = best_check(curve), len(state.finished)
     left = (spec.members - done) * state.seconds / done
     return TrainProgress(
         name=spec.name,
