@@ -14,7 +14,7 @@ from models.training.candidate import finished
 
 if TYPE_CHECKING:
     from core.remote_folder import RemoteFolder
-    from models.training.spec import CandidateRef
+    from models.training.candidate import CandidateRef
 _LOG, _WEIGHTS, _MARKER = "train.log", "weights.pt", "candidate.json"
 
 

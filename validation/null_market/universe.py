@@ -14,7 +14,7 @@ import numpy as np
 from core.candles import Page, Span
 from market.exchange.simulated_market import EPOCH, simulated_market
 from models.gates import PROFILE_GATES
-from models.training.spec import train_spec
+from models.training.candidate import train_spec
 from store.feature_store import FeatureStore
 from validation.null_market.shuffled_labels import BY_DAY, BY_MINUTE
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from core.dataset_files import DatasetRef
     from models.gates.judgement import Judgement
-    from models.training.spec import TrainSpec
+    from models.training.candidate import TrainSpec
 
 PRODUCT = "BTC-USD"
 PLANTED_ACCURACY = 0.75
