@@ -22,7 +22,7 @@ MAX_REQUEST = PAGE_MINUTES * MINUTE
 """A gap longer than one request is filled beside the minutes of the present, not before them."""
 
 
-class Progress(NamedTuple):
+class ProductStanding(NamedTuple):
     """Where a product stood before a commit."""
 
     settled_until: datetime
@@ -45,11 +45,11 @@ class FollowedProduct:
     is_offered: bool = True
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> ProductStanding:
         """Where the product stands, for `reset` when a commit fails."""
-        return Progress(self.settled_until, self.newest)
+        return ProductStanding(self.settled_until, self.newest)
 
-    def reset(self, progress: Progress) -> None:
+    def reset(self, progress: ProductStanding) -> None:
         """Go back to where the product stood."""
         self.settled_until, self.newest = progress
 
