@@ -21,6 +21,7 @@ from reports.page.document import Cell, Table, Tone
 
 app = typer.Typer(help="Learn how an exchange behaves where its documentation is silent.", no_args_is_help=True)
 remarks = Console(stderr=True)
+_COLUMNS = ("question", "learned", "assumed", "", "same with")
 _TONES: dict[str, Tone] = {"agrees": "good", "differs": "bad", "open": "wait"}
 
 
@@ -48,8 +49,7 @@ def coinbase(
     settings = load_settings()
     url = settings.coinbase_base_url
     questions = [question for question in QUESTIONS if settings.has_key or not question.needs_key]
-    # last, for it changes the exchange's mood
-    questions += [PROVOKED] if provoke_429 else []
+    questions += [PROVOKED] if provoke_429 else []  # last, for it changes the exchange's mood
     if names:
         named = tuple((question.name, question.requests, "yes" if question.needs_key else "") for question in questions)
         print_blocks(screen(), [Table(("question", "requests", "signed"), named)])
@@ -57,10 +57,9 @@ def coinbase(
         remarks.print(f"[dim]nothing was asked of {url}{signed}[/dim]")
         return
     session = ProbeSession(CoinbaseProvider(settings), require_product(product), watch)
+    questions += ON_THE_WAY
     with remarks.status("asking ...") as status:
-        findings = asyncio.run(
-            session.run([*questions, *ON_THE_WAY], lambda name: status.update(f"asking: {name} ..."))
-        )
+        findings = asyncio.run(session.run(questions, lambda name: status.update(f"asking: {name} ...")))
     switches = " ".join(finding.setting for finding in findings if finding.setting.startswith("--"))
     counts = {name: sum(finding.verdict == name for finding in findings) for name in _TONES}
     if as_json:
@@ -76,8 +75,7 @@ def coinbase(
         }
         print(json.dumps(report, indent=2))
     else:
-        columns = ("question", "learned", "assumed", "", "same with")
-        print_blocks(screen(), [Table(columns, tuple(_row(finding) for finding in findings))])
+        print_blocks(screen(), [Table(_COLUMNS, tuple(_row(finding) for finding in findings))])
         summary = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         remarks.print(f"{len(session.replies)} requests to {url}: {summary}")
         if switches:
