@@ -18,7 +18,7 @@ from market.ingest.backfill import BackfillResult, backfill
 from market.ingest.repair import RepairResult, repair
 from market.providers import open_provider
 from store.feature_store import FeatureStore
-from tasks.progress_artifact import Progress
+from tasks.progress_artifact import ProgressArtifact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +90,7 @@ def backfill_product(product: str, start: datetime, end: datetime) -> BackfillRe
 
     Retried: the ledger makes a second try ask only for what is still missing.
     """
-    result = asyncio.run(backfill(load_settings(), product, Span(start, end), Progress(f"candles {product}")))
+    result = asyncio.run(backfill(load_settings(), product, Span(start, end), ProgressArtifact(f"candles {product}")))
     if result.state == "not_offered":
         get_run_logger().warning("%s is not offered: %s", product, result.reason)
     get_run_logger().info(
@@ -123,7 +123,7 @@ def repair_product(product: str) -> RepairResult:
 
     Retried: what was answered is in the ledger and no longer due.
     """
-    result = asyncio.run(repair(load_settings(), product, Progress(f"repair {product}")))
+    result = asyncio.run(repair(load_settings(), product, ProgressArtifact(f"repair {product}")))
     (get_run_logger().warning if result.state == "not_offered" else get_run_logger().info)("%s", result)
     if result.state == "partial":
         msg = f"{result}; run the same command again, it asks for those at once"

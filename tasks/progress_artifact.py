@@ -1,4 +1,4 @@
-"""Progress of long work: an artifact in the Prefect UI and a log line now and then."""
+"""Show the progress of long work: an artifact in the Prefect UI and a log line now and then."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def artifact_key(*parts: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in text)
 
 
-class Progress:
+class ProgressArtifact:
     """One bar: call it with the share done, 0 to 1, as often as you like; it throttles itself."""
 
     def __init__(self, what: str) -> None:

@@ -13,7 +13,7 @@ from prefect import get_run_logger, task
 from core.errors import PreflightError
 from core.settings import load_settings
 from store.signal_store import SignalStore
-from tasks.progress_artifact import Progress
+from tasks.progress_artifact import ProgressArtifact
 
 
 @task(name="run-runtime", task_run_name="{what} in {mode}")
@@ -28,7 +28,7 @@ def run_runtime(what: str, mode: str, products: Sequence[str], iterations: int, 
     if iterations <= 0:
         return "nothing left to decide"
     settings = load_settings()
-    progress = Progress(what)
+    progress = ProgressArtifact(what)
     log = settings.paths.make().logs / "runtime.log"
     command = [sys.executable, "-m", "desk", "run", "--mode", mode, "--products", ",".join(products), "--progress-json"]
     command += ["--iterations", str(iterations), "--batch-minutes", str(batch_minutes)]

@@ -21,7 +21,7 @@ from models.training.candidate import CandidateRef, TrainSpec, candidate_id, spe
 from models.training.remote_candidate import fetch_candidate, publish_candidate
 from models.training.run_training import TrainProgress, train_in_process
 from reports.models.training_curves import curve_markdown, overview_markdown, read_curve
-from tasks.progress_artifact import Progress, artifact_key
+from tasks.progress_artifact import ProgressArtifact, artifact_key
 from tasks.runner import Shared, child_slots, share, training_runner
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def train_model(spec: TrainSpec, dataset: DatasetRef, candidates: str = "") -> C
     candidate is put there.
     """
     settings = load_settings()
-    progress = Progress(f"train {spec.name}")
+    progress = ProgressArtifact(f"train {spec.name}")
     local, began = fetch_dataset(dataset, settings.paths.datasets), time.monotonic()
     if local != dataset:
         get_run_logger().info("data set %s is here, from %s", dataset.digest[:16], Path(local.path).parent)
@@ -105,7 +105,7 @@ def train_model(spec: TrainSpec, dataset: DatasetRef, candidates: str = "") -> C
 class _Shown:
     """Shows how far a training is, on its bar in the Prefect UI."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: ProgressArtifact) -> None:
         self._progress = progress
 
     def __call__(self, step: TrainProgress) -> None:

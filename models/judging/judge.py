@@ -88,13 +88,7 @@ def judge(
         ModelError: the candidate's files are missing or changed.
     """
     folder = Path(reference.path)
-    candidate = TrainedCandidate.read(folder)
-    if candidate.dataset_digest != dataset.digest:
-        msg = (
-            f"{reference.candidate_id} was trained on data set {candidate.dataset_digest[:16]}, not "
-            f"{dataset.digest[:16]}; its test part is another. Train on the new one: make train"
-        )
-        raise ModelError(msg)
+    candidate = _trained_on(dataset, folder)
     key = _judging_key(candidate, gates, cost_bps, trials)
     if (known := known_judgement(folder, key)) is not None:
         return known
@@ -128,6 +122,17 @@ def judge(
     judgement = _judgement(passport, folder, {product: own.rows for product, own in appraised.items()}, key)
     judgement.write(folder)
     return judgement
+
+
+def _trained_on(dataset: DatasetRef, folder: Path) -> TrainedCandidate:
+    candidate = TrainedCandidate.read(folder)
+    if candidate.dataset_digest != dataset.digest:
+        msg = (
+            f"{candidate.candidate_id} was trained on data set {candidate.dataset_digest[:16]}, not "
+            f"{dataset.digest[:16]}; its test part is another. Train on the new one: make train"
+        )
+        raise ModelError(msg)
+    return candidate
 
 
 def _judgement(passport: Passport, folder: Path, rows: Mapping[str, tuple[Any, ...]], key: str) -> Judgement:

@@ -63,10 +63,7 @@ def fit_boosting(
     Raises:
         TrainingError: there are too few rows, the labels are all alike, or the checkpoint is damaged.
     """
-    watch_E = part_ends(data, "early_stop", BOOSTING_MINUTES)
-    if not len(watch_E):
-        msg = f"{spec.name}: the early-stop part holds no labelled minute; backfill a longer span: make backfill"
-        raise TrainingError(msg)
+    watch_E = _watched_rows(data, spec)
     state = load(checkpoint)
     clock = TrainingClock(spec.budget_seconds, state.seconds)
     scaler = fit_scaler(data)
@@ -101,6 +98,14 @@ def fit_boosting(
     fitted = Fitted(weights, scaler, [1.0] * len(data.coins), "float32", curve, train_windows=state.windows)
     fitted.best_checks, fitted.ended_by = [best.check], [curve[-1].ended_by]
     return fitted
+
+
+def _watched_rows(data: Dataset, spec: TrainSpec) -> NDArray[np.int64]:
+    watch_E = part_ends(data, "early_stop", BOOSTING_MINUTES)
+    if not len(watch_E):
+        msg = f"{spec.name}: the early-stop part holds no labelled minute; backfill a longer span: make backfill"
+        raise TrainingError(msg)
+    return watch_E
 
 
 def _rounds(spec: TrainSpec) -> list[int]:
