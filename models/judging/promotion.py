@@ -151,10 +151,7 @@ def judge_candidate(
 ) -> Judgement:
     """Judge a candidate on the terms of the settings and record it: a look at the test part counts, whatever comes of it.
 
-    Raises:
-        ConfigError: there is no such gate profile.
-        ModelError: the registry is damaged.
-        TrainingError: the judging crashed or passed a limit; the text names the candidate and the cause.
+    Raises as `judging_order` and `judge_in_process` do.
     """
     order = judging_order(settings, min_accuracy, max_calibration_error, dataset=dataset)
     judgement = judge_in_process(candidate, dataset, order.profile, cost_bps=order.cost_bps, trials=order.trials)
