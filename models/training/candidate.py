@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from core.dataset_files import ManifestFeatures
 from core.errors import ModelError
 from core.files import parse_json, plain_json, read_bytes, write_json
-from core.integrity import sha256_of
+from core.integrity import require_id, sha256_of
 from models.serving.passport import ScalerFigures, SpecFigures, TrainingCheck
 from models.training.spec import CandidateRef, TrainSpec
 
@@ -64,6 +64,11 @@ class TrainedCandidate:
     commit: str = "unknown"
     weights_sha256: str
 
+    def __post_init__(self) -> None:
+        """Refuse ids that lead out of the folders of candidates and data sets."""
+        require_id(self.candidate_id, "candidate")
+        require_id(self.dataset_digest, "data set")
+
     @classmethod
     def read(cls, folder: Path) -> TrainedCandidate:
         """Read ``candidate.json`` in ``folder``.
@@ -74,12 +79,22 @@ class TrainedCandidate:
         path = folder / MARKER
         content = read_bytes(path)
         try:
-            candidate = parse_json(cls, content)
+            return cls.parse(content)
         except ValueError as error:
             msg = f"{path} is damaged ({error}); remove its folder and train again: make train"
             raise ModelError(msg) from error
+
+    @classmethod
+    def parse(cls, content: bytes) -> TrainedCandidate:
+        """Return the candidate whose ``candidate.json`` has this content.
+
+        Raises:
+            ValueError: it is damaged; the text says where.
+            ModelError: newer code wrote it.
+        """
+        candidate = parse_json(cls, content)
         if candidate.version > VERSION:
-            msg = f"{path} has version {candidate.version}, this code reads up to {VERSION}; update Candledesk"
+            msg = f"{candidate.candidate_id} has version {candidate.version}, this code reads up to {VERSION}; update Candledesk"
             raise ModelError(msg)
         return candidate
 

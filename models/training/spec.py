@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError
+from core.integrity import require_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,6 +100,10 @@ class CandidateRef:
     architecture: str
     products: tuple[str, ...]
     path: str
+
+    def __post_init__(self) -> None:
+        """Refuse an id that is no folder of the candidates'."""
+        require_id(self.candidate_id, "candidate")
 
 
 # tried on real minutes before the test part (see the log): strides of 1, 5 and 15, a rate of 5e-4 and one-way networks all
