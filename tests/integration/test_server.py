@@ -76,7 +76,7 @@ def test_deployment_run_without_data_fails_with_the_repair(server, ask):
     command = [BIN / "prefect", "deployment", "run", "train-all/train-all", "--watch"]
     done = subprocess.run(command, cwd=ROOT, env=server.environ, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "make features" in done.stdout + done.stderr + json.dumps(ask("flow_runs/filter"))
+    assert "make backfill" in done.stdout + done.stderr + json.dumps(ask("flow_runs/filter"))
 
 
 @pytest.mark.parametrize(

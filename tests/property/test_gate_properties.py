@@ -24,7 +24,6 @@ GOOD = replace(
     calibration_error=Interval(0.010, 0.005, 0.015),
     selective={0.1: Interval(0.95, 0.93, 0.97)},
 )
-"""So many days that a figure's interval is narrow whatever else is drawn."""
 BAD = some.sampled_from([None, math.nan, math.inf, -math.inf])
 INTERVALS = ("accuracy", "brier_skill", "log_loss", "calibration_error")
 NUMBERS = ("test_rows", "test_days", "classes", "probability_spread", "base_rate", "future_accuracy", "parity")
