@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from core.dataset_files import ManifestFeatures
 from core.errors import ConfigError, ModelError
 from core.files import parse_json, plain_json, read_bytes, write_json
-from core.integrity import sha256_of
+from core.integrity import require_id, sha256_of
 from models.serving.passport import ScalerFigures, SpecFigures, TrainingCheck
 
 if TYPE_CHECKING:
@@ -117,6 +117,10 @@ class CandidateRef:
     architecture: str
     products: tuple[str, ...]
     path: str
+
+    def __post_init__(self) -> None:
+        """Refuse an id that is no folder of the candidates'."""
+        require_id(self.candidate_id, "candidate")
 
 
 # tried on BTC minutes before the test part, gain on the calibration part in 0.0001, one run each: stride 5 18.6 (another seed
@@ -239,6 +243,11 @@ class TrainedCandidate:
     commit: str = "unknown"
     weights_sha256: str
 
+    def __post_init__(self) -> None:
+        """Refuse ids that lead out of the folders of candidates and data sets."""
+        require_id(self.candidate_id, "candidate")
+        require_id(self.dataset_digest, "data set")
+
     @classmethod
     def read(cls, folder: Path) -> TrainedCandidate:
         """Read ``candidate.json`` in ``folder``.
@@ -249,12 +258,22 @@ class TrainedCandidate:
         path = folder / MARKER
         content = read_bytes(path)
         try:
-            candidate = parse_json(cls, content)
+            return cls.parse(content)
         except ValueError as error:
             msg = f"{path} is damaged ({error}); remove its folder and train again: make train"
             raise ModelError(msg) from error
+
+    @classmethod
+    def parse(cls, content: bytes) -> TrainedCandidate:
+        """Return the candidate whose ``candidate.json`` has this content.
+
+        Raises:
+            ValueError: it is damaged; the text says where.
+            ModelError: newer code wrote it.
+        """
+        candidate = parse_json(cls, content)
         if candidate.version > VERSION:
-            msg = f"{path} has version {candidate.version}, this code reads up to {VERSION}; update Candledesk"
+            msg = f"{candidate.candidate_id} has version {candidate.version}, this code reads up to {VERSION}; update Candledesk"
             raise ModelError(msg)
         return candidate
 
