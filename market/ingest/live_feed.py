@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from market.providers.base import Provider
 
 FETCH_TIMEOUT_SECONDS = 20.0
-"""The provider's own tries go on for minutes; a tick that waits so long would hold up the products that answer."""
+"""The provider's own tries go on for minutes; a tick that waits so long would hold up the products that answer. Two of
+them and the follower's five seconds after each fit into a minute."""
 
 
 @dataclass(slots=True)

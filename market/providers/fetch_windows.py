@@ -48,6 +48,7 @@ MAX_UNAUTHORIZED = 3
 class RetryPolicy:
     """How often a request is tried and how long is waited between, doubling, with jitter."""
 
+    # waits of 1, 2, 4, 8 and 16 s, half a minute in all: what lasts longer is an outage, which the next run mends
     attempts: int = 6
     wait_initial: float = 1.0
     wait_max: float = 20.0
@@ -181,6 +182,7 @@ async def fetch_windows(
             first = FetchFailed(requests[0][0], str(error))
             raise FetchFailedError(product, [first], gave_up=len(requests) > 1) from error
     try:
+        # as completed, not in order: a window that is being tried again holds back no page behind it
         while (waiting and streak < GIVE_UP_AFTER) or tasks:
             while waiting and len(tasks) < concurrency and streak < GIVE_UP_AFTER:
                 windows = waiting.popleft()
