@@ -7,8 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from models.gates import gate_profile
-from models.training.candidate import spec_as_json
-from models.training.spec import train_spec
+from models.training.candidate import spec_as_json, train_spec
 from validation.null_market.universe import BY_MINUTE, PLANTED_SET, PRODUCT, Universe, dataset_of
 from validation.null_market.universe_process import try_universe
 

@@ -25,7 +25,7 @@ from core.integrity import sha256_of
 from market.exchange.simulated_market import EPOCH, simulated_market
 from models.datasets.dataset import PARTS, UNLABELLED
 from models.gates import PROFILE_GATES
-from models.training.spec import train_spec
+from models.training.candidate import train_spec
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from models.gates.judgement import Judgement
-    from models.training.spec import TrainSpec
+    from models.training.candidate import TrainSpec
 
 BY_MINUTE, BY_DAY = "by minute", "by day"
 """How labels are shuffled, so that the inputs have nothing to do with them.

@@ -23,7 +23,7 @@ from validation.null_market.universe import Universe, UniverseOutcome, failed, o
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from models.training.spec import CandidateRef
+    from models.training.candidate import CandidateRef
 
 
 def main() -> int:
