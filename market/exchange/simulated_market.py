@@ -124,20 +124,11 @@ class CandleRows(NamedTuple):
 class Market(Protocol):
     """A deterministic history of one product; any span agrees with any other that contains it."""
 
-    @property
-    def kind(self) -> str:
-        """``planted``, ``null`` or ``recorded``."""
-        ...
-
-    @property
-    def product(self) -> str:
-        """Name such as ``BTC-USD``."""
-        ...
-
-    @property
-    def first_minute(self) -> int:
-        """Epoch minute of the listing: there is nothing before."""
-        ...
+    kind: str
+    """``planted``, ``null`` or ``recorded``."""
+    product: str
+    first_minute: int
+    """Epoch minute of the listing: there is nothing before."""
 
     def rows(self, first_minute: int, end_minute: int) -> CandleRows:
         """Return the candles of epoch minutes ``[first_minute, end_minute)``."""
@@ -145,7 +136,7 @@ class Market(Protocol):
 
     def candles(self, span: Span) -> list[Candle]:
         """Return the candles of ``span``, oldest first, absent minutes left out."""
-        ...
+        return self.rows(epoch_minute(span.start), epoch_minute(span.end)).candles()
 
 
 def accuracy_of(strength: float, horizon: int = HORIZON_MINUTES) -> float:
@@ -215,7 +206,7 @@ class _Core(NamedTuple):
     before: float
 
 
-class SimulatedMarket:
+class SimulatedMarket(Market):
     """A seeded market of one product; see the module's text for its two kinds."""
 
     def __init__(
@@ -228,7 +219,7 @@ class SimulatedMarket:
         listed_at: datetime | None = None,
     ) -> None:
         """Describe the market; nothing is generated before it is asked for."""
-        self.kind: str = kind
+        self.kind = kind
         self.product = require_product(product)
         self.seed = seed
         self._planted = kind == "planted"
@@ -238,10 +229,6 @@ class SimulatedMarket:
         self.first_minute = max(_EPOCH_MINUTE, epoch_minute(listed_at) if listed_at else _EPOCH_MINUTE)
         self._borders: list[_Border] = [self._first_border()]
         self._kept: OrderedDict[int, CandleRows] = OrderedDict()
-
-    def candles(self, span: Span) -> list[Candle]:
-        """Return the candles of ``span``, oldest first, absent minutes left out."""
-        return self.rows(epoch_minute(span.start), epoch_minute(span.end)).candles()
 
     def rows(self, first_minute: int, end_minute: int) -> CandleRows:
         """Return the candles of epoch minutes ``[first_minute, end_minute)``."""
