@@ -13,7 +13,7 @@ from core.errors import ConfigError, DeskError
 from market.exchange.auth import TokenChecker, load_public_key
 from market.exchange.behaviour import parse_behaviour
 from market.exchange.recorded_market import RecordedMarket, recorded_markets
-from market.exchange.responses import last_bar
+from market.exchange.responses import last_day
 from market.exchange.server import base_url, listen, server
 from market.exchange.simulated_market import BEST_ACCURACY, EPOCH, SimulatedMarket, simulated_market
 from market.exchange.state import Exchange, Present, TokenBucket, parse_moment
@@ -83,7 +83,7 @@ def exchange(  # one option each
     state = Exchange(markets, present, checker, TokenBucket(public_rate), TokenBucket(private_rate), behaviour=shape)
     for simulated in markets.values():
         # generating from the epoch takes a moment; the first request must not wait for it while others queue up
-        last_bar(simulated, present.now())
+        last_day(simulated, present.now())
     for line in describe(markets, present):
         typer.echo(line)
     typer.echo(base_url(listener))

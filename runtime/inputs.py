@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.candles import MINUTE, Span, epoch_minute
-from market.ingest.live_feed import LiveFeed
+from market.ingest.live_feed import fetch_live
 from models.datasets.windows import usable_ends, windows
 from store.feature_sets import feature_set
 
@@ -59,7 +59,7 @@ class Feed:
 
     def __init__(self, provider: Provider) -> None:
         """Ask ``provider``, which `close` closes."""
-        self._feed = LiveFeed(provider)
+        self._provider = provider
         self._runner = asyncio.Runner()
 
     def check(self) -> str:
@@ -68,12 +68,12 @@ class Feed:
         Raises:
             ProviderError: the clock is off, the key was refused, or it cannot be reached.
         """
-        return self._runner.run(self._feed.provider.check())
+        return self._runner.run(self._provider.check())
 
     def ask(self, spans: Mapping[str, Span]) -> Answers:
         """Fetch the span of each product; a product that fails is named, never raised for."""
         answers = Answers()
-        for product, answer in self._runner.run(self._feed.fetch(spans)).items():
+        for product, answer in self._runner.run(fetch_live(self._provider, spans)).items():
             for page in answer.pages:
                 known = answers.candles.setdefault(product, {})
                 # a row without numbers is no candle to decide on; the market store keeps it in quarantine
@@ -85,7 +85,7 @@ class Feed:
 
     def close(self) -> None:
         """Close the provider's connections and the event loop."""
-        self._runner.run(self._feed.provider.aclose())
+        self._runner.run(self._provider.aclose())
         self._runner.close()
 
 

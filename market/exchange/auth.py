@@ -22,6 +22,7 @@ PublicKey = EllipticCurvePublicKey | Ed25519PublicKey
 ISSUERS = ("cdp", "coinbase-cloud")
 LIFETIME_SECONDS = 120
 _REMEMBERED_NONCES = 20_000
+"""Five times what 30 a second bring in the two minutes a token lives; older ones are refused as expired."""
 _REPLAYED = "nonce used before"
 
 

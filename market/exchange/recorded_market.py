@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pyarrow import ArrowException, parquet
 
-from core.candles import Candle, Span, epoch_minute, minute_start, require_product
+from core.candles import Span, minute_start, require_product
 from core.errors import ConfigError
-from market.exchange.simulated_market import CandleRows, Integers
+from market.exchange.simulated_market import CandleRows, Integers, Market
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ COLUMNS = ("time", "open", "high", "low", "close", "volume")
 _PLACES = 8
 
 
-class RecordedMarket:
+class RecordedMarket(Market):
     """One product's recorded minutes."""
 
     kind = "recorded"
@@ -42,10 +42,6 @@ class RecordedMarket:
     def rows(self, first_minute: int, end_minute: int) -> CandleRows:
         """Return the candles of epoch minutes ``[first_minute, end_minute)``."""
         return self._rows.slice(first_minute, end_minute)
-
-    def candles(self, span: Span) -> list[Candle]:
-        """Return the candles of ``span``, oldest first, absent minutes left out."""
-        return self.rows(epoch_minute(span.start), epoch_minute(span.end)).candles()
 
 
 def file_name(product: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,20 +29,6 @@ _HALF_SPREAD_TICKS = 1
 _DAY_MINUTES = 1440
 _BEFORE_THE_LAST_TRADES = 0.9
 """Share of a minute that its row shows while the minute has not settled."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """The state of a product at the exchange's present: its last trade and when it was."""
-
-    minute: int
-    close: int
-    price_places: int
-
-    @property
-    def price(self) -> str:
-        """The last trade's price."""
-        return trimmed(self.close, self.price_places)
 
 
 def trimmed(value: int, places: int) -> str:
@@ -120,28 +105,20 @@ def candle_lines(rows: CandleRows) -> list[str]:
     ]
 
 
-def _last_day(market: Market, now: datetime) -> CandleRows:
+def last_day(market: Market, now: datetime) -> CandleRows:
+    """Return the rows of the day up to ``now``; none before the listing. The last one's close is the price."""
     present = epoch_minute(now)
     return visible_rows(market, present - _DAY_MINUTES, present + 1, now)
-
-
-def last_bar(market: Market, now: datetime) -> Bar | None:
-    """Return the newest trade at ``now``, looking back a day; None before the listing."""
-    rows = _last_day(market, now)
-    if not rows.minute_N.size:
-        return None
-    return Bar(int(rows.minute_N[-1]), int(rows.close_N[-1]), rows.price_places)
 
 
 def product(market: Market, now: datetime) -> dict[str, Any]:
     """Return the product page."""
     base, _, quote = market.product.partition("-")
-    rows = _last_day(market, now)
-    bar = last_bar(market, now)
+    rows = last_day(market, now)
     increment = trimmed(1, rows.price_places)
     return {
         "product_id": market.product,
-        "price": bar.price if bar else "",
+        "price": trimmed(int(rows.close_N[-1]), rows.price_places) if rows.close_N.size else "",
         "volume_24h": trimmed(int(rows.volume_N.sum()), rows.volume_places),
         "base_increment": "0.00000001",
         "quote_increment": increment,
@@ -164,15 +141,16 @@ def product(market: Market, now: datetime) -> dict[str, Any]:
 
 def pricebook(market: Market, now: datetime, levels: int) -> dict[str, Any] | None:
     """Return a book of ``levels`` a side around the last trade; None before the listing."""
-    bar = last_bar(market, now)
-    if bar is None:
+    rows = last_day(market, now)
+    if not rows.close_N.size:
         return None
-    half = max(_HALF_SPREAD_TICKS, bar.close // 100_000)
+    close = int(rows.close_N[-1])
+    half = max(_HALF_SPREAD_TICKS, close // 100_000)
 
     def side(direction: int) -> list[dict[str, str]]:
-        prices = (bar.close + direction * half * (1 + level) for level in range(levels))
+        prices = (close + direction * half * (1 + level) for level in range(levels))
         return [
-            {"price": trimmed(max(price, 1), bar.price_places), "size": trimmed(10_000_000 * (1 + level % 7), 8)}
+            {"price": trimmed(max(price, 1), rows.price_places), "size": trimmed(10_000_000 * (1 + level % 7), 8)}
             for level, price in enumerate(prices)
         ]
 
@@ -199,8 +177,7 @@ def book_page(book: dict[str, Any]) -> dict[str, Any]:
 
 def trades(market: Market, now: datetime, limit: int) -> list[dict[str, str]]:
     """Return one trade for each of the newest minutes, newest first, in the shape of the ticker: the minute's close."""
-    rows = _last_day(market, now)
-    rows = rows.slice(0, epoch_minute(now))
+    rows = last_day(market, now).slice(0, epoch_minute(now))
     columns = (column_N[::-1][:limit].tolist() for column_N in (rows.minute_N, rows.close_N, rows.volume_N))
     return [
         {

@@ -27,12 +27,14 @@ PAGES_PER_WRITE = 20
 """Pages per transaction: 6,000 rows, so that the write lock is taken seldom and held for some 50 ms."""
 
 MAX_PAGES_WAITING = PAGES_PER_WRITE
-"""Pages that wait in memory for a slow store before the asking pauses: what a kill can cost is these and one batch."""
+"""Pages that wait in memory for a slow store before the asking pauses: what a kill can cost is these and one batch. In 500
+kills it was 22 answers on average, 151 at most, of all products together (docs/log.md)."""
 
 ASK_AGAIN_AFTER = timedelta(days=1)
 """How long a product that is not offered is left alone; a repair asks at once."""
 
 _MARGIN = timedelta(days=1)
+"""A thin product's first trade may come so long after the start of the span without being its listing."""
 
 
 class OnProgress(Protocol):

@@ -26,7 +26,7 @@ from core.errors import (
 from core.locks import lease
 from market.ingest.backfill import fetch
 from market.ingest.followed_product import MAX_REQUEST, REREAD_AFTER, FollowedProduct, FollowStats, merge_spans
-from market.ingest.live_feed import FETCH_TIMEOUT_SECONDS, LiveAnswer, LiveFeed
+from market.ingest.live_feed import FETCH_TIMEOUT_SECONDS, LiveAnswer, fetch_live
 from market.providers import PAGE_MINUTES
 from store.feature_store import FeatureStore
 from store.ingest import WriteCount
@@ -269,7 +269,7 @@ class Follower:
         Raises:
             CredentialsError: the key was refused.
         """
-        last, feed = close - MINUTE, LiveFeed(self.provider)
+        last = close - MINUTE
         newest = Span(last, close)
         pages: dict[str, list[Page]] = {}
         for attempt, seconds in enumerate(ASK_AFTER_SECONDS):
@@ -283,7 +283,7 @@ class Follower:
             now = await self.clock.sleep_until(close + timedelta(seconds=seconds), self.stop)
             if self.stop.is_set() or (attempt and now > close + timedelta(seconds=LATEST_ASK_SECONDS)):
                 break
-            answers = await unless_stopped(feed.fetch(spans, FETCH_TIMEOUT_SECONDS), self.stop)
+            answers = await unless_stopped(fetch_live(self.provider, spans, FETCH_TIMEOUT_SECONDS), self.stop)
             for item in due:
                 if (answer := (answers or {}).get(item.product)) is not None:
                     _note_answer(item, answer)

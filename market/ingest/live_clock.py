@@ -67,7 +67,6 @@ class LiveClock:
         self._read_at = self._watched_at = monotonic()
         self._watched_wall = wall() if wall is not None else None
         self._is_in_doubt = self._is_away = False
-        self.jumps = 0
 
     async def now(self) -> datetime:
         """Return the exchange's present; while it cannot be asked, what it must be by now.
@@ -138,7 +137,6 @@ class LiveClock:
         jumped = (wall - self._watched_wall).total_seconds() - (watched_at - self._watched_at)
         self._watched_wall, self._watched_at = wall, watched_at
         if abs(jumped) > JUMP_SECONDS:
-            self.jumps += 1
             self._is_in_doubt = True
             logger.warning("this machine's clock jumped by %.0f s (set, or the machine slept)", jumped)
         if self._is_in_doubt:

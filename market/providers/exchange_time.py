@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _MAX_WAIT_SECONDS = 120.0
+"""A longer ``Retry-After`` is cut to this: it holds every process that shares the rate limit, whose file takes a moment more
+than three minutes off for a clock that began anew."""
 _TIMEOUT = httpx.Timeout(15.0, connect=5.0)
 _NAP_SECONDS = 0.2
 

@@ -48,6 +48,7 @@ MAX_UNAUTHORIZED = 3
 class RetryPolicy:
     """How often a request is tried and how long is waited between, doubling, with jitter."""
 
+    # waits of 1, 2, 4, 8 and 16 s, half a minute in all: what lasts longer is an outage, which the next run mends
     attempts: int = 6
     wait_initial: float = 1.0
     wait_max: float = 20.0
@@ -164,7 +165,7 @@ async def fetch_windows(
         product: Product id.
         requests: Windows that are asked for together.
         fetch: Makes one request, retries included.
-        concurrency: Requests on the way at the same time.
+        concurrency: Requests on the way at the same time; one that is being tried again holds back no page behind it.
         before: Asked once, before the requests, and not once for each request that goes out first.
         out_of_reach: Windows that nobody needs to ask for; reported as failed with the others.
 
@@ -172,14 +173,9 @@ async def fetch_windows(
         FetchFailedError: after all pages, if a window or a part of one was not answered.
     """
     waiting, tasks = deque(requests), dict[asyncio.Task[Fetched], Sequence[Span]]()
-    failed: list[FetchFailed] = []
-    unproved, streak = list(out_of_reach), 0
+    failed, unproved, streak = list[FetchFailed](), list(out_of_reach), 0
     if before is not None and requests:
-        try:
-            await before()
-        except ExchangeUnavailableError as error:
-            first = FetchFailed(requests[0][0], str(error))
-            raise FetchFailedError(product, [first], gave_up=len(requests) > 1) from error
+        await _asked_before(product, requests, before)
     try:
         while (waiting and streak < GIVE_UP_AFTER) or tasks:
             while waiting and len(tasks) < concurrency and streak < GIVE_UP_AFTER:
@@ -204,6 +200,16 @@ async def fetch_windows(
         await asyncio.gather(*tasks, return_exceptions=True)
     if failed or unproved:
         raise FetchFailedError(product, [*failed, *join_failures(unproved)], gave_up=bool(waiting))
+
+
+async def _asked_before(
+    product: str, requests: Sequence[Sequence[Span]], before: Callable[[], Awaitable[object]]
+) -> None:
+    try:
+        await before()
+    except ExchangeUnavailableError as error:
+        first = FetchFailed(requests[0][0], str(error))
+        raise FetchFailedError(product, [first], gave_up=len(requests) > 1) from error
 
 
 def proved_part(window: Span, open_times: Collection[datetime]) -> Span | None:

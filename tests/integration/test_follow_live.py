@@ -17,7 +17,7 @@ from core.candles import MINUTE, Span
 from core.settings import Paths
 from desk.exchange import build_markets
 from market.exchange.behaviour import Behaviour
-from market.exchange.responses import last_bar
+from market.exchange.responses import last_day
 from market.exchange.server import running
 from market.exchange.state import Exchange, Present, TokenBucket
 from store.feature_store import FeatureStore
@@ -91,7 +91,7 @@ class Street:
 def street(tmp_path: Path) -> Iterator[Street]:
     markets = build_markets("planted", PRODUCTS)
     for market in markets.values():
-        last_bar(market, PRESENT)
+        last_day(market, PRESENT)
     exchange = Exchange(
         markets,
         Present(PRESENT, speed=200.0),

@@ -2,7 +2,7 @@
 
 Reading SQL finds the leaks one thought of; an intervention finds the others too. A market of three coins with holes goes
 into an in-memory store, the set's own query is asked, one thing is changed (a candle, all candles after a minute, when they
-were learned), and it is asked again. No row before the change may differ by a bit. `validation.leakage.influence` names what does.
+were learned), and it is asked again. No row before the change may differ by a bit. `validation.leakage.leak_list` names what does.
 
 Shapes: N rows, F columns of the set, K touched rows.
 """
@@ -20,8 +20,7 @@ from core.candles import MINUTE, Candle, epoch_minute
 from store.feature_sets import FeatureSet, block_query
 from store.feature_store import FeatureStore
 from store.sql_files import SQL_ROOT, headers
-from validation.leakage.influence import ROW, Influence, name_leaks
-from validation.leakage.leak_list import Where, plants
+from validation.leakage.leak_list import ROW, Influence, Where, name_leaks, plants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

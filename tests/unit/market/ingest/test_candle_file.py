@@ -229,157 +229,121 @@ def test_file_that_cannot_be_understood_is_refused(tmp_path: Path, case: str) ->
         read(written(tmp_path / "a.txt", lines))
 
 
-UNIX = [int(moment.timestamp()) for moment, *_ in ROWS]
+BODY = "{o},{h},{low},{c},{v}"
+STAMP = "{m:%Y-%m-%d %H:%M:%S}"
+
+
+def lines_of(template: str, *above: str) -> list[str]:
+    """Return the lines above, and each row in its place in ``template``; t is its unix second, e its last one, n its number."""
+    rows = enumerate(ROWS)
+    return [
+        *above,
+        *(
+            template.format(n=n, m=m, t=int(m.timestamp()), e=int(m.timestamp()) + 59, o=o, h=h, low=low, c=c, v=v)
+            for n, (m, o, h, low, c, v) in rows
+        ),
+    ]
+
+
+OBJECT = '{{"start": "{t}", "low": "{low}", "high": "{h}", "open": "{o}", "close": "{c}", "volume": "{v}"}}'
 """The files people have, written as their makers write them: lines, and the recipe or ``header`` they are read by."""
 FILES = {
-    "coinbase_api": (
-        [f"{t},{low},{h},{o},{c},{v}" for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)],
-        "Coinbase's API",
-    ),
+    "coinbase_api": (lines_of("{t},{low},{h},{o},{c},{v}"), "Coinbase's API"),
     "cryptodatadownload": (
-        ["https://www.CryptoDataDownload.com", "unix,date,symbol,open,high,low,close,Volume SOL,Volume USD"]
-        + [
-            f"{t},{m:%Y-%m-%d %H:%M:%S},SOL/USD,{o},{h},{low},{c},{v},99.5"
-            for t, (m, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)
-        ],
+        lines_of(
+            "{t}," + STAMP + ",SOL/USD," + BODY + ",99.5",
+            "https://www.CryptoDataDownload.com",
+            "unix,date,symbol,open,high,low,close,Volume SOL,Volume USD",
+        ),
         "header",
     ),
     "cryptodatadownload_quote_first": (
-        ["https://www.CryptoDataDownload.com", "Unix,Date,Symbol,Open,High,Low,Close,Volume USD,Volume SOL,tradecount"]
-        + [
-            f"{t}000,{m:%Y-%m-%d %H:%M:%S},SOLUSD,{o},{h},{low},{c},99.5,{v},7"
-            for t, (m, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)
-        ],
+        lines_of(
+            "{t}000," + STAMP + ",SOLUSD,{o},{h},{low},{c},99.5,{v},7",
+            "https://www.CryptoDataDownload.com",
+            "Unix,Date,Symbol,Open,High,Low,Close,Volume USD,Volume SOL,tradecount",
+        ),
         "header",
     ),
-    "kraken_ohlcvt": (
-        [f"{t},{o},{h},{low},{c},{v},7" for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)],
-        "Kraken OHLCVT",
-    ),
+    "kraken_ohlcvt": (lines_of("{t}," + BODY + ",7"), "Kraken OHLCVT"),
     "binance_klines_ms_and_us": (
         [
-            f"{t * scale},{o},{h},{low},{c},{v},{(t + 60) * scale - 1},99.5,7,1.5,2.5,0"
-            for t, scale, (_, o, h, low, c, v) in zip(UNIX, (1000, 1_000_000), ROWS, strict=True)
+            lines_of("{t}000," + BODY + ",{e}999,99.5,7,1.5,2.5,0")[0],
+            lines_of("{t}000000," + BODY + ",{e}999999,99.5,7,1.5,2.5,0")[1],
         ],
         "Binance klines",
     ),
     "binance_with_header": (
-        [
-            "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
-        ]
-        + [
-            f"{t * 1000},{o},{h},{low},{c},{v},{t * 1000 + 59999},9,7,1,2,0"
-            for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)
-        ],
+        lines_of(
+            "{t}000," + BODY + ",{e}999,9,7,1,2,0",
+            "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore",
+        ),
         "header",
     ),
     "yahoo_three_headers": (
-        ["Price,Close,High,Low,Open,Volume", "Ticker,SOL-USD,SOL-USD,SOL-USD,SOL-USD,SOL-USD", "Datetime,,,,,"]
-        + [f"{m:%Y-%m-%d %H:%M:%S}+00:00,{c},{h},{low},{o},{v}" for m, o, h, low, c, v in ROWS],
+        lines_of(
+            STAMP + "+00:00,{c},{h},{low},{o},{v}",
+            "Price,Close,High,Low,Open,Volume",
+            "Ticker,SOL-USD,SOL-USD,SOL-USD,SOL-USD,SOL-USD",
+            "Datetime,,,,,",
+        ),
         "header",
     ),
     "yahoo_one_header": (
-        ["Datetime,Adj Close,Close,High,Low,Open,Volume"]
-        + [f"{m:%Y-%m-%d %H:%M:%S}+00:00,1,{c},{h},{low},{o},{v}" for m, o, h, low, c, v in ROWS],
+        lines_of(STAMP + "+00:00,1,{c},{h},{low},{o},{v}", "Datetime,Adj Close,Close,High,Low,Open,Volume"),
         "header",
     ),
-    "freqtrade_json": (
-        [
-            "["
-            + ",".join(
-                f"[{t * 1000},{o},{h},{low},{c},{v}]" for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)
-            )
-            + "]"
-        ],
-        "plain, freqtrade, TradingView",
-    ),
+    "freqtrade_json": (["[" + ",".join(lines_of("[{t}000," + BODY + "]")) + "]"], "plain, freqtrade, TradingView"),
     "coinbase_answer": (
-        [
-            json.dumps(
-                {
-                    "candles": [
-                        {"start": str(t), "low": low, "high": h, "open": o, "close": c, "volume": v}
-                        for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)
-                    ]
-                },
-                indent=1,
-            )
-        ],
+        json.dumps({"candles": [json.loads(row) for row in lines_of(OBJECT)]}, indent=1).splitlines(),
         "header",
     ),
     "gekko": (
-        ["id,start,open,high,low,close,vwp,volume,trades"]
-        + [
-            f"{n},{t},{o},{h},{low},{c},1.5,{v},7"
-            for n, (t, (_, o, h, low, c, v)) in enumerate(zip(UNIX, ROWS, strict=True), 1)
-        ],
+        lines_of("{n},{t},{o},{h},{low},{c},1.5,{v},7", "id,start,open,high,low,close,vwp,volume,trades"),
         "header",
     ),
     "jesse": (
-        ["id,timestamp,open,close,high,low,volume,exchange,symbol,timeframe"]
-        + [
-            f"a-{n},{t}000,{o},{c},{h},{low},{v},Coinbase,SOL-USD,1m"
-            for n, (t, (_, o, h, low, c, v)) in enumerate(zip(UNIX, ROWS, strict=True))
-        ],
+        lines_of(
+            "a-{n},{t}000,{o},{c},{h},{low},{v},Coinbase,SOL-USD,1m",
+            "id,timestamp,open,close,high,low,volume,exchange,symbol,timeframe",
+        ),
         "header",
     ),
-    "jesse_bare": (
-        [f"{t}000,{o},{c},{h},{low},{v}" for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)],
-        "jesse, Bitfinex",
-    ),
+    "jesse_bare": (lines_of("{t}000,{o},{c},{h},{low},{v}"), "jesse, Bitfinex"),
     "tradingview": (
-        ["time,open,high,low,close,Plot,Volume,Volume MA"]
-        + [f"{m:%Y-%m-%dT%H:%M:%SZ},{o},{h},{low},{c},1,{v},5" for m, o, h, low, c, v in ROWS],
+        lines_of("{m:%Y-%m-%dT%H:%M:%SZ},{o},{h},{low},{c},1,{v},5", "time,open,high,low,close,Plot,Volume,Volume MA"),
         "header",
     ),
-    "metatrader_4": ([f"{m:%Y.%m.%d},{m:%H:%M},{o},{h},{low},{c},{v}" for m, o, h, low, c, v in ROWS], "MetaTrader"),
+    "metatrader_4": (lines_of("{m:%Y.%m.%d},{m:%H:%M}," + BODY), "MetaTrader"),
     "metatrader_5": (
-        ["<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>"]
-        + [f"{m:%Y.%m.%d}\t{m:%H:%M:%S}\t{o}\t{h}\t{low}\t{c}\t7\t{v}\t1" for m, o, h, low, c, v in ROWS],
+        lines_of(
+            "{m:%Y.%m.%d}\t{m:%H:%M:%S}\t{o}\t{h}\t{low}\t{c}\t7\t{v}\t1",
+            "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>",
+        ),
         "header",
     ),
     "date_and_time_apart": (
-        ["Date,Time,Open,High,Low,Close,Volume"]
-        + [f"{m:%Y-%m-%d},{m:%H:%M},{o},{h},{low},{c},{v}" for m, o, h, low, c, v in ROWS],
+        lines_of("{m:%Y-%m-%d},{m:%H:%M}," + BODY, "Date,Time,Open,High,Low,Close,Volume"),
         "header",
     ),
     "compact_date_and_time": (
-        ["date,time,open,high,low,close,volume"]
-        + [f"{m:%Y%m%d},{m:%H%M%S},{o},{h},{low},{c},{v}" for m, o, h, low, c, v in ROWS],
+        lines_of("{m:%Y%m%d},{m:%H%M%S}," + BODY, "date,time,open,high,low,close,volume"),
         "header",
     ),
-    "histdata": (
-        [f"{m:%Y%m%d %H%M%S};{o};{h};{low};{c};{v}" for m, o, h, low, c, v in ROWS],
-        "plain, freqtrade, TradingView",
-    ),
-    "dukascopy": (
-        ["Gmt time,Open,High,Low,Close,Volume"]
-        + [f"{m:%d.%m.%Y %H:%M:%S}.000,{o},{h},{low},{c},{v}" for m, o, h, low, c, v in ROWS],
-        "header",
-    ),
-    "pandas_index": (
-        [",open,high,low,close,volume"]
-        + [f"{m:%Y-%m-%d %H:%M:%S},{o},{h},{low},{c},{v}" for m, o, h, low, c, v in ROWS],
-        "header",
-    ),
-    "pandas_range_index": (
-        [",time,open,high,low,close,volume"]
-        + [f"{n},{m:%Y-%m-%d %H:%M:%S},{o},{h},{low},{c},{v}" for n, (m, o, h, low, c, v) in enumerate(ROWS)],
-        "header",
-    ),
-    "units_below_the_header": (
-        ["time,open,high,low,close,volume", "UTC,USD,USD,USD,USD,SOL"]
-        + [f"{t},{o},{h},{low},{c},{v}" for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)],
-        "header",
-    ),
+    "histdata": (lines_of("{m:%Y%m%d %H%M%S};{o};{h};{low};{c};{v}"), "plain, freqtrade, TradingView"),
+    "dukascopy": (lines_of("{m:%d.%m.%Y %H:%M:%S}.000," + BODY, "Gmt time,Open,High,Low,Close,Volume"), "header"),
+    "pandas_index": (lines_of(STAMP + "," + BODY, ",open,high,low,close,volume"), "header"),
+    "pandas_range_index": (lines_of("{n}," + STAMP + "," + BODY, ",time,open,high,low,close,volume"), "header"),
+    "units_below_the_header": (lines_of("{t}," + BODY, HEADER, "UTC,USD,USD,USD,USD,SOL"), "header"),
     "coinapi": (
-        ["time_period_start;time_period_end;price_open;price_high;price_low;price_close;volume_traded;trades_count"]
-        + [f"{m:%Y-%m-%dT%H:%M:%S}.0000000Z;x;{o};{h};{low};{c};{v};7" for m, o, h, low, c, v in ROWS],
+        lines_of(
+            "{m:%Y-%m-%dT%H:%M:%S}.0000000Z;x;{o};{h};{low};{c};{v};7",
+            "time_period_start;time_period_end;price_open;price_high;price_low;price_close;volume_traded;trades_count",
+        ),
         "header",
     ),
     "comment_and_blank_above": (
-        ["# exported by hand", "", "Symbol: SOL-USD", "time,open,high,low,close,volume"]
-        + [f"{t},{o},{h},{low},{c},{v}" for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)],
+        lines_of("{t}," + BODY, "# exported by hand", "", "Symbol: SOL-USD", HEADER),
         "header",
     ),
 }
@@ -394,7 +358,7 @@ def test_files_people_have_give_the_same_candles(tmp_path: Path, case: str) -> N
 
 
 def test_header_below_rows_of_data_costs_no_row(tmp_path: Path) -> None:
-    rows = [f"{t},{o},{h},{low},{c},{v}" for t, (_, o, h, low, c, v) in zip(UNIX, ROWS, strict=True)]
+    rows = lines_of("{t}," + BODY)
     _, read_rows = read(written(tmp_path / "a.csv", [rows[0], HEADER, rows[1]]))
     assert [row[0] for row in read_rows] == [T0, None, ROWS[1][0]]
 

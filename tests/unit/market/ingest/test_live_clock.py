@@ -84,7 +84,7 @@ def test_clock_that_is_set_is_noticed_and_measured_anew(slept, jump, caplog):
     slept(machine, set_clock)
     reached = run(clock.sleep_until(T0 + timedelta(seconds=10), asyncio.Event()))
     assert reached == machine.exchange == T0 + timedelta(seconds=10), "an hour either way changes nothing"
-    assert clock.jumps == 1 and "jumped" in caplog.text
+    assert caplog.text.count("jumped") == 1
 
 
 def test_clock_machine_that_slept_sees_the_time_that_passed(slept):

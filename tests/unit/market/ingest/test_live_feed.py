@@ -8,7 +8,7 @@ import pytest
 
 from core.candles import MINUTE, Candle, Page, Span
 from core.errors import CredentialsError, UnknownProductError
-from market.ingest.live_feed import LiveFeed
+from market.ingest.live_feed import fetch_live
 from market.providers import FetchFailed, FetchFailedError
 
 T0 = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
@@ -32,8 +32,8 @@ class Scripted:
 
 
 def fetch(timeout=None, **errors):
-    feed = LiveFeed(Scripted(**errors))
-    return asyncio.run(feed.fetch(dict.fromkeys(("BTC-USD", "ETH-USD"), SPAN), timeout))
+    spans = dict.fromkeys(("BTC-USD", "ETH-USD"), SPAN)
+    return asyncio.run(fetch_live(Scripted(**errors), spans, timeout))
 
 
 def test_feed_asks_all_products():

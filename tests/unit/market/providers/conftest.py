@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypercorn.config import Config
 
 from core.candles import epoch_minute
+from core.clock import ManualClock
 from core.settings import load_settings
 from market.exchange.app import BASE_PATH, build_app
 from market.exchange.state import Exchange
@@ -57,6 +58,30 @@ def make_provider(tmp_path):
         transport = Recorder(build_app(exchange)) if isinstance(exchange, Exchange) else exchange
         provider = CoinbaseProvider(settings, transport=transport, clock=clock, retry=retry)
         provider.transport = transport
+        return provider
+
+    return make
+
+
+@pytest.fixture
+def make_saying(make_provider, present):
+    """Return a function that makes a provider of a real Coinbase which tells the time and answers all else with one thing.
+
+    ``provider.requested`` are the requests for anything but the time; ``answer`` is text, bytes or JSON.
+    """
+
+    def make(answer, status=200, **options):
+        requested = []
+
+        def respond(request):
+            if request.url.path.endswith("/time"):
+                return httpx.Response(200, json={"epochMillis": str(int(present.timestamp() * 1000))})
+            requested.append(request)
+            how = "content" if isinstance(answer, str | bytes) else "json"
+            return httpx.Response(status, **{how: answer})
+
+        provider = make_provider(httpx.MockTransport(respond), clock=ManualClock(present), **options)
+        provider.requested = requested
         return provider
 
     return make

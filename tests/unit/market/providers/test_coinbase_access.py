@@ -110,13 +110,8 @@ def test_check_with_a_key_says_which(registered, make_exchange, make_provider, r
     assert "key ...3d4e5f accepted" in run(provider, lambda opened: opened.check())
 
 
-def test_check_with_a_key_that_may_not_read_is_refused(ec_key, make_provider, run, pem):
-    def answer(request):
-        if request.url.path.endswith("/time"):
-            return httpx.Response(200, json={"epochMillis": str(int(datetime.now(UTC).timestamp() * 1000))})
-        return httpx.Response(200, json={"can_view": False})
-
-    provider = make_provider(httpx.MockTransport(answer), coinbase_api_key=KEY_NAME, coinbase_api_secret=pem(ec_key))
+def test_check_with_a_key_that_may_not_read_is_refused(ec_key, make_saying, run, pem):
+    provider = make_saying({"can_view": False}, coinbase_api_key=KEY_NAME, coinbase_api_secret=pem(ec_key))
     with pytest.raises(CredentialsError, match="View permission"):
         run(provider, lambda opened: opened.check())
 

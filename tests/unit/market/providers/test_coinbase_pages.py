@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given, strategies
 from hypothesis import settings as examples
 
 from core.candles import Page, Span
-from core.clock import ManualClock
 from core.errors import CredentialsError, ExchangeUnavailableError, ProviderError, SpanError, UnknownProductError
 from market.exchange.behaviour import Behaviour
 from market.exchange.state import Present
@@ -26,6 +25,11 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def hour(present):
     return Span(present - 60 * MINUTE, present)
+
+
+def as_row(candle):
+    numbers = {name: str(getattr(candle, name)) for name in ("open", "high", "low", "close", "volume")}
+    return {"start": str(int(candle.open_time.timestamp())), **numbers}
 
 
 def plan(exchange, **entry):
@@ -62,21 +66,10 @@ def test_source_names_the_null_market(make_exchange, make_provider, collect, hou
     assert collect(make_provider(exchange), "SOL-USD", [hour])[0].source == "local:null"
 
 
-def test_source_of_the_real_exchange_is_coinbase(make_provider, collect, hour):
-    def answer(request):
-        if request.url.path.endswith("/time"):
-            return httpx.Response(200, json={"epochMillis": str(int(hour.end.timestamp() * 1000))})
-        row = {
-            "start": str(int(hour.start.timestamp())),
-            "low": "1",
-            "high": "2",
-            "open": "1.5",
-            "close": "1.6",
-            "volume": "3",
-        }
-        return httpx.Response(200, json={"candles": [row]})
-
-    page = collect(make_provider(httpx.MockTransport(answer), clock=ManualClock(hour.end)), "BTC-USD", [hour])[0]
+def test_source_of_the_real_exchange_is_coinbase(make_saying, collect, hour):
+    start = str(int(hour.start.timestamp()))
+    row = {"start": start, "low": "1", "high": "2", "open": "1.5", "close": "1.6", "volume": "3"}
+    page = collect(make_saying({"candles": [row]}), "BTC-USD", [hour])[0]
     assert page.source == "coinbase" and len(page.candles) == 1
 
 
@@ -121,17 +114,11 @@ def test_data_that_changes_later_is_given_as_it_was_said(
     assert sum(truth[candle.open_time] != candle for candle in actual) == changed
 
 
-def test_of_two_rows_for_a_minute_the_later_look_stays(make_provider, collect, hour):
+def test_of_two_rows_for_a_minute_the_later_look_stays(make_saying, collect, hour):
     start = str(int(hour.start.timestamp()))
     early = {"start": start, "low": "1", "high": "2", "open": "1", "close": "1", "volume": "3"}
     late = {**early, "close": "2", "volume": "4"}
-
-    def answer(request):
-        if request.url.path.endswith("/time"):
-            return httpx.Response(200, json={"epochMillis": str(int(hour.end.timestamp() * 1000))})
-        return httpx.Response(200, json={"candles": [late, early]})
-
-    page = collect(make_provider(httpx.MockTransport(answer), clock=ManualClock(hour.end)), "BTC-USD", [hour])[0]
+    page = collect(make_saying({"candles": [late, early]}), "BTC-USD", [hour])[0]
     assert [str(candle.close) for candle in page.candles] == ["2"]
 
 
@@ -209,18 +196,11 @@ def test_malformed_product_is_refused_without_asking(make_exchange, make_provide
     ("status", "error"),
     [(400, ProviderError), (403, CredentialsError), (404, UnknownProductError), (418, ProviderError)],
 )
-def test_refusal_is_never_tried_again(make_provider, collect, hour, status, error):
-    requested = []
-
-    def answer(request):
-        requested.append(request)
-        if request.url.path.endswith("/time"):
-            return httpx.Response(200, json={"epochMillis": str(int(hour.end.timestamp() * 1000))})
-        return httpx.Response(status, json={"error": "X", "message": "no"})
-
+def test_refusal_is_never_tried_again(make_saying, collect, hour, status, error):
+    provider = make_saying({"error": "X", "message": "no"}, status)
     with pytest.raises(error, match=f"HTTP {status}: no"):
-        collect(make_provider(httpx.MockTransport(answer), clock=ManualClock(hour.end)), "BTC-USD", [hour])
-    assert len(requested) == 2
+        collect(provider, "BTC-USD", [hour])
+    assert len(provider.requested) == 1
 
 
 @pytest.mark.parametrize(
@@ -238,18 +218,11 @@ def test_refusal_is_never_tried_again(make_provider, collect, hour, status, erro
         b'{"candles":[{"start":"99999999999999999","low":"1","high":"1","open":"1","close":"1","volume":"1"}]}',
     ],
 )
-def test_answer_of_the_wrong_shape_is_tried_again_then_failed(make_provider, collect, hour, content):
-    requested = []
-
-    def answer(request):
-        if request.url.path.endswith("/time"):
-            return httpx.Response(200, json={"epochMillis": str(int(hour.end.timestamp() * 1000))})
-        requested.append(request)
-        return httpx.Response(200, content=content)
-
+def test_answer_of_the_wrong_shape_is_tried_again_then_failed(make_saying, collect, hour, content):
+    provider = make_saying(content)
     with pytest.raises(FetchFailedError, match="in 4 tries"):
-        collect(make_provider(httpx.MockTransport(answer), clock=ManualClock(hour.end)), "BTC-USD", [hour])
-    assert len(requested) == 4
+        collect(provider, "BTC-USD", [hour])
+    assert len(provider.requested) == 4
 
 
 def test_one_failing_window_leaves_the_others_standing(make_exchange, make_provider, run, present):
@@ -330,17 +303,10 @@ def test_first_candle_of_a_thin_recorded_coin_is_its_first(
 
 @pytest.mark.parametrize("quote", ['"', ""])
 @pytest.mark.parametrize("text", ["0.1", "66312.4", "355.82896243", "0.00000823", "123456789.12345678", "1E-8"])
-def test_number_is_read_digit_for_digit_as_text_or_as_json_number(make_provider, collect, hour, text, quote):
+def test_number_is_read_digit_for_digit_as_text_or_as_json_number(make_saying, collect, hour, text, quote):
     row = ",".join(f'"{name}":{quote}{text}{quote}' for name in ("low", "high", "open", "close", "volume"))
     body = f'{{"candles":[{{"start":"{int(hour.start.timestamp())}",{row}}}]}}'
-
-    def answer(request):
-        if request.url.path.endswith("/time"):
-            return httpx.Response(200, json={"epochMillis": str(int(hour.end.timestamp() * 1000))})
-        return httpx.Response(200, text=body)
-
-    page = collect(make_provider(httpx.MockTransport(answer), clock=ManualClock(hour.end)), "BTC-USD", [hour])[0]
-    (candle,) = page.candles
+    (candle,) = collect(make_saying(body), "BTC-USD", [hour])[0].candles
     assert [str(value) for value in (candle.open, candle.high, candle.low, candle.close, candle.volume)] == [text] * 5
 
 
@@ -365,11 +331,7 @@ ODD = {
 @pytest.mark.parametrize("case", ODD)
 def test_one_odd_row_is_set_aside_and_the_other_299_are_stored(present, walk, case):
     window = Span(present - 300 * MINUTE, present)
-    rows = [
-        {"start": str(int(one.open_time.timestamp()))}
-        | {name: str(getattr(one, name)) for name in ("open", "high", "low", "close", "volume")}
-        for one in walk("BTC-USD", 300, start=window.start)
-    ]
+    rows = [as_row(candle) for candle in walk("BTC-USD", 300, start=window.start)]
     change, reason = ODD[case]
     rows[17] = {name: value for name, value in (rows[17] | change).items() if value is not ...}
     odd_minute = window.start + 17 * MINUTE
@@ -386,9 +348,7 @@ def test_one_odd_row_is_set_aside_and_the_other_299_are_stored(present, walk, ca
 def test_row_without_a_minute_proves_no_lacking_minute_empty(present, walk):
     window = Span(present - 10 * MINUTE, present)
     good = walk("BTC-USD", 1, start=window.start)[0]
-    row = {"start": str(int(good.open_time.timestamp()))} | {
-        name: str(getattr(good, name)) for name in ("open", "high", "low", "close", "volume")
-    }
+    row = as_row(good)
     candles = candles_in({"candles": [row, {"start": "?"}]}, "BTC-USD", window, present)
     assert [one.close.is_finite() for one in candles] == [True] + [False] * 9
 
@@ -414,8 +374,6 @@ def test_answer_without_any_minute_is_tried_again(present, content):
 def test_any_json_around_a_good_row_loses_it_not(present, walk, content):
     window = Span(present - 10 * MINUTE, present)
     good = walk("BTC-USD", 1, start=window.start)[0]
-    row = {"start": str(int(good.open_time.timestamp()))} | {
-        name: str(getattr(good, name)) for name in ("open", "high", "low", "close", "volume")
-    }
+    row = as_row(good)
     candles = candles_in({"candles": [content, row, content]}, "BTC-USD", window, present)
     assert good in candles

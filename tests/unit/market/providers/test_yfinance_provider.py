@@ -52,28 +52,25 @@ def test_many_windows_are_one_request_and_none_is_wider_than_yahoo_allows(provid
     assert len({end for _, end in yahoo.requested}) == 3 and max(widths) <= timedelta(days=8)
 
 
-def test_minute_before_midnight_is_not_lost(make_yahoo, fetch, present, tmp_path):
+def test_minute_before_midnight_is_not_lost(provider, make_yahoo, fetch, present):
     midnight = present.replace(hour=0)
     make_yahoo(PLANTED.candles(Span(midnight - HOUR, midnight + HOUR)), present)
-    provider = YahooProvider(load_settings(desk_home=tmp_path), clock=ManualClock(present), retry=AT_ONCE)
     pages, _ = fetch(provider, [Span(midnight - 5 * MINUTE, midnight + 5 * MINUTE)])
     assert midnight - MINUTE in {candle.open_time for candle in pages[0].candles}
 
 
-def test_empty_table_is_no_page_and_a_failure_that_says_it_proves_nothing(make_yahoo, fetch, present, tmp_path):
+def test_empty_table_is_no_page_and_a_failure_that_says_it_proves_nothing(provider, make_yahoo, fetch, present):
     make_yahoo([], present)
-    provider = YahooProvider(load_settings(desk_home=tmp_path), clock=ManualClock(present), retry=AT_ONCE)
     window = Span(present - 6 * HOUR, present - 2 * HOUR)
     pages, failed = fetch(provider, [window])
     assert pages == [] and [item.window for item in failed] == [window]
 
 
-def test_hole_between_two_rows_is_answered_and_one_at_the_edge_is_not(make_yahoo, truth, fetch, present, tmp_path):
+def test_hole_between_two_rows_is_answered_and_one_at_the_edge_is_not(provider, make_yahoo, truth, fetch, present):
     start = present - 10 * HOUR
     hole = {start + count * MINUTE for count in range(30, 90)}
     after = present - 5 * HOUR
     yahoo = make_yahoo([c for c in truth if c.open_time not in hole and start <= c.open_time < after], present)
-    provider = YahooProvider(load_settings(desk_home=tmp_path), clock=ManualClock(present), retry=AT_ONCE)
     pages, failed = fetch(provider, [Span(start, start + 5 * HOUR), Span(after, after + HOUR)])
     assert [page.window for page in pages] == [Span(start, max(yahoo.candles) + MINUTE)]
     assert not hole & {candle.open_time for candle in pages[0].candles}
@@ -92,12 +89,11 @@ def test_window_beyond_the_thirty_days_is_never_asked_for_nor_proved(provider, f
     assert all(start >= present - 30 * DAY for start, _ in yahoo.requested)
 
 
-def test_window_at_the_edge_of_the_thirty_days_is_answered(make_yahoo, fetch, present, tmp_path):
+def test_window_at_the_edge_of_the_thirty_days_is_answered(provider, make_yahoo, fetch, present):
     edge = Span(present - 30 * DAY + 10 * MINUTE, present - 30 * DAY + 3 * HOUR)
     # the simulated markets begin later than that
     shifted = [replace(c, open_time=c.open_time - 30 * DAY) for c in PLANTED.candles(Span(present, present + 5 * HOUR))]
     make_yahoo(shifted, present)
-    provider = YahooProvider(load_settings(desk_home=tmp_path), clock=ManualClock(present), retry=AT_ONCE)
     pages, failed = fetch(provider, [edge])
     assert [page.window for page in pages] == [edge] and failed == ()
 
@@ -128,20 +124,18 @@ def test_open_minute_and_the_row_of_the_last_trade_are_left_out(make_yahoo, trut
     [(0, (None,) * 5), (0, (None, 2.0, 0.5, 1.5, 3)), (0, (1.0, 2.0, 0.5, None, 3)), (17, (1.0, 2.0, 0.5, 1.5, 3))],
     ids=["nothing", "no open", "no close", "stamped with its second"],
 )
-def test_row_that_is_no_candle_is_none(make_yahoo, truth, fetch, present, tmp_path, seconds, numbers):
+def test_row_that_is_no_candle_is_none(provider, make_yahoo, truth, fetch, present, seconds, numbers):
     empty = present - 90 * MINUTE
     yahoo = make_yahoo([candle for candle in truth if candle.open_time != empty], present)
     yahoo.extra_rows = [(empty + timedelta(seconds=seconds), *numbers)]
-    provider = YahooProvider(load_settings(desk_home=tmp_path), clock=ManualClock(present), retry=AT_ONCE)
     pages, failed = fetch(provider, [Span(present - 2 * HOUR, present - HOUR)])
     assert failed == () and pages[0].window == Span(present - 2 * HOUR, present - HOUR)
     assert empty not in {candle.open_time for candle in pages[0].candles}
 
 
-def test_numbers_are_the_shortest_text_of_the_float_in_eight_places(make_yahoo, truth, fetch, present, tmp_path):
+def test_numbers_are_the_shortest_text_of_the_float_in_eight_places(provider, make_yahoo, truth, fetch, present):
     noisy = replace(truth[-90], close=Decimal("0.06789012253284454"), low=Decimal("0.06"))
     make_yahoo([noisy if candle.open_time == noisy.open_time else candle for candle in truth], present)
-    provider = YahooProvider(load_settings(desk_home=tmp_path), clock=ManualClock(present), retry=AT_ONCE)
     pages, _ = fetch(provider, [Span(noisy.open_time, noisy.open_time + MINUTE)])
     assert [str(candle.close) for candle in pages[0].candles] == ["0.06789012"]
 

@@ -16,8 +16,7 @@ from models.gates.judgement import Judgement
 from models.registry import Registry
 from models.registry.events import RegistryEvent, as_file, links
 from models.serving.passport import Passport
-from models.training.candidate import TrainedCandidate
-from models.training.spec import CandidateRef
+from models.training.candidate import CandidateRef, TrainedCandidate
 from tests.judged_models import SLOT, candidate_json, judgement_of, write_model, write_passport
 
 ESCAPES = ("../../../escape", "..", "/etc", "a/b", "a..b", ".hidden", "a\n", "a\x00", "", " ", "x" * 300)

@@ -1,20 +1,139 @@
-"""Pages are committed beside the asking: the store keeps no request waiting, and nothing answered is lost."""
+"""A backfill: how few requests it makes, what it believes of a source of short reach, and that it commits beside the asking."""
 
 import asyncio
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
-from core.candles import Page, Span
-from core.errors import CredentialsError, StoreError
-from market.ingest.backfill import MAX_PAGES_WAITING, PAGES_PER_WRITE, fetch
+from core.candles import MINUTE, Candle, Page, Span
+from core.clock import ManualClock
+from core.errors import CredentialsError, ListingUnknownError, StoreError
+from market.exchange.simulated_market import simulated_market
+from market.ingest.backfill import MAX_PAGES_WAITING, PAGES_PER_WRITE, backfill, fetch
 from market.providers import FetchFailed, FetchFailedError
+from market.providers.synthetic import SyntheticProvider
 from store.feature_store import FeatureStore
 from store.ingest import WriteCount
 
+MARCH = datetime(2024, 3, 1, tzinfo=UTC)
+HOLED = Span(MARCH, MARCH + 1200 * MINUTE)
+NOW = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
+REACH = NOW - timedelta(hours=12)
+WANTED = Span(NOW - timedelta(days=3), NOW)
+PRICE = Decimal("0.06789012")
 START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+# --- how few requests are made for what is missing
+
+
+class Counting(SyntheticProvider):
+    """Remembers the windows that were asked for."""
+
+    def __init__(self, settings, clock):
+        super().__init__(settings, clock=clock)
+        self.requested = []
+
+    async def pages(self, product, windows):
+        self.requested += windows
+        async for page in super().pages(product, windows):
+            yield page
+
+
+def test_many_small_holes_are_asked_for_by_the_page(settings):
+    market = simulated_market("planted", "BTC-USD", settings.synthetic_seed)
+    known = [
+        Page(
+            "BTC-USD",
+            Span(minute, minute + MINUTE),
+            market.candles(Span(minute, minute + MINUTE)),
+            HOLED.end,
+            "synthetic",
+        )
+        for minute in (MARCH + number * MINUTE for number in range(0, 1200, 3))
+    ]
+    with FeatureStore(settings.paths.market_db) as store:
+        store.record_pages(known)
+    provider = Counting(settings, ManualClock(HOLED.end + 60 * MINUTE))
+    result = asyncio.run(backfill(settings, "BTC-USD", HOLED, provider=provider))
+    with FeatureStore(settings.paths.market_db) as store:
+        assert result.state == "complete" and store.missing_windows("BTC-USD", HOLED) == []
+    assert len(provider.requested) == 4, "800 holes of two minutes fit into four pages"
+
+
+# --- a source that reaches back only so far: what is stored, and what must not be believed of it
+
+
+class ShortSighted:
+    """Answers for the last twelve hours only."""
+
+    name = "yfinance"
+
+    def __init__(self):
+        self.requested = []
+
+    async def pages(self, product, windows):
+        failed = []
+        for window in windows:
+            self.requested.append(window)
+            start = max(window.start, REACH)
+            if start < window.end:
+                moments = [start + count * MINUTE for count in range((window.end - start) // MINUTE)]
+                candles = tuple(Candle(product, moment, PRICE, PRICE, PRICE, PRICE, Decimal(1)) for moment in moments)
+                yield Page(product, Span(start, window.end), candles, NOW, self.name)
+            if window.start < REACH:
+                failed.append(FetchFailed(Span(window.start, min(window.end, REACH)), "out of reach"))
+        if failed:
+            raise FetchFailedError(product, failed, gave_up=False)
+
+    async def first_candle(self, product, span):
+        raise ListingUnknownError("where its answers begin is no listing")
+
+
+@pytest.fixture
+def run(settings):
+    def go():
+        provider = ShortSighted()
+        return provider, asyncio.run(backfill(settings, "BTC-USD", WANTED, provider=provider))
+
+    return go
+
+
+@pytest.fixture
+def store(settings):
+    opened = FeatureStore(settings.paths.market_db)
+    yield opened
+    opened.close()
+
+
+def test_backfill_stores_what_is_in_reach_and_says_why_the_rest_failed(run, store):
+    _, result = run()
+    assert (result.state, result.stored, result.empty_minutes) == ("partial", 720, 0)
+    assert result.reason == "out of reach" and result.failed_windows == 12
+
+
+def test_backfill_never_stores_the_end_of_a_reach_as_a_listing(run, store):
+    run()
+    known = store.listing("BTC-USD")
+    assert known is None or known.first_open_time is None
+
+
+def test_minutes_out_of_reach_stay_missing_for_a_provider_that_has_them(run, store):
+    run()
+    assert store.missing_windows("BTC-USD", WANTED) == [Span(WANTED.start, REACH)]
+
+
+def test_second_backfill_asks_only_for_what_failed_and_revises_nothing(run, store):
+    run()
+    provider, result = run()
+    assert {window.end <= REACH for window in provider.requested} == {True}
+    assert (result.stored, result.revised) == (0, 0)
+
+
+# --- pages are committed beside the asking: the store keeps no request waiting, and nothing answered is lost
 
 
 def windows(count):
