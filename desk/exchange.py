@@ -12,6 +12,7 @@ from core.candles import floor_minute
 from core.errors import ConfigError, DeskError
 from market.exchange.auth import TokenChecker, load_public_key
 from market.exchange.behaviour import parse_behaviour
+from market.exchange.control_guard import published_token
 from market.exchange.recorded_market import RecordedMarket, recorded_markets
 from market.exchange.responses import last_bar
 from market.exchange.server import base_url, listen, server
@@ -86,8 +87,9 @@ def exchange(  # one option each
         last_bar(simulated, present.now())
     for line in describe(markets, present):
         typer.echo(line)
-    typer.echo(base_url(listener))
-    server(state).run(sockets=[listener])
+    with published_token(listener.getsockname()[1]) as token:
+        typer.echo(base_url(listener))
+        server(state, token).run(sockets=[listener])
 
 
 def build_markets(
