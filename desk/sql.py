@@ -56,6 +56,10 @@ def sql(
             help=f"Most rows to show; 0 for all. By default {MAX_TABLE_ROWS} of a table, all otherwise", min=0
         ),
     ] = None,
+    read: Annotated[
+        list[Path] | None,
+        typer.Option(help="A Parquet, CSV or JSON file of your own, for from 'FILE' in the SQL; repeat it"),
+    ] = None,
     names: Annotated[bool, typer.Option("--list", help="List the worked questions in sql/adhoc")] = False,
 ) -> None:
     """Query candles, features, decisions and models; never waits for a flow and never breaks one.
@@ -66,7 +70,7 @@ def sql(
         _list()
         return
     given = _parameters(parameter or [])
-    with Reader(load_settings().paths) as reader:
+    with Reader(load_settings().paths, read or ()) as reader:
         if query is None and file is None and sys.stdin.isatty():
             _prompt(reader)
             return
@@ -142,15 +146,17 @@ def _copies(reader: Reader) -> str:
 def explained(text: str, reader: Reader) -> str:
     """Return DuckDB's ``text`` as one line that says what is wrong and what to do about it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    first = re.sub(r"^(Catalog|Binder|Parser|Invalid Input|Conversion|IO) Error: ", "", lines[0]) if lines else text
+    first = (
+        re.sub(r"^(Catalog|Binder|Parser|Permission|Invalid Input|Conversion|IO) Error: ", "", lines[0])
+        if lines
+        else text
+    )
     missing = re.search(r"(?:Table|View|Table Function) with name (\S+) does not exist", first)
     if missing:
         return _not_there(missing[1].strip('"').rpartition(".")[2], reader)
-    if "read-only mode" in first:
-        return (
-            "the read copy is read-only: nothing here changes candles, decisions or models; keep rows of your own with "
-            "create temp table in one session, --parquet FILE, or --format csv"
-        )
+    forbidden = re.search(r'Cannot access (?:file|directory) "(.*?)"', first)
+    if forbidden:
+        return f"{forbidden[1]} is not read: name a Parquet, CSV or JSON file of yours with --read {forbidden[1]}"
     if re.match(r'Referenced column "now" not found|Referenced column "now" was not found', first):
         return "now is written now() in SQL: from features_at('BTC', now())"
     rest = [line for line in lines[1:] if line.startswith(("Candidate", "Did you mean"))]

@@ -97,7 +97,9 @@ def open_session(
     _check_before_start(settings, mode, models)
     store = SignalStore(settings.paths.signals_db)
     store.migrate()
-    features = options.features or FeatureStore.in_memory(memory_mb=QUERY_MEMORY_MB + PRODUCT_MEMORY_MB * len(models))
+    features = options.features or FeatureStore.in_memory(
+        memory_mb=QUERY_MEMORY_MB + PRODUCT_MEMORY_MB * len(models), spill=settings.paths.home
+    )
     inputs = Inputs(
         settings=settings,
         feed=Feed(provider),

@@ -28,12 +28,12 @@ class StoreSession:
 
     database: ClassVar[str] = "market"
 
-    def __init__(self, path: Path | None, *, memory_mb: int | None = None) -> None:
-        """Name the file; None means a database in memory, which ``memory_mb`` bounds."""
+    def __init__(self, path: Path | None, *, memory_mb: int | None = None, spill: Path | None = None) -> None:
+        """Name the file; None means a database in memory, which ``memory_mb`` and ``spill`` bound as in `connect`."""
         self.path = path
         # one thread where memory is short: each has working space of its own
         threads = 2 if memory_mb is None else 1
-        self._memory = connect(MEMORY, threads=threads, memory_mb=memory_mb) if path is None else None
+        self._memory = connect(MEMORY, threads=threads, memory_mb=memory_mb, spill=spill) if path is None else None
         self._is_current = False
 
     def __enter__(self) -> Self:

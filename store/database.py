@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 LOCK_TIMEOUT_SECONDS = 60.0
 MEMORY = ":memory:"
+_MAX_SPILL = "16GB"
+"""DuckDB's own bound is 90 % of the free disk."""
+_spills = count(1)
 
 # asof joins against a generated grid otherwise fall into a nested loop; the progress bar
 # would be printed into files; views must not depend on the machine's time zone
@@ -40,11 +44,17 @@ _WAL_OPENING = b"\x64\x00\x62"
 
 
 def connect(
-    path: Path | str, *, read_only: bool = False, threads: int = 2, memory_mb: int | None = None
+    path: Path | str,
+    *,
+    read_only: bool = False,
+    threads: int = 2,
+    memory_mb: int | None = None,
+    spill: Path | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """Open a database with Candledesk's session settings; ``memory_mb`` bounds what a small process may use.
 
-    A file that is not there is made, empty; one that is no database is refused and left as it is.
+    What does not fit into memory spills beside a file; of a database in memory into a folder of its own below ``spill``,
+    which goes when it is closed, and nowhere without it: DuckDB's own choice is the current folder. A file that is not there is made, empty; one that is no database is refused and left as it is.
 
     Raises:
         NotADatabaseError: the file is something else, damaged, or written by a newer DuckDB; or its log is.
@@ -56,7 +66,10 @@ def connect(
         "threads": threads,
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
+        "max_temp_directory_size": _MAX_SPILL,
     }
+    if path == MEMORY:
+        limits["temp_directory"] = str(spill / f".spill-{os.getpid()}-{next(_spills)}") if spill else ""
     if memory_mb is not None:
         limits["memory_limit"] = f"{memory_mb}MB"
     file = None if path == MEMORY else Path(path)
@@ -72,6 +85,11 @@ def connect(
     if file is not None and is_written:
         watch(file)
     return connection
+
+
+def quoted(path: Path) -> str:
+    """Return ``path`` as a string of SQL, where no parameter is allowed."""
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _require_sound_log(path: Path) -> None:
@@ -238,9 +256,8 @@ def attached(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None
     with write_lock(path):
         require_closed(path)
         _require_sound_log(path)
-        location = str(path).replace("'", "''")
         try:
-            connection.execute(f"attach '{location}' as live (read_only)")
+            connection.execute(f"attach {quoted(path)} as live (read_only)")
         except duckdb.Error as error:
             raise opening_error(error, path) from error
         watch(path)
@@ -255,7 +272,7 @@ def attached(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None
 def publish(path: Path, copy: Path) -> Path:
     """Refresh the read copy of ``path`` that every reader opens.
 
-    Readers of the old copy keep it until they close; new ones see the new file. The copy is made by
+    Readers of the old copy keep it until they close; new ones see the new file. Nobody may write it (mode 0444). It is made by
     a child process, never by opening the live file here.
 
     Raises:
@@ -274,7 +291,8 @@ def publish(path: Path, copy: Path) -> Path:
         # cp inherits the lock: should this process be killed, nobody writes the file, or another copy, while cp still reads
         done = subprocess.run(
             # never guess at holes: some file systems tell of one where blocks are not written yet
-            ["cp", "--reflink=auto", "--sparse=never", str(path), str(fresh)],
+            # what lies at the name of the draft is removed first: a copy nobody may write, or a link to a file of somebody
+            ["cp", "--reflink=auto", "--sparse=never", "--remove-destination", str(path), str(fresh)],
             capture_output=True,
             text=True,
             check=False,
@@ -287,6 +305,7 @@ def publish(path: Path, copy: Path) -> Path:
             raise copying_error(done.stderr.strip() or killed_by or f"status {done.returncode}", copy)
         _require_whole(fresh)
         try:
+            fresh.chmod(0o444)
             failpoint("publish.before_rename")
             fresh.replace(copy)
         except OSError as error:

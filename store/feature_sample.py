@@ -40,7 +40,7 @@ def features_of_days(
         msg = "no candle is published yet; run: make backfill"
         raise StoreError(msg)
     windows = _windows(sorted(set(days)), chosen.history_minutes)
-    with FeatureStore.in_memory(memory_mb=memory_mb) as scratch:
+    with FeatureStore.in_memory(memory_mb=memory_mb, spill=reader.home) as scratch:
         target = scratch._connection()  # the same floor: the store's own second reader
         parameters = {"products": list(products), "windows": windows}
         copied = reader.connection.sql(load_sql("queries/docs_candles"), params=parameters).to_arrow_table()

@@ -46,18 +46,18 @@ __all__ = ["FeatureStore", "Listing"]
 class FeatureStore(CoverageStore):
     """Reads and writes one market database; holds a connection only when it is in memory."""
 
-    def __init__(self, path: Path | None, *, memory_mb: int | None = None) -> None:
+    def __init__(self, path: Path | None, *, memory_mb: int | None = None, spill: Path | None = None) -> None:
         """Name the file; `migrate` makes it. None is what `in_memory` passes."""
-        super().__init__(path, memory_mb=memory_mb)
+        super().__init__(path, memory_mb=memory_mb, spill=spill)
         self._trims = 0
 
     @classmethod
-    def in_memory(cls, *, memory_mb: int | None = None) -> FeatureStore:
+    def in_memory(cls, *, memory_mb: int | None = None, spill: Path | None = None) -> FeatureStore:
         """Return an empty store, schema in place, that lives as long as the object.
 
-        The runtime, which has to stay small, names the megabytes its queries may use.
+        The runtime, which has to stay small, names the megabytes its queries may use, and the folder for what is more.
         """
-        store = cls(None, memory_mb=memory_mb)
+        store = cls(None, memory_mb=memory_mb, spill=spill)
         with store._writing() as connection:
             apply_schema(connection, "market", with_comments=False)
         return store
@@ -149,7 +149,7 @@ class FeatureStore(CoverageStore):
         needed = set(products)
         if feature_set(name).crosses_products:
             needed |= set(self._stored_products() if market is None else market)
-        with FeatureStore.in_memory() as scratch:
+        with FeatureStore.in_memory(spill=self._file().parent) as scratch:
             target = scratch._connection()
             for product in sorted(needed):
                 self.copy_candles(target, product, early, datetime.now(UTC))

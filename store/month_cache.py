@@ -132,6 +132,7 @@ class MonthCache:
         self._request = request
         self._source = source
         self._loading = threading.Lock()
+        self._folder = folder
         root = folder / FOLDER / request.features.name
         wide = Span(request.span.start - request.features.history_minutes * MINUTE, request.span.end)
         days = {product: source.candle_fingerprints(product, wide, request.cut) for product in sorted(request.products)}
@@ -198,7 +199,7 @@ class MonthCache:
         count = max(1, min(self._request.threads, len(chunks)))
         memory_mb = self._request.memory_mb and max(1, self._request.memory_mb // count)
         idle: SimpleQueue[Scratch] = SimpleQueue()
-        scratches = [Scratch(self._request.features, memory_mb) for _ in range(count)]
+        scratches = [Scratch(self._request.features, memory_mb, self._folder) for _ in range(count)]
         for scratch in scratches:
             idle.put(scratch)
 
@@ -241,10 +242,10 @@ class MonthCache:
 class Scratch:
     """An in-memory store for the candles that some neighbouring parts depend on."""
 
-    def __init__(self, features: FeatureSet, memory_mb: int | None) -> None:
+    def __init__(self, features: FeatureSet, memory_mb: int | None, spill: Path | None = None) -> None:
         """Create the tables and views that ``features`` and the labels read, no others."""
         # one thread: the views stream through sorted rows, so products and chunks are what runs side by side
-        self.connection = connect(":memory:", threads=1, memory_mb=memory_mb)
+        self.connection = connect(":memory:", threads=1, memory_mb=memory_mb, spill=spill)
         needed = {"candles_1m", "labels_15m", *features.views}
         for name, (folder, _) in objects("market").items():
             if name in needed:

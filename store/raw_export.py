@@ -96,7 +96,7 @@ def _free_path(folder: Path, stem: str, cut: datetime, digest: str) -> Path:
 
 def _write(product: str, span: Span, cut: datetime, draft: Path, store: CandleSource) -> Counter[str]:
     """Write the file and return how many rows each source told."""
-    connection = connect(":memory:")
+    connection = connect(":memory:", spill=draft.parent)
     try:
         connection.execute(load_sql("tables/candles_1m"))
         store.copy_candles(connection, product, span, cut)

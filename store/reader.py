@@ -7,15 +7,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import duckdb
+import pyarrow.parquet as pq
 
 from core.errors import StoreError
-from store.database import connect
+from core.files import whole_file
+from store.database import connect, quoted
 from store.error_translation import copy_of_another_version, unreadable_copy
 from store.schema import SCHEMA_VERSION, attached_version
 from store.sql_files import load_sql
+from store.statements import require_reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -23,21 +26,29 @@ if TYPE_CHECKING:
 
 Row = tuple[Any, ...]
 _ROWS_AT_A_TIME = 2_048
+_MEMORY_MB = 2_048
+"""A question needs no more: sorting and windows beyond it spill into `DESK_HOME`. DuckDB's own bound is 80 % of the machine."""
+_PARQUET_ROWS = 131_072
+_READABLE = {".parquet", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".gz", ".zst"}
 
 
 class Reader:
     """The published market and signals databases in one in-memory session, as `market` and `signals`.
 
-    Their tables and views are found without a prefix: no name occurs in both but `schema_version`.
+    Their tables and views are found without a prefix: no name occurs in both but `schema_version`. The session reads no
+    file but these and those it is given, and its configuration is locked, so that no text can open them again.
     """
 
-    def __init__(self, paths: Paths) -> None:
-        """Attach whichever copies exist.
+    def __init__(self, paths: Paths, files: Sequence[Path] = ()) -> None:
+        """Attach whichever copies exist; ``files`` (Parquet, CSV, JSON) may be read too, by their names.
 
         Raises:
             NotADatabaseError: one of them is damaged, or of newer code.
-            StoreError: neither exists yet, or one was published by an older version.
+            StoreError: neither exists yet, one was published by an older version, or one of ``files`` cannot be read.
         """
+        self.home = paths.home
+        for file in files:
+            _require_readable(file, paths)
         present = [
             (name, copy)
             for name, copy in (("market", paths.market_copy), ("signals", paths.signals_copy))
@@ -48,10 +59,14 @@ class Reader:
             raise StoreError(msg)
         self._copies = [copy for _, copy in present]
         self._databases = tuple(name for name, _ in present)
-        self.connection = connect(":memory:")
+        self.connection = connect(":memory:", memory_mb=_MEMORY_MB, spill=paths.home)
         for name, copy in present:
             self._attach(name, copy)
-        self.connection.execute("set search_path = '" + ",".join(name for name, _ in present) + "'")
+        self.connection.execute("set search_path = '" + ",".join(self._databases) + "'")
+        allowed = ", ".join(quoted(file) for file in files)
+        # in this order: with external access off the list of files can only be read, and a locked setting never changes
+        self.connection.execute(f"set python_enable_replacements = false; set allowed_paths = [{allowed}]")
+        self.connection.execute("set enable_external_access = false; set lock_configuration = true")
 
     def __enter__(self) -> Self:
         """Use it in a with block, so that it is closed."""
@@ -65,7 +80,7 @@ class Reader:
 
     def _attach(self, name: str, copy: Path) -> None:
         try:
-            self.connection.execute(f"attach '{str(copy).replace(chr(39), chr(39) * 2)}' as {name} (read_only)")
+            self.connection.execute(f"attach {quoted(copy)} as {name} (read_only)")
         except duckdb.Error as error:
             self.connection.close()
             raise unreadable_copy(error, copy) from error
@@ -80,23 +95,24 @@ class Reader:
         Raises:
             StoreError: a table it needs is not published yet.
         """
-        return self._fetch(load_sql(query), parameters)
+        with _asking():
+            cursor = self.connection.execute(load_sql(query), parameters or None)
+            names = [column[0] for column in cursor.description or []]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def sql(self, text: str) -> list[dict[str, Any]]:
-        """Run any SQL text a person typed; return its rows as dictionaries.
-
-        Raises:
-            StoreError: DuckDB's own first line of what is wrong with it.
-        """
-        return self._fetch(text, {})
+        """Run SQL text as `stream` does; return its rows as dictionaries."""
+        names, rows = self.stream(text)
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def stream(self, text: str, parameters: Mapping[str, object] | None = None) -> tuple[list[str], Iterator[Row]]:
-        """Run any SQL text with ``$name`` parameters; return the column names, and its rows as they are asked for.
+        """Run SQL text that only reads, with ``$name`` parameters; return the column names, and its rows as they are asked for.
 
         Raises:
-            StoreError: DuckDB's own words for what is wrong with it; also while rows are taken.
+            StoreError: it would do more than read; DuckDB's own words for what is wrong with it, also while rows are taken.
         """
         with _asking():
+            require_reading(self.connection, text)
             cursor = self.connection.execute(text, dict(parameters) if parameters else None)
         return [column[0] for column in cursor.description or []], _taken(cursor)
 
@@ -104,9 +120,11 @@ class Reader:
         """Run one SELECT with ``$name`` parameters and write its rows to ``target`` as Parquet (zstd).
 
         Raises:
-            StoreError: the SQL is wrong or the file cannot be written.
+            StoreError: the SQL is wrong, or gives no rows of data.
+            FileError: the file cannot be written; one that was there stays.
         """
         with _asking():
+            require_reading(self.connection, text)
             # the stub does not say that there is none where the text is no SELECT
             relation = cast(
                 "duckdb.DuckDBPyRelation | None",
@@ -115,7 +133,11 @@ class Reader:
             if relation is None:
                 msg = "a Parquet file needs rows: give one SELECT"
                 raise StoreError(msg)
-            relation.write_parquet(str(target), compression="zstd")
+            # written by Arrow: this session may write no file
+            batches = relation.to_arrow_reader(_PARQUET_ROWS)
+            with whole_file(target) as draft, pq.ParquetWriter(draft, batches.schema, compression="zstd") as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
 
     def names(self) -> list[str]:
         """Return every table, view and macro there is to ask, whichever copy it is in."""
@@ -135,11 +157,23 @@ class Reader:
         """Return when the older of the attached copies was published."""
         return datetime.fromtimestamp(min(copy.stat().st_mtime for copy in self._copies), UTC)
 
-    def _fetch(self, text: str, parameters: dict[str, object]) -> list[dict[str, Any]]:
-        with _asking():
-            cursor = self.connection.execute(text, parameters or None)
-            names = [column[0] for column in cursor.description or []]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+def _require_readable(file: Path, paths: Paths) -> None:
+    """Refuse what is no file of data; a live database above all, which a reader would hold against every flow.
+
+    Raises:
+        StoreError: the file is not there, or is of another kind.
+    """
+    kinds = ", ".join(sorted(_READABLE))
+    if not file.is_file():
+        msg = f"--read {file} is no file; name one of these kinds: {kinds}"
+        raise StoreError(msg)
+    databases = (paths.market_db, paths.signals_db, paths.market_copy, paths.signals_copy)
+    if file.resolve().suffix.lower() not in _READABLE or any(
+        database.exists() and file.samefile(database) for database in databases
+    ):
+        msg = f"--read {file} is refused: files of these kinds are read: {kinds}; the databases are there already"
+        raise StoreError(msg)
 
 
 def _taken(cursor: duckdb.DuckDBPyConnection) -> Iterator[Row]:

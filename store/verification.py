@@ -164,7 +164,7 @@ def _prove_rows(path: Path, manifest: ExportManifest, table: pa.Table) -> Proof:
 
 
 def _prove_store(path: Path, manifest: ExportManifest, table: pa.Table, store: CandleSource) -> Proof:
-    connection = connect(":memory:")
+    connection = connect(":memory:", spill=path.parent)
     try:
         connection.execute(load_sql("tables/candles_1m"))
         store.copy_candles(connection, manifest.product, manifest.span, manifest.cut)

@@ -16,7 +16,7 @@ from models.training.candidate import TrainedCandidate, finished
 
 if TYPE_CHECKING:
     from core.remote_folder import RemoteFolder
-    from models.training.spec import CandidateRef
+    from models.training.candidate import CandidateRef
 _LOG, _WEIGHTS = "train.log", "weights.pt"
 
 

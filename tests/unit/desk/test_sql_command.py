@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import stat
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,7 @@ from store.feature_store import FeatureStore
 from store.schema import objects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from core.candles import Candle, Page
 
@@ -125,8 +126,12 @@ def test_parquet_holds_the_rows(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("from candels_1m", "no table, view or macro candels_1m; near it: candles_1m"),
-        ("insert into candles_1m select * from candles_1m", "read copy is read-only"),
-        ("drop table candles_1m", "read copy is read-only"),
+        ("drop table candles_1m", "DROP is refused: only statements that read run here"),
+        ("create temp table mine as select 1", "keep rows with --parquet FILE or --format csv"),
+        ("from 'mine.csv'", "mine.csv is not read: name a Parquet, CSV or JSON file of yours with --read mine.csv"),
+        ("pivot candles_1m on product", "with its values named"),
+        ("select '\ud800'", "no UTF-8 text"),
+        ("/* only words */", "there is no SQL to run"),
         ("selec 1", "syntax error"),
         ("select foo from candles_1m", 'Candidate bindings: "low"'),
         ("from decisions", "signals database, which is not published yet; run: make run-dry"),
@@ -141,6 +146,83 @@ def test_mistake_is_one_line_that_names_the_repair(text: str, words: str) -> Non
         asked(text)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_file_that_an_option_names_is_read(tmp_path: Path, home: Path) -> None:
+    mine = tmp_path / "it's 5% of mine.csv"
+    mine.write_text("product,weight\nBTC-USD,3\n")
+    quoted = str(mine).replace("'", "''")
+    text = f"select product, max(weight) as w from '{quoted}' join candles_1m using (product) group by all"
+    assert asked(text, "--read", str(mine), "--format", "csv") == "product,w\nBTC-USD,3\n"
+    (tmp_path / "link.csv").symlink_to(Paths(home).market_db)
+    (tmp_path / "same.csv").hardlink_to(Paths(home).market_db)
+    for file in (Paths(home).market_db, tmp_path / "link.csv", tmp_path / "same.csv", tmp_path / "none.csv", tmp_path):
+        with pytest.raises(StoreError, match="--read"):
+            asked("select 1", "--read", str(file))
+
+
+HOSTILE = (Path(__file__).parent / "hostile_sql.txt").read_text(encoding="utf-8").splitlines()[1:]
+
+
+@pytest.fixture(scope="module")
+def attacked(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[command.Reader, dict[str, Path]]]:
+    """One session for all, as at the prompt, which may read one file."""
+    folder = tmp_path_factory.mktemp("files")
+    paths = Paths(home)
+    files = {"live": paths.market_db, "copy": paths.market_copy, "out": folder / "out", "home": home}
+    for name in ("draft", "secret"):
+        files[name] = folder / f"{name}.csv"
+        files[name].write_text("word\nhush\n")
+    with command.Reader(paths, [files["draft"]]) as reader:
+        yield reader, files
+
+
+@pytest.mark.parametrize("line", HOSTILE)
+def test_hostile_statement_is_refused_and_changes_nothing(
+    line: str, attacked: tuple[command.Reader, dict[str, Path]]
+) -> None:
+    reader, files = attacked
+    kept = {file: file.read_bytes() for file in files.values() if file.is_file()}
+    for name, file in files.items():
+        line = line.replace(f"{{{name}}}", str(file))
+    with pytest.raises(StoreError) as refused:
+        reader.sql(line)
+    with pytest.raises(StoreError):
+        reader.write_parquet(line, files["out"])
+    assert "hush" not in str(refused.value)
+    assert {file: file.read_bytes() for file in files.values() if file.is_file()} == kept
+    assert not list(files["out"].parent.glob("*out*"))
+    assert reader.sql("select count(*) > 0 as whole from candles_1m") == [{"whole": True}]
+
+
+def test_deep_text_ends_in_an_answer_or_a_refusal(attacked: tuple[command.Reader, dict[str, Path]]) -> None:
+    reader, _ = attacked
+    assert reader.sql("select " + "abs(" * 500 + "1" + ")" * 500 + " as x") == [{"x": 1}]
+    for text in (
+        "select " + "(" * 5_000,
+        "select * from " + "(select * from " * 3_000,
+        "select " + "1+" * 50_000 + "1",
+    ):
+        with pytest.raises(StoreError):
+            reader.sql(text)
+
+
+def test_what_does_not_fit_into_memory_spills_below_the_home_and_goes(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("store.reader._MEMORY_MB", 60)
+    with command.Reader(Paths(home)) as reader:
+        _, rows = reader.stream("select range as n, random() as r from range(10_000_000) order by r")
+        next(rows)
+        (spilled,) = home.glob(".spill-*")
+        assert list(spilled.iterdir())
+    assert not list(home.glob(".spill-*"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_readers_open_a_copy_that_nobody_may_write(home: Path) -> None:
+    assert stat.filemode(Paths(home).market_copy.stat().st_mode) == "-r--r--r--"
 
 
 @pytest.mark.parametrize(
@@ -213,6 +295,8 @@ def documented() -> list[list[str]]:
 @pytest.mark.parametrize("words", documented(), ids=" ".join)
 def test_example_of_the_docs_runs(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    if "--read" in words:
+        asked("from candles('BTC', '1h')", "--parquet", "hours.parquet")
     told = asked(*words)
     assert told.strip() or (tmp_path / "hours.parquet").exists()
 

@@ -18,8 +18,8 @@ from core.remote_folder import is_uri, open_folder, redacted, split, within
 from models.datasets import remote_dataset
 from models.datasets.dataset import load_dataset
 from models.datasets.remote_dataset import fetch_dataset, publish_dataset
+from models.training.candidate import CandidateRef
 from models.training.remote_candidate import fetch_candidate, publish_candidate
-from models.training.spec import CandidateRef
 from tests.judged_models import write_candidate
 
 

@@ -28,8 +28,7 @@ from models.passport import verify_passport as verify
 from models.serving.calibration import fit_calibration
 from models.serving.passport import VERSION, JudgingTerms, Parity, Passport, TorchProbability, TrainingRun
 from models.serving.scorer import Scorer
-from models.training.candidate import RECIPE, name_of, spec_as_json
-from models.training.spec import TrainSpec
+from models.training.candidate import RECIPE, TrainSpec, name_of, spec_as_json
 from tests.small_dataset import write_dataset
 
 if TYPE_CHECKING:
