@@ -45,7 +45,9 @@ def exchange(  # one option each
     port: Annotated[int, typer.Option(help="loopback port, 0 for a free one")] = 0,
     seed: Annotated[int, typer.Option(help="the same seed gives the same market")] = 7,
     speed: Annotated[float, typer.Option(help="how many times faster than real time")] = 1.0,
-    stepped: Annotated[bool, typer.Option(help="time moves only by POST /_control/clock")] = False,
+    stepped: Annotated[
+        bool, typer.Option(help="time moves only by POST /_control/clock, with this exchange's token")
+    ] = False,
     start: Annotated[str, typer.Option(help="the exchange's present at start, ISO")] = "",
     public_key: Annotated[Path | None, typer.Option(help="PEM public key whose tokens are accepted")] = None,
     key_name: Annotated[str, typer.Option(help="name of that key")] = "",
