@@ -16,8 +16,7 @@ from models.gates.judgement import Judgement
 from models.registry import Registry
 from models.registry.events import RegistryEvent, as_file, links
 from models.serving.passport import Passport
-from models.training.candidate import TrainedCandidate
-from models.training.spec import CandidateRef
+from models.training.candidate import CandidateRef, TrainedCandidate
 from tests.judged_models import SLOT, candidate_json, judgement_of, write_model, write_passport
 
 ESCAPES = ("../../../escape", "..", "/etc", "a/b", "a..b", ".hidden", "a\n", "a\x00", "", " ", "x" * 300)
@@ -96,7 +95,7 @@ def test_judgement_of_a_model_outside_is_refused(tmp_path):
 @pytest.mark.parametrize("key", ["digest", "base_digest"])
 def test_manifest_that_names_a_file_outside_is_refused(make_dataset, key):
     path = Path(make_dataset(minutes=300).manifest_path)
-    write_json(path, json.loads(path.read_text()) | {key: "../../../etc/passwd"})
+    write_json(path, json.loads(path.read_text()) | {key: "../../../etc/passwd", "fold": {}})
     with pytest.raises(DatasetError, match="is no id"):
         DatasetManifest.read(path)
 
