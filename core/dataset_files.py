@@ -5,7 +5,7 @@ The store writes them, `models` reads them; neither imports the other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from core.candles import Span
 from core.errors import DatasetError, ModelError
 from core.files import read_json, write_json
-from core.integrity import require_id
+from core.integrity import require_id, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +29,8 @@ class DatasetRef:
     digest: str
     path: str
     manifest_path: str
+    manifest_sha256: str = ""
+    """Of the manifest's bytes, which say what the columns mean; empty in references of older versions."""
 
     def __post_init__(self) -> None:
         """Refuse a digest that names no file of a data folder."""
@@ -39,6 +41,10 @@ class DatasetRef:
         """Return the reference of a Parquet file whose manifest lies beside it under the same name."""
         return cls(digest, str(path), str(path.with_suffix(".json")))
 
+    def with_manifest(self) -> DatasetRef:
+        """Return the reference that also carries the hash of the manifest, which lies here."""
+        return replace(self, manifest_sha256=sha256_of(Path(self.manifest_path)))
+
     def manifest(self) -> DatasetManifest:
         """Read the manifest.
 
@@ -47,6 +53,9 @@ class DatasetRef:
         """
         path = Path(self.manifest_path)
         manifest = DatasetManifest.read(path)
+        if self.manifest_sha256 and (sha256 := sha256_of(path)) != self.manifest_sha256:
+            msg = f"the manifest {path} has sha256 {sha256[:16]}, the data set was handed on with {self.manifest_sha256[:16]}; run the same flow again, which hands on the one that is there"
+            raise DatasetError(msg)
         if manifest.digest != self.digest:
             msg = f"the manifest {path} belongs to data set {manifest.digest[:16]}, not {self.digest[:16]}; build it again: make features"
             raise DatasetError(msg)
@@ -140,6 +149,10 @@ class DatasetManifest:
         needed = ("digest", "feature_set", "products", "span", "horizon_minutes", "borders", "sources")
         if missing := [key for key in needed if key not in content]:
             msg = f"lacks {', '.join(missing)}; build the data set again: make features"
+            raise DatasetError(msg)
+        if content.get("base_digest") is not None and content.get("fold") is None:
+            # only a fold is named by another hash than its file's, and that name follows from file and borders
+            msg = "names another file than its own and is no fold's; build the data set again: make features"
             raise DatasetError(msg)
         try:
             return cls._from(content)

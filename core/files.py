@@ -156,7 +156,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(read_bytes(path).decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{path} cannot be read ({error}); train and judge the model again: make train"
         raise ModelError(msg) from error
     if not isinstance(content, dict):

@@ -48,7 +48,7 @@ _TRAINING = {
     "recorded": {"TRAIN_PRESET": "market", "EPOCHS": "3", "TRAIN_STRIDE": "10", "TRANSFORMER_STRIDE": "30"},
 }
 _MADE = re.compile(
-    r"demo\.json|exchange_public_key\.pem|raw|datasets|models|reports|logs|null-check|(runtime|follow)\.lock"
+    r"demo\.json|\.models-registry-head\.json|exchange_public_key\.pem|raw|datasets|models|reports|logs|null-check|(runtime|follow)\.lock"
     r"|kill_switch.*|rate_limit.*|(market|signals)(_read)?\.duckdb.*"
 )
 """What commands leave in a demo's folder; anything else is somebody's own."""

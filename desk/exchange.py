@@ -12,6 +12,7 @@ from core.candles import floor_minute
 from core.errors import ConfigError, DeskError
 from market.exchange.auth import TokenChecker, load_public_key
 from market.exchange.behaviour import parse_behaviour
+from market.exchange.control_guard import published_token
 from market.exchange.recorded_market import RecordedMarket, recorded_markets
 from market.exchange.responses import last_day
 from market.exchange.server import base_url, listen, server
@@ -44,7 +45,9 @@ def exchange(  # one option each
     port: Annotated[int, typer.Option(help="loopback port, 0 for a free one")] = 0,
     seed: Annotated[int, typer.Option(help="the same seed gives the same market")] = 7,
     speed: Annotated[float, typer.Option(help="how many times faster than real time")] = 1.0,
-    stepped: Annotated[bool, typer.Option(help="time moves only by POST /_control/clock")] = False,
+    stepped: Annotated[
+        bool, typer.Option(help="time moves only by POST /_control/clock, with this exchange's token")
+    ] = False,
     start: Annotated[str, typer.Option(help="the exchange's present at start, ISO")] = "",
     public_key: Annotated[Path | None, typer.Option(help="PEM public key whose tokens are accepted")] = None,
     key_name: Annotated[str, typer.Option(help="name of that key")] = "",
@@ -86,8 +89,9 @@ def exchange(  # one option each
         last_day(simulated, present.now())
     for line in describe(markets, present):
         typer.echo(line)
-    typer.echo(base_url(listener))
-    server(state).run(sockets=[listener])
+    with published_token(listener.getsockname()[1]) as token:
+        typer.echo(base_url(listener))
+        server(state, token).run(sockets=[listener])
 
 
 def build_markets(

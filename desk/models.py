@@ -182,7 +182,12 @@ def _verify_registry(settings: Settings) -> None:
             registry.require_whole(model)
         except ModelError as error:
             faults.append(f"{slot}: {error}")
-    _mirror(settings, registry)
+    fresh = _mirror(settings, registry)
+    if fresh:
+        # of a home where a promotion could not reach the tables they are honest; who reads this knows whether it was so
+        for event in events[-fresh:]:
+            line = f"note: the tables lacked the {event.kind} of {event.model_id or 'nothing'} for {event.slot}, {event.happened_at:%Y-%m-%d %H:%M} UTC by {event.who}"
+            screen().print(line, soft_wrap=True)
     if settings.paths.market_db.exists():
         faults += history_faults(FeatureStore(settings.paths.market_db))
     if faults:
@@ -195,14 +200,15 @@ def _verify_registry(settings: Settings) -> None:
     )
 
 
-def _mirror(settings: Settings, registry: Registry, metrics: Iterable[MetricRow] = ()) -> None:
-    """Bring the tables up to date; where they are busy or the disk is full the next command does it."""
+def _mirror(settings: Settings, registry: Registry, metrics: Iterable[MetricRow] = ()) -> int:
+    """Bring the tables up to date, return how many events they lacked; where they are busy or the disk is full the next command does it."""
     try:
-        mirror_registry(settings, registry, metrics)
+        return mirror_registry(settings, registry, metrics) or 0
     except (StoreBusyError, DiskFullError) as error:
         screen().print(
             f"note: the tables follow with the next promotion or desk models verify ({error})", soft_wrap=True
         )
+        return 0
 
 
 def evaluate(

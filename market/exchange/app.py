@@ -8,6 +8,7 @@ says in every answer what it is: ``x-desk-market`` names the market on candles a
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 from pydantic import ValidationError
@@ -35,6 +36,10 @@ BASE_PATH = "/api/v3/brokerage"
 _DATA_FAULTS = frozenset({"duplicates", "disorder", "outside", "revised", "late_hole"})
 _BAD_PRODUCT = "product_id argument is invalid"
 _MAX_LEVELS = 1000
+_MAX_BODY = 65_536
+_LONGEST_STEP = timedelta(days=366)
+_MAX_DIGITS = 10
+"""Of a number in a query: unix seconds up to the year 2286."""
 
 
 class _RefusedError(Exception):
@@ -187,7 +192,7 @@ def _window(shape: Behaviour, start_text: str, end_text: str, minutes: int, now:
     if not (start_text or end_text or shape.window_required):
         last = int(now.timestamp()) // step
         return last - shape.cap + 1, last + 1
-    if not (start_text.isdigit() and end_text.isdigit()):
+    if not (_is_number(start_text) and _is_number(end_text)):
         _refuse("start argument is invalid - invalid start timestamp")
     start, end = int(start_text), int(end_text)
     if too_wide(shape, start, end, step):
@@ -198,10 +203,15 @@ def _window(shape: Behaviour, start_text: str, end_text: str, minutes: int, now:
     return first, max(after, first)
 
 
+def _is_number(text: str) -> bool:
+    """Whether text is a number of a sane length in ASCII: there are other digits, which `int` reads or stumbles over."""
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+
+
 def _limit(text: str, most: int) -> int:
     if not text:
         return most
-    if not text.isdigit():
+    if not _is_number(text):
         raise _RefusedError(error(400, "unknown", f'parsing field "limit": "{text}" is not a valid value'))
     return min(int(text), most)
 
@@ -275,14 +285,50 @@ def _permissions(_: Exchange, __: Request) -> ExchangeAnswer:
     )
 
 
+def _refusing(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint of a control, which answers a refusal as one."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except _RefusedError as refusal:
+            return refusal.answer.response()
+
+    return endpoint
+
+
+def _step(exchange: Exchange, text: str) -> datetime:
+    """Return where to step to: its markets are made minute by minute, a slip of the year would keep a core busy for ever."""
+    moment = parse_moment(text)
+    if moment - exchange.present.now() > _LONGEST_STEP:
+        _refuse(f"{text} is more than {_LONGEST_STEP.days} days ahead")
+    return moment
+
+
+async def _body(request: Request) -> dict[str, object]:
+    """Return the JSON object of a request, whose size and depth are bounded."""
+    content = b""
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > _MAX_BODY:
+            _refuse(f"the body is longer than {_MAX_BODY} bytes")
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, dict):
+        _refuse("the body is no JSON object")
+    return parsed
+
+
 def _controls(exchange: Exchange) -> list[Route]:
     """Return the paths that steer the stub; the real exchange has none of them."""
 
     async def clock(request: Request) -> Response:
         if request.method == "POST":
-            body = await request.json()
+            text = (await _body(request)).get("advance_to")
             try:
-                exchange.present.advance(parse_moment(body.get("advance_to", "")))
+                exchange.present.advance(_step(exchange, text if isinstance(text, str) else ""))
             except ConfigError as fault:
                 return JSONResponse({"error": str(fault)}, 409)
         now = exchange.present.now()
@@ -290,7 +336,7 @@ def _controls(exchange: Exchange) -> list[Route]:
         return JSONResponse({"now": now.isoformat(), "stepped": present.is_stepped, "speed": present.speed})
 
     async def plan_faults(request: Request) -> Response:
-        body = await request.json()
+        body = await _body(request)
         if body.get("clear"):
             exchange.faults.clear()
         try:
@@ -301,7 +347,7 @@ def _controls(exchange: Exchange) -> list[Route]:
 
     async def behave(request: Request) -> Response:
         try:
-            changed = {**exchange.behaviour.model_dump(), **await request.json()}
+            changed = {**exchange.behaviour.model_dump(), **await _body(request)}
             exchange.behaviour = Behaviour.model_validate(changed)
         except (ValidationError, TypeError) as fault:
             return JSONResponse({"error": str(fault)}, 400)
@@ -320,8 +366,8 @@ def _controls(exchange: Exchange) -> list[Route]:
         )
 
     return [
-        Route("/_control/clock", clock, methods=["GET", "POST"]),
-        Route("/_control/faults", plan_faults, methods=["POST"]),
-        Route("/_control/behaviour", behave, methods=["POST"]),
+        Route("/_control/clock", _refusing(clock), methods=["GET", "POST"]),
+        Route("/_control/faults", _refusing(plan_faults), methods=["POST"]),
+        Route("/_control/behaviour", _refusing(behave), methods=["POST"]),
         Route("/_control/stats", stats),
     ]

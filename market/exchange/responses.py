@@ -41,7 +41,8 @@ def visible_rows(market: Market, first_minute: int, end_minute: int, now: dateti
     """Return the rows of ``[first, end)`` that exist at ``now``; the newest may still be open."""
     seconds = now.timestamp()
     present = epoch_minute(now)
-    rows = market.rows(first_minute, min(end_minute, present + 1))
+    # clipped at both ends: a window of the far future is empty, and must not be generated to be seen so
+    rows = market.rows(min(first_minute, present + 1), min(end_minute, present + 1))
     if rows.minute_N.size and rows.minute_N[-1] == present:
         elapsed = seconds / 60 - present
         return _grown(rows, -1, elapsed) if elapsed > 0 else rows.over(lambda column_N: column_N[:-1])  # noqa: N803  # shape

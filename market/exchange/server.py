@@ -12,6 +12,7 @@ import uvicorn
 
 from core.errors import ConfigError
 from market.exchange.app import BASE_PATH, build_app
+from market.exchange.control_guard import guarded, published_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,10 +45,10 @@ def base_url(listener: socket.socket) -> str:
     return f"http://{HOST}:{listener.getsockname()[1]}{BASE_PATH}"
 
 
-def server(exchange: Exchange) -> uvicorn.Server:
-    """Return a quiet server of ``exchange``."""
+def server(exchange: Exchange, token: str) -> uvicorn.Server:
+    """Return a quiet server of ``exchange``, whose controls need ``token``."""
     config = uvicorn.Config(
-        build_app(exchange),
+        guarded(build_app(exchange), token),
         access_log=False,
         log_level="critical",
         lifespan="off",
@@ -63,14 +64,14 @@ def server(exchange: Exchange) -> uvicorn.Server:
 def running(exchange: Exchange, port: int = 0) -> Iterator[str]:
     """Serve in a thread of this process for the length of the block; yields the base URL."""
     listener = listen(port)
-    running_server = server(exchange)
-    thread = threading.Thread(target=running_server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    try:
-        while not running_server.started and thread.is_alive():
-            time.sleep(0.01)
-        yield base_url(listener)
-    finally:
-        running_server.should_exit = True
-        thread.join(timeout=10)
-        listener.close()
+    with contextlib.closing(listener), published_token(listener.getsockname()[1]) as token:
+        running_server = server(exchange, token)
+        thread = threading.Thread(target=running_server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            while not running_server.started and thread.is_alive():
+                time.sleep(0.01)
+            yield base_url(listener)
+        finally:
+            running_server.should_exit = True
+            thread.join(timeout=10)

@@ -27,10 +27,12 @@ def parse_moment(text: str, option: str = "") -> datetime:
     """
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        msg = f"{option}{': ' if option else ''}{text!r} is no ISO time; write for example 2026-01-01T00:00:00+00:00"
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        msg = (
+            f"{option}{': ' if option else ''}{text[:80]!r} is no ISO time; write for example 2026-01-01T00:00:00+00:00"
+        )
         raise ConfigError(msg) from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 class Present:

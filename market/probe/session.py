@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from core.errors import ExchangeUnavailableError
 from market.exchange.behaviour import Behaviour
 from market.providers.base import TryAgainError
-from market.providers.coinbase_wire import json_object
+from market.providers.bounded_body import json_object
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from core.candles import EPOCH, Candle
 from core.errors import ConfigError, ProviderError, UnknownProductError
 from market.providers.base import LOOPBACK, TryAgainError
+from market.providers.bounded_body import MAX_ROWS
 from market.providers.exchange_time import AnswerHeaders
 from market.providers.extras import extra
 from market.providers.fetch_windows import Subject, with_retries
@@ -130,6 +131,9 @@ class CcxtExchange:
                 if isinstance(translated, TryAgainError) and translated.status == 429 and translated.wait:
                     self._limiter.hold(translated.wait)
                 raise translated from error
+            if isinstance(answer, list) and len(answer) > MAX_ROWS:
+                msg = f"an answer of {len(answer):,} rows, more than {MAX_ROWS:,}, which no answer of an exchange has"
+                raise TryAgainError(msg)
             status, headers = _received.get()
             return parse(answer), headers if status else self._last_headers()
 

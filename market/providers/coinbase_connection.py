@@ -16,6 +16,7 @@ import httpx
 
 from core.errors import ConfigError
 from market.providers.base import IN_FLIGHT, LOOPBACK, TryAgainError
+from market.providers.bounded_body import BoundedBody
 from market.providers.credentials import load_signer
 from market.providers.exchange_time import ClockReading
 from market.providers.rate_limiter import SharedLimiter
@@ -48,10 +49,12 @@ class Connection:
 
         Raises:
             CredentialsError: the key cannot be read.
-            ConfigError: the base URL is no http(s) address, or SSL_CERT_FILE no certificates.
+            ConfigError: the base URL is no http(s) address, or one to which a key would go in the clear, or SSL_CERT_FILE
+                holds no certificates.
         """
         self.base = base_url(settings.coinbase_base_url)
         self.signer = load_signer(settings)
+        _require_privacy(self.base, has_key=self.signer is not None)
         self.clock = ClockReading()
         self.rate = settings.private_requests_per_second if self.signer else settings.public_requests_per_second
         self._settings = settings
@@ -65,7 +68,11 @@ class Connection:
             limits=httpx.Limits(
                 max_connections=MAX_CONCURRENT, max_keepalive_connections=MAX_CONCURRENT, keepalive_expiry=30.0
             ),
-            headers={"user-agent": "candledesk", "cache-control": "no-cache"},
+            headers={
+                "user-agent": "candledesk",
+                "cache-control": "no-cache",
+                "accept-encoding": BoundedBody.ENCODINGS,
+            },
             trust_env=self.base.host not in LOOPBACK,
             verify=_authorities(is_https=is_https and transport is None),
         )
@@ -119,11 +126,14 @@ class Connection:
         try:
             async with asyncio.timeout(WHOLE_ANSWER_SECONDS):
                 sign = partial(self._sign, surface, authorization)
-                return await self._client.get(url, params=dict(query), auth=sign)
+                async with self._client.stream("GET", url, params=dict(query), auth=sign) as response:
+                    return await _whole(response)
         except TimeoutError:
             failure = f"no whole answer within {WHOLE_ANSWER_SECONDS:g} s"
         except (httpx.TransportError, httpx.DecodingError) as error:
             failure = f"{type(error).__name__} {error}".strip()
+        except ValueError as error:
+            failure = f"an answer that cannot be taken: {error}"
         # raised out here, where the error that holds the request and so the token is no longer chained to it
         raise TryAgainError(failure)
 
@@ -169,6 +179,32 @@ class Connection:
             group = f"{self.base.netloc.decode()} {kind}"
             self._limiters[kind] = SharedLimiter(settings.paths.rate_limit, group, rate)
         return self._limiters[kind]
+
+
+async def _whole(response: httpx.Response) -> httpx.Response:
+    """Return the answer with its body, read as far as its bounds; what it was packed in is no longer said of it.
+
+    Raises:
+        ValueError: it is too long or cannot be unpacked.
+    """
+    if response.is_stream_consumed:
+        # a transport that holds its answers in memory, as tests have: there is nothing left to bound
+        return response
+    body = BoundedBody(response.headers.get("content-encoding", ""))
+    async for chunk in response.aiter_raw():
+        body.add(chunk)
+    framing = ("content-encoding", "content-length", "transfer-encoding")
+    headers = [(name, value) for name, value in response.headers.multi_items() if name not in framing]
+    return httpx.Response(response.status_code, headers=headers, content=body.whole(), request=response.request)
+
+
+def _require_privacy(base: httpx.URL, *, has_key: bool) -> None:
+    if has_key and base.scheme == "http" and base.host not in LOOPBACK:
+        msg = (
+            f"COINBASE_BASE_URL {base} is plain http to another machine: who is on the way could read the API key's tokens; "
+            "write https://, or unset COINBASE_API_KEY and COINBASE_KEY_FILE"
+        )
+        raise ConfigError(msg)
 
 
 def _authorities(*, is_https: bool) -> ssl.SSLContext:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from core.candles import EPOCH, MINUTE, Candle
 from core.errors import CredentialsError, ProviderError, UnknownProductError
 from market.providers.base import TryAgainError
+from market.providers.bounded_body import MAX_ROWS, json_object
 from market.providers.exchange_time import AnswerHeaders
 
 if TYPE_CHECKING:
@@ -63,16 +63,6 @@ def _refusal(status: int, details: str, subject: str) -> Exception:
     return ProviderError(f"the exchange refused the request for {subject} ({cause})")
 
 
-def json_object(content: bytes) -> Json | None:
-    """Return the JSON object in ``content``, None where there is none; a number with a point stays a decimal."""
-    try:
-        parsed = json.loads(content, parse_float=Decimal)
-    except (ValueError, RecursionError):
-        # brackets within brackets are no answer of an exchange either
-        return None
-    return parsed if isinstance(parsed, dict) else None
-
-
 def candles_in(content: Json, product: str, window: Span, present: datetime) -> tuple[Candle, ...]:
     """Return the closed candles inside ``window``, oldest first, one a minute.
 
@@ -84,6 +74,9 @@ def candles_in(content: Json, product: str, window: Span, present: datetime) -> 
         TryAgainError: the object is not a candle answer, or no row of it is a candle or has a minute of the window.
     """
     rows = content.get("candles")
+    if isinstance(rows, list) and len(rows) > MAX_ROWS:
+        msg = f"HTTP 200 with {len(rows):,} rows, more than {MAX_ROWS:,}, which no answer of an exchange has"
+        raise TryAgainError(msg, status=200)
     read = [_row(product, row) for row in rows] if isinstance(rows, list) else [None]
     kept: dict[datetime, Candle] = {}
     first, end = window.start, min(window.end, present - MINUTE + _TICK)

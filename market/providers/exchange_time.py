@@ -14,7 +14,9 @@ import stamina
 
 from core.candles import EPOCH
 from core.errors import ClockSkewError, ExchangeUnavailableError
+from market.exchange.control_guard import TOKEN_HEADER, read_token
 from market.providers.base import LOOPBACK, TryAgainError
+from market.providers.bounded_body import BoundedBody, json_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +25,8 @@ _MAX_WAIT_SECONDS = 120.0
 """A longer ``Retry-After`` is cut to this: it holds every process that shares the rate limit, whose file takes a moment more
 than three minutes off for a clock that began anew."""
 _TIMEOUT = httpx.Timeout(15.0, connect=5.0)
+_MAX_BYTES = 65_536
+"""Of an answer with a time: they are a hundred bytes."""
 _NAP_SECONDS = 0.2
 
 
@@ -183,11 +187,26 @@ class ExchangeClock:
         try:
             for attempt in stamina.retry_context(on=httpx.HTTPError, attempts=4, timeout=20.0):
                 with attempt:
-                    response = self._client.request(method, self._time, json=body)
-                    response.raise_for_status()
-                    content: dict[str, Any] = response.json()
-                    return content
+                    return self._content(method, body)
         except (httpx.HTTPError, ValueError) as error:
             msg = f"the exchange's clock at {self._time} cannot be read ({type(error).__name__}); is it running?"
             raise ExchangeUnavailableError(msg) from error
         raise AssertionError(self._time)  # the context above either returns or raises
+
+    def _content(self, method: str, body: dict[str, str] | None) -> dict[str, Any]:
+        headers = {TOKEN_HEADER: read_token(httpx.URL(self._time).port or 80)} if self.is_local else {}
+        headers["accept-encoding"] = BoundedBody.ENCODINGS
+        with self._client.stream(method, self._time, json=body, headers=headers) as response:
+            response.raise_for_status()
+            if response.is_stream_consumed:
+                # a transport that holds its answers in memory, as tests have
+                content = json_object(response.content)
+            else:
+                bounded = BoundedBody(response.headers.get("content-encoding", ""), _MAX_BYTES)
+                for chunk in response.iter_raw():
+                    bounded.add(chunk)
+                content = json_object(bounded.whole())
+        if content is None:
+            msg = "no JSON object"
+            raise ValueError(msg)
+        return content

@@ -98,7 +98,7 @@ def write_view(base: DatasetRef, borders: FoldBorders, folder: Path) -> DatasetR
     # several runs share a fold: one that is there is left alone
     if not (path.exists() and path.read_bytes() == as_json_bytes(view.as_json())):
         view.write(path)
-    return DatasetRef(view.digest, base.path, str(path))
+    return DatasetRef(view.digest, base.path, str(path)).with_manifest()
 
 
 def minutes_of(reference: DatasetRef) -> tuple[int, int]:

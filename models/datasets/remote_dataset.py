@@ -6,9 +6,12 @@ the right bytes are ever read.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.dataset_files import DatasetRef
 from core.errors import DatasetError
@@ -16,6 +19,9 @@ from core.files import whole_file, write_bytes
 from core.integrity import sha256_of
 from core.locks import hold
 from core.remote_folder import is_uri, open_folder, redacted, split, within
+
+if TYPE_CHECKING:
+    from core.remote_folder import RemoteFolder
 
 _REPAIR = "remove it there and run the same flow again, which puts the data set there anew"
 
@@ -28,11 +34,24 @@ def publish_dataset(reference: DatasetRef, uri: str) -> DatasetRef:
     """
     remote = open_folder(uri)
     files = [Path(reference.path), Path(reference.manifest_path)]
-    for file in files:
-        if remote.size(file.name) != file.stat().st_size:
+    for file, is_there in zip(files, (_has_size, _has_content), strict=True):
+        if not is_there(remote, file):
             remote.write(file.name, file)
     parquet, manifest = (within(uri, file.name) for file in files)
-    return DatasetRef(reference.digest, parquet, manifest)
+    return replace(reference.with_manifest(), path=parquet, manifest_path=manifest)
+
+
+def _has_size(remote: RemoteFolder, file: Path) -> bool:
+    return remote.size(file.name) == file.stat().st_size
+
+
+def _has_content(remote: RemoteFolder, file: Path) -> bool:
+    """A manifest may differ from another of its size, which the reference's hash would tell whoever fetches it."""
+    if not _has_size(remote, file):
+        return False
+    sink = io.BytesIO()
+    remote.read(file.name, sink)
+    return sink.getvalue() == file.read_bytes()
 
 
 def fetch_dataset(reference: DatasetRef, cache: Path) -> DatasetRef:
@@ -49,10 +68,12 @@ def fetch_dataset(reference: DatasetRef, cache: Path) -> DatasetRef:
     if not is_uri(reference.path):
         return reference
     name = reference.digest[:16]
-    local = DatasetRef.at(reference.digest, cache / f"{name}.parquet")
+    local = replace(
+        DatasetRef.at(reference.digest, cache / f"{name}.parquet"), manifest_sha256=reference.manifest_sha256
+    )
     path, manifest_path = Path(local.path), Path(local.manifest_path)
     with hold(cache / f".{name}.lock"):
-        if not (manifest_path.exists() and _digest_in(manifest_path.read_bytes()) == reference.digest):
+        if not (manifest_path.exists() and _manifest_fault(reference, manifest_path.read_bytes()) is None):
             _fetch_manifest(reference, manifest_path)
         if not (path.exists() and sha256_of(path) == reference.digest):
             _fetch_rows(reference, path)
@@ -63,8 +84,8 @@ def _fetch_manifest(reference: DatasetRef, path: Path) -> None:
     folder, name = split(reference.manifest_path)
     sink = io.BytesIO()
     open_folder(folder).read(name, sink)
-    if (digest := _digest_in(sink.getvalue())) != reference.digest:
-        msg = f"{redacted(reference.manifest_path)} is the manifest of {digest[:16] or 'nothing'}, not of data set {reference.digest[:16]}; {_REPAIR}"
+    if (fault := _manifest_fault(reference, sink.getvalue())) is not None:
+        msg = f"{redacted(reference.manifest_path)} {fault}; {_REPAIR}"
         raise DatasetError(msg)
     write_bytes(path, sink.getvalue())
 
@@ -79,9 +100,19 @@ def _fetch_rows(reference: DatasetRef, path: Path) -> None:
             raise DatasetError(msg)
 
 
+def _manifest_fault(reference: DatasetRef, manifest: bytes) -> str | None:
+    """Return why these bytes are not the data set's manifest, None if they are."""
+    if (digest := _digest_in(manifest)) != reference.digest:
+        return f"is the manifest of {digest[:16] or 'nothing'}, not of data set {reference.digest[:16]}"
+    sha256 = hashlib.sha256(manifest).hexdigest()
+    if reference.manifest_sha256 not in ("", sha256):
+        return f"has sha256 {sha256[:16]}, expected {reference.manifest_sha256[:16]}"
+    return None
+
+
 def _digest_in(manifest: bytes) -> str:
     try:
         content = json.loads(manifest)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return str(content.get("digest", "")) if isinstance(content, dict) else ""

@@ -2,8 +2,8 @@
 
 An id that is such a link (64 hex digits) cannot survive an edit of its event or of any earlier one; events of the first
 versions have random ids and are covered by the first link after them. `head` says how many events there are, so
-that a file that was cut at its end is told from a shorter history. Older versions of this code read and extend the file:
-they know its version, its ``current`` and the seven fields of an event, and pass over the rest.
+that a file that was cut at its end is told from a shorter history. Older versions of this code read the file and can extend it
+(what they add counts once `desk models restore` took it from the tables, see `chain_head`): they know its version, its ``current`` and the seven fields of an event, and pass over the rest.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from core.failpoints import failpoint
 from core.files import sync_folder, whole_file, write_bytes
 from core.integrity import sha256_of
 from core.locks import hold
+from models.registry.chain_head import announce, head_fault
 from models.registry.events import KINDS, SWITCHES, NewEvent, RegistryEvent, appended, as_file, read_events
 from models.registry.trials import Trials, candidate_of, count_trials, judging_words
 from models.serving import passport as passports
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _SERVED = ("model.onnx", "passport.json", "curves.json", "baseline.json")
 """Files of a candidate that are copied on promotion; checkpoints stay behind."""
+_OUTCOMES = ("candidate", "refusal")
+_LOOKS, _LOOK_SECONDS = 3, 0.05
 _LOCK_SECONDS = 60.0
 """A writer holds the lock for the copy of a few megabytes at most; who keeps it for a minute hangs."""
 
@@ -69,9 +72,18 @@ class Registry:
         """Return every event, oldest first.
 
         Raises:
-            ModelError: the file is damaged, was edited or cut, or is newer than this code.
+            ModelError: the file is damaged, was edited or cut, holds events that no writer announced, or is newer than this code.
         """
-        return read_events(self.path)
+        for _ in range(_LOOKS):
+            events = read_events(self.path)
+            # without a file nothing is served: somebody begins anew
+            fault = head_fault(self.path, events) if self.path.exists() else None
+            if fault is None:
+                return events
+            # two writers may have come and gone between reading the one file and the other
+            time.sleep(_LOOK_SECONDS)
+        msg = f"{self.path} is not as it was written: {fault}; put back what the table registry_events holds, which has also what an older version wrote: desk models restore"
+        raise ModelError(msg)
 
     def current(self) -> dict[str, Promoted]:
         """Return what each slot serves now; a slot that was rolled back to nothing is absent."""
@@ -92,12 +104,27 @@ class Registry:
         return tuple(event.details["passport"] for event in trials if event.details.get("passport"))
 
     def require_whole(self, model: Promoted) -> Passport:
-        """Return the passport of a promoted model after seeing that its files are those that were judged.
+        """Return the passport of a promoted model after seeing that its files are those that were judged, and accepted.
 
         Raises:
-            ModelError: a file is missing, is of another model, or was changed since; the text names it and the repair.
+            ModelError: a file is missing, is of another model, or was changed since, or the model was refused for its slot;
+                the text names it and the repair.
         """
-        return _require_whole(model.path, model.model_id, self.recorded_passports(model.model_id))
+        passport = _require_whole(model.path, model.model_id, self.recorded_passports(model.model_id))
+        outcomes = {
+            event.kind
+            for event in self.events()
+            if (event.slot, event.model_id) == (model.slot, model.model_id) and event.kind in _OUTCOMES
+        }
+        try:
+            _require_accepted(passport, [model.slot])
+            if outcomes == {"refusal"}:
+                msg = f"the registry recorded only refusals of {model.model_id} for {model.slot}"
+                raise ModelError(msg)
+        except ModelError as error:
+            msg = f"{model.slot} is promoted to a model that no judging accepted: {error}; go back: desk models rollback {model.slot}"
+            raise ModelError(msg) from error
+        return passport
 
     # --- events that switch nothing
 
@@ -228,6 +255,7 @@ class Registry:
                 kept = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns() // 1_000_000}")
                 # a copy first: at no moment is there no file at all
                 write_bytes(kept, self.path.read_bytes())
+            announce(self.path, events, events)
             self._write(events)
             return kept
 
@@ -270,6 +298,7 @@ class Registry:
             return ()
         failpoint("registry.before_append")
         linked = appended(events, fresh)
+        announce(self.path, events, [*events, *linked])
         self._write([*events, *linked])
         return linked
 

@@ -270,7 +270,7 @@ class Passport:
         """Return the passport whose file ``path`` has this ``content``; raises as `read`."""
         try:
             raw = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             msg = f"{path} cannot be read ({error}); train and judge the model again: make train"
             raise ModelError(msg) from error
         if not isinstance(raw, dict):

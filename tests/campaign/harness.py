@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from desk.child_servers import child, free_port, listens, wait_for
+from market.exchange.control_guard import TOKEN_HEADER, read_token
 
 if TYPE_CHECKING:
     import subprocess
@@ -67,7 +68,8 @@ class ExchangeProcess:
 
     def _control(self, what: str, body: dict[str, object] | None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/_control/{what}", data)
+        headers = {TOKEN_HEADER: read_token(self.port)}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/_control/{what}", data, headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return dict(json.load(answer))
 

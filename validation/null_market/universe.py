@@ -305,4 +305,4 @@ def _write(
     digest = sha256_of(draft)
     path = draft.replace(folder / f"{digest[:16]}.parquet")
     write_json(path.with_suffix(".json"), json.loads(json.dumps(manifest)) | {"digest": digest, "shuffled": how})
-    return DatasetRef(digest, str(path), str(path.with_suffix(".json")))
+    return DatasetRef.at(digest, path).with_manifest()

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from core.errors import DatasetError, ModelError, StoreError
 from desk import __main__ as command_line
 from models.registry import Registry
+from models.registry.events import NewEvent, appended, as_file
 from store.database import write_transaction
 from store.feature_store import FeatureStore
 from tests.judged_models import SLOT, gate_json, judged_model
@@ -182,3 +183,25 @@ def test_restore_puts_a_spoiled_registry_back(desk, settings):
     assert json.loads(path.read_text()) == whole
     with pytest.raises(ModelError, match="nothing to restore"):
         desk("restore")
+
+
+def test_verify_tells_which_events_the_tables_lacked(desk, settings):
+    judged(settings, "lstm-BTC-aa-1")
+    desk("promote", "lstm-BTC-aa", "--why", "x")
+    FeatureStore(settings.paths.make().market_db).migrate()
+    assert "the tables lacked the promotion of lstm-BTC-aa-1 for lstm:BTC-USD" in desk("verify")
+    assert "lacked" not in desk("verify")
+
+
+def test_verify_refuses_events_that_no_command_wrote_and_keeps_them_out_of_the_tables(desk, settings):
+    FeatureStore(settings.paths.make().market_db).migrate()
+    judged(settings, "lstm-BTC-aa-1")
+    desk("promote", "lstm-BTC-aa", "--why", "x")
+    path = settings.paths.registry
+    events = Registry(path).events()
+    fresh = appended(events, [NewEvent("promotion", SLOT, "lstm-BTC-bad-2", "passed every gate")])
+    path.write_bytes(as_file([*events, *fresh]))
+    with pytest.raises(ModelError, match="nobody here wrote the promotion of lstm-BTC-bad-2"):
+        desk("verify")
+    assert "holds 3 events again" in desk("restore")
+    assert "whole files" in desk("verify")

@@ -63,7 +63,7 @@ def learn(tmp_path):
     """Return a function that asks an exchange and gives the findings by question; time passes only while it sleeps."""
 
     def go(exchange, questions=None, *, key=None, watch=0.0, transport=None):
-        options = {"coinbase_base_url": "http://exchange.test/api/v3/brokerage"}
+        options = {"coinbase_base_url": "https://exchange.test/api/v3/brokerage"}
         options |= dict.fromkeys(("public_requests_per_second", "private_requests_per_second"), 1000)
         if key:
             secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +17,13 @@ from onnx import TensorProto, helper
 from core.clock import ManualClock
 from core.errors import ModelError
 from models.registry import Registry
+from models.registry.chain_head import head_file
+from models.registry.events import NewEvent, appended, as_file
 from runtime.loaded_models import load_models
 from runtime.loop import run_loop
 from runtime.session import LoopOptions
 from store.feature_sets import feature_set
-from tests.judged_models import judged_model
+from tests.judged_models import SLOT, judged_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,3 +197,18 @@ def test_serving_process_unpickles_nothing_and_never_sees_torch(settings: Settin
     assert seen["found"] == []
     assert seen["woke"], "the watch saw nothing, so it proves nothing"
     assert not {"torch", "joblib", "cloudpickle", "dill"} & set(seen["modules"])
+
+
+@pytest.mark.parametrize(("is_head_removed", "why"), [(False, "nobody here wrote"), (True, "no judging accepted")])
+def test_refused_model_promoted_past_the_commands_is_not_loaded(
+    settings: Settings, is_head_removed: bool, why: str
+) -> None:
+    """Every link right by the public recipe, the files copied: what a home's owner is not asked about."""
+    folder, registry = judged(settings, "lstm-BTC-bad-2", accepted=False), Registry(settings.paths.registry)
+    shutil.copytree(folder, registry.promoted / "lstm-BTC-bad-2")
+    fresh = appended(registry.events(), [NewEvent("promotion", SLOT, "lstm-BTC-bad-2", "passed every gate")])
+    registry.path.write_bytes(as_file([*registry.events(), *fresh]))
+    if is_head_removed:
+        head_file(registry.path).unlink()
+    with pytest.raises(ModelError, match=why):
+        load_models(settings, [PRODUCT])

@@ -151,7 +151,7 @@ def world(tmp_path, markets):
         )
         settings = load_settings(
             desk_home=tmp_path / "var",
-            coinbase_base_url="http://exchange.test/api/v3/brokerage",
+            coinbase_base_url="https://exchange.test/api/v3/brokerage",
             public_requests_per_second=1000,
         )
         settings.paths.make()

@@ -27,7 +27,7 @@ from market.exchange.state import Exchange
 from market.providers import FetchFailedError, RetryPolicy
 from market.providers.coinbase import CoinbaseProvider
 
-BASE_URL = "http://exchange.test/api/v3/brokerage"
+BASE_URL = "https://exchange.test/api/v3/brokerage"
 KEY_NAME = "organizations/0a1b/apiKeys/2c3d4e5f"
 AT_ONCE = RetryPolicy(attempts=4, wait_initial=0.0, wait_max=0.0, wait_jitter=0.0)
 

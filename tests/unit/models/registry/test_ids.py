@@ -95,7 +95,7 @@ def test_judgement_of_a_model_outside_is_refused(tmp_path):
 @pytest.mark.parametrize("key", ["digest", "base_digest"])
 def test_manifest_that_names_a_file_outside_is_refused(make_dataset, key):
     path = Path(make_dataset(minutes=300).manifest_path)
-    write_json(path, json.loads(path.read_text()) | {key: "../../../etc/passwd"})
+    write_json(path, json.loads(path.read_text()) | {key: "../../../etc/passwd", "fold": {}})
     with pytest.raises(DatasetError, match="is no id"):
         DatasetManifest.read(path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -252,6 +253,13 @@ def test_older_code_reads_and_extends_a_file_of_today(old_store, tmp_path):
     fresh = V1_EVENTS[2] | {"event_id": "f" * 32, "happened_at": "2025-12-01T12:00:00+00:00", "model_id": "lstm-c-3"}
     written = {"version": 1, "current": {SLOT: "lstm-c-3"}, "events": [*content["events"], fresh]}
     old_store.path.write_text(json.dumps(written))
+    # it announces nothing: what it wrote counts once it is taken back from the tables, which it keeps too
+    with pytest.raises(
+        ModelError, match=r"nobody here wrote the promotion of lstm-c-3 .*older version.*desk models restore"
+    ):
+        old_store.current()
+    moments = [datetime.fromisoformat(entry["happened_at"]) for entry in written["events"]]
+    old_store.restore([entry | {"happened_at": at} for entry, at in zip(written["events"], moments, strict=True)])
     assert old_store.current()[SLOT].model_id == "lstm-c-3"
     old_store.rollback(SLOT, why="back")
     assert serving(old_store).model_id == "lstm-b-2"
