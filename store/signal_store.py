@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from core.candles import EPOCH
 from store.connection import StoreSession, rows_of
 from store.ingest import insert_rows
 from store.signal_rows import (
@@ -19,6 +20,8 @@ from store.signal_rows import (
     EquityRow,
     OutboxRow,
     OutcomeRow,
+    OwedMessage,
+    ReceiptRow,
     RiskEventRow,
     SessionEndRow,
     SessionRow,
@@ -41,6 +44,7 @@ Row = (
     | OutcomeRow
     | OutboxRow
     | DeliveryRow
+    | ReceiptRow
     | EquityRow
     | RiskEventRow
     | DriftRow
@@ -92,6 +96,18 @@ class LastEquity:
     marked_at: datetime
     balance_usd: float
     day_start_balance_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was given up at a target, ``*`` for every target."""
+
+    message_key: str
+    created_at: datetime
+    title: str
+    target: str
+    settled_at: datetime
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +169,25 @@ class SignalStore(StoreSession):
             _insert(connection, "outbox", messages)
         return messages
 
-    def record_deliveries(self, rows: Sequence[DeliveryRow]) -> None:
-        """Record tries to send messages."""
+    def record_deliveries(self, rows: Sequence[DeliveryRow], receipts: Sequence[ReceiptRow] = ()) -> None:
+        """Record tries to send messages, and what is settled by them."""
         with self._writing() as connection:
             _insert(connection, "deliveries", rows)
+            _insert(connection, "receipts", receipts)
 
     # reads
 
-    def pending_messages(self, since: datetime) -> list[OutboxRow]:
-        """Return the messages owed since ``since`` that no try has delivered, in order."""
-        return [OutboxRow(**row) for row in self._rows("queries/runtime_pending_messages", since=since)]
+    def pending_messages(self, since: datetime = EPOCH) -> list[OwedMessage]:
+        """Return the messages owed since ``since`` that are not delivered everywhere nor dead everywhere, in order."""
+        return _owed(self._rows("queries/runtime_pending_messages", since=since))
+
+    def messages(self, keys: Sequence[str]) -> list[OwedMessage]:
+        """Return the messages of these keys in order; ``settled`` are the targets that took them."""
+        return _owed(self._rows("queries/runtime_messages", keys=list(keys)))
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Return what was given up at a target and never taken there since, oldest first."""
+        return [DeadLetter(**row) for row in self._rows("queries/runtime_dead_letters")]
 
     def resume_moment(self) -> datetime | None:
         """Return the last moment a runtime is known to have lived through, None before the first start."""
@@ -195,6 +220,10 @@ class SignalStore(StoreSession):
                 sessions=rows("counts")[0]["sessions"],
                 **rows("told")[0],
             )
+
+
+def _owed(rows: Sequence[Mapping[str, Any]]) -> list[OwedMessage]:
+    return [OwedMessage(**{**row, "settled": tuple(row["settled"])}) for row in rows]
 
 
 def _numbered(connection: duckdb.DuckDBPyConnection, messages: Sequence[OutboxRow]) -> list[OutboxRow]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +13,11 @@ from core.errors import AlertError, ConfigError, NoPromotedModelError, Preflight
 from core.locks import runtime_lease
 from desk import run
 from market.providers import ExchangeClock
+from runtime.alerts.announcer import message
 from runtime.alerts.local_receiver import Receiver
+from runtime.alerts.notifier import target_name
 from store.database import connect
+from store.signal_rows import ReceiptRow, TickRows
 from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
@@ -62,6 +66,32 @@ def test_alerts_test_delivers_one_message_and_records_it(
     connection = connect(settings.paths.signals_db)
     assert connection.execute("select is_ok from deliveries").fetchall() == [(True,)]
     connection.close()
+
+
+def test_dead_letters_are_listed_and_sent_again_to_who_gave_them_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = SignalStore(settings.paths.signals_db)
+    store.migrate()
+    now = datetime(2025, 1, 15, tzinfo=UTC)
+    owed = [message("risk", f"k{number}", now, "info", f"title {number}", []) for number in range(3)]
+    with Receiver() as receiver, Receiver() as other:
+        monkeypatch.setenv("ALERT_URLS", f"{receiver.url},{other.url}")
+        gave_up = target_name(receiver.url)
+        store.commit_tick(TickRows(outbox=owed))
+        receipts = [
+            *(ReceiptRow("k0", gave_up, now, is_delivered=False, detail="refused"), ReceiptRow("k1", "*", now, False)),
+            ReceiptRow("k0", target_name(other.url), now, is_delivered=True),
+        ]
+        store.record_deliveries([], receipts)
+        run.alerts_list()
+        listed = capsys.readouterr().out
+        assert f"({gave_up}: refused)" in listed
+        assert [line.split()[0] for line in listed.splitlines()] == ["waiting", "dead", "dead", "2"]
+        run.alerts_retry()
+        assert (receiver.keys, other.keys) == ({"k0", "k1"}, {"k1"})
+    assert store.dead_letters() == []
+    assert [row.message_key for row in store.pending_messages()] == ["k2"]
 
 
 def test_alerts_test_without_a_target_says_how_to_set_one(settings: Settings) -> None:

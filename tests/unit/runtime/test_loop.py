@@ -12,11 +12,14 @@ import pytest
 from core.clock import ManualClock
 from core.errors import ModelMismatchError, NoPromotedModelError, PreflightError, ProviderError
 from core.settings import Settings, load_settings
+from runtime.alerts.announcer import message
 from runtime.loaded_models import ProductModels
 from runtime.loop import run_loop
 from runtime.risk.kill_switch import KillSwitch
 from runtime.session import LoopOptions
 from store.feature_sets import feature_set
+from store.signal_rows import SessionRow, TickRows
+from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -201,9 +204,6 @@ def test_error_is_recorded_and_raised_again(settings: Settings, desk_play: Simpl
 
 
 def test_session_without_an_end_is_reported_as_a_crash_once(settings: Settings, desk_play: SimpleNamespace) -> None:
-    from store.signal_rows import SessionRow
-    from store.signal_store import SignalStore
-
     store = SignalStore(settings.paths.signals_db)
     store.migrate()
     store.open_session(SessionRow("lost", desk_play.START, "dryrun", "BTC-USD", "", "", "system"))
@@ -212,6 +212,25 @@ def test_session_without_an_end_is_reported_as_a_crash_once(settings: Settings, 
     desk_play.play(settings, 1, products=["BTC-USD"], start=desk_play.START + timedelta(minutes=1))
     assert desk_play.rows(settings, "select kind, severity from risk_events") == [("crash", 1)]
     assert notifier.kinds()[:2] == ["risk", "start"]
+
+
+def test_old_messages_are_dead_letters_but_risk_is_told_with_its_age(
+    settings: Settings, desk_play: SimpleNamespace
+) -> None:
+    store = SignalStore(settings.paths.signals_db)
+    store.migrate()
+    old, young = desk_play.START - timedelta(hours=50), desk_play.START - timedelta(hours=20)
+    owed = [
+        message("risk", "total_loss", old, "failure", "Total loss stop", []),
+        message("signal", "trade", old, "info", "long BTC-USD", []),
+        message("signal", "young", young, "info", "long BTC-USD", []),
+    ]
+    store.commit_tick(TickRows(outbox=owed))
+    notifier = desk_play.FakeNotifier()
+    desk_play.play(settings, 1, products=["BTC-USD"], notifier=notifier)
+    assert [row.title for row in notifier.messages[:2]] == ["50 h late: Total loss stop", "long BTC-USD"]
+    assert "trade" not in [row.message_key for row in notifier.messages]
+    assert [(letter.message_key, letter.target) for letter in store.dead_letters()] == [("trade", "*")]
 
 
 def test_shadow_alerts_are_marked_as_no_trade(settings: Settings, desk_play: SimpleNamespace) -> None:
