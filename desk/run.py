@@ -206,7 +206,15 @@ def alerts_retry() -> None:
 
 
 def _switch(settings: Settings) -> KillSwitch:
-    return KillSwitch(settings.paths.kill_switch, settings.kill_switch)
+    """Return the switch as the runtime reads it: a file that vanished after it was on counts as on."""
+    store = SignalStore(settings.paths.signals_db)
+    was_on = False
+    if settings.paths.signals_db.exists():
+        try:
+            was_on = store.restore(datetime.now(UTC)).kill_switch_was_on
+        except DeskError:
+            was_on = True  # nobody can say that it was off; it only counts where the file is missing
+    return KillSwitch(settings.paths.kill_switch, settings.kill_switch, was_on=was_on)
 
 
 @kill_app.command("on")

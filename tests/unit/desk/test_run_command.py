@@ -17,7 +17,7 @@ from runtime.alerts.announcer import message
 from runtime.alerts.local_receiver import Receiver
 from runtime.alerts.notifier import target_name
 from store.database import connect
-from store.signal_rows import ReceiptRow, TickRows
+from store.signal_rows import ReceiptRow, RiskEventRow, TickRows
 from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
@@ -35,6 +35,15 @@ def test_kill_switch_commands_press_tell_and_let_go(settings: Settings) -> None:
     told = runner.invoke(run.kill_app, ["status"]).output
     assert "kill switch is off" in told
     assert told.count("\n") == 3
+
+
+@pytest.mark.parametrize("kind", ["kill_switch_on", "kill_switch_off"])
+def test_status_reads_a_vanished_switch_as_the_runtime_does(settings: Settings, kind: str) -> None:
+    store = SignalStore(settings.paths.signals_db)
+    store.migrate()
+    store.commit_tick(TickRows(risk_events=[RiskEventRow(datetime(2025, 1, 15, tzinfo=UTC), "s", kind, 2, "halt")]))
+    wanted = "is ON (vanished)" if kind == "kill_switch_on" else "is off (none)"
+    assert wanted in runner.invoke(run.kill_app, ["status"]).output
 
 
 def test_rearming_the_account_needs_a_reason_and_a_stopped_runtime(settings: Settings) -> None:
