@@ -117,6 +117,8 @@ class RestoredState:
     last_minutes: dict[str, datetime]
     """Per product, the last minute decided."""
     tiers: dict[str, str]
+    prices: dict[str, Decimal]
+    """Per product, the last close a decision saw: what the account was marked at."""
     signals: tuple[RecentSignal, ...]
     losses: tuple[datetime, ...]
     open_signals: tuple[OpenSignal, ...]
@@ -211,6 +213,7 @@ class SignalStore(StoreSession):
             return RestoredState(
                 last_minutes={row["product"]: row["open_time"] for row in last},
                 tiers={row["product"]: row["tier"] for row in last if row["tier"]},
+                prices={row["product"]: row["close"] for row in last if row["close"] is not None},
                 signals=tuple(RecentSignal(**row) for row in rows("recent_signals", since=since)),
                 losses=tuple(row["closed_at"] for row in rows("recent_losses", since=since)),
                 open_signals=tuple(OpenSignal(**row) for row in rows("open_signals")),

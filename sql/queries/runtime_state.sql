@@ -28,7 +28,7 @@ select
     (select count(distinct open_time) from decisions) as minutes,
     (select coalesce(max(sequence), 0) from outbox) as last_sequence;
 
--- runtime_last_minutes: the last minute decided for each product, and its tier.
+-- runtime_last_minutes: the last minute decided for each product, its tier and its price.
 --
 -- database    signals
 -- grain       one row per product
@@ -38,10 +38,12 @@ select
 -- product     exchange product id
 -- open_time   UTC start of the last minute decided
 -- tier        last tier known, null if there never was one
+-- close       last close seen, null if there never was a candle
 select
     product,
     max(open_time) as open_time,
-    arg_max(tier, open_time) filter (where tier is not null) as tier
+    arg_max(tier, open_time) filter (where tier is not null) as tier,
+    arg_max(close, open_time) filter (where close is not null) as close
 from decisions
 group by product;
 
