@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -94,8 +95,13 @@ def open_notifier(settings: Settings) -> Notifier:
 
 def json_progress(done: int, total: int, note: str) -> None:
     """Print one JSON line a step, for the task that runs this as a process."""
-    sys.stdout.write(json.dumps({"done": done, "total": total, "note": note}) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps({"done": done, "total": total, "note": note}) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # what is still buffered would break the pipe again when Python ends, and turn a good end into status 120
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def text_progress(done: int, _total: int, note: str) -> None:

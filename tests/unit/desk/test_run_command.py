@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -125,3 +127,19 @@ def test_clock_follows_the_setting(settings: Settings) -> None:
 def test_json_progress_is_one_line_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     run.json_progress(3, 10, "2024")
     assert json.loads(capsys.readouterr().out) == {"done": 3, "total": 10, "note": "2024"}
+
+
+def test_json_progress_into_a_closed_pipe_is_said_once_and_ends_well() -> None:
+    script = (
+        "import sys\nfrom desk.run import json_progress\nsys.stdin.read()\n"
+        "try:\n    json_progress(1, 2, 'x')\nexcept BrokenPipeError:\n    pass\n"
+        "json_progress(2, 2, 'x')\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    child.stdout.close()
+    child.stdout = None
+    _, errors = child.communicate()
+    assert (child.returncode, errors) == (0, b"")
