@@ -34,7 +34,7 @@ _COMMANDS = {
     "probe": ("desk.probe:app", "What the exchange really does, against what the local one assumes"),
     "exchange": ("desk.exchange:exchange", "A local Coinbase on loopback"),
     "run": ("desk.run:run", "The runtime: decide every closed minute"),
-    "alerts": ("desk.run:alerts_app", "test"),
+    "alerts": ("desk.run:alerts_app", "test, list, retry"),
     "account": ("desk.run:account_app", "rearm"),
     "kill": ("desk.run:kill_app", "on, off, status"),
     "simulate-loss": ("desk.run:simulate_loss", "Drive a paper account into each limit and show the block"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +17,7 @@ from core.locks import runtime_lease
 from core.settings import Settings, load_settings
 from market.providers import ExchangeClock, open_provider
 from runtime.alerts.announcer import message
-from runtime.alerts.notifier import AppriseChild, Notifier
+from runtime.alerts.notifier import ALL_TARGETS, Notifier, apprise_targets
 from runtime.loaded_models import load_models
 from runtime.loop import run_loop
 from runtime.risk.execution_costs import costs_lookup
@@ -27,12 +29,13 @@ from store.signal_rows import RiskEventRow, TickRows
 from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from core.clock import Clock
-    from store.signal_rows import DeliveryRow
+    from runtime.alerts.notifier import Transport
+    from store.signal_rows import DeliveryRow, OutboxRow, ReceiptRow
 
-alerts_app = typer.Typer(help="Alerts: try the targets.", no_args_is_help=True, add_completion=False)
+alerts_app = typer.Typer(help="Alerts: try the targets, dead letters.", no_args_is_help=True, add_completion=False)
 account_app = typer.Typer(help="The paper account: re-arm it.", no_args_is_help=True, add_completion=False)
 kill_app = typer.Typer(
     help="The kill switch: on, off with a reason, status.", no_args_is_help=True, add_completion=False
@@ -87,14 +90,18 @@ def open_clock(settings: Settings, batch_minutes: int) -> Clock:
 def open_notifier(settings: Settings) -> Notifier:
     """Return a notifier for the targets in ALERT_URLS; without any it sends nothing, and the outbox keeps what is owed."""
     store = SignalStore(settings.paths.signals_db)
-    transport = AppriseChild(settings.alert_targets) if settings.alert_targets else None
-    return Notifier(transport, store.record_deliveries)
+    return Notifier(apprise_targets(settings.alert_targets), store.record_deliveries)
 
 
 def json_progress(done: int, total: int, note: str) -> None:
     """Print one JSON line a step, for the task that runs this as a process."""
-    sys.stdout.write(json.dumps({"done": done, "total": total, "note": note}) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps({"done": done, "total": total, "note": note}) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # what is still buffered would break the pipe again when Python ends, and turn a good end into status 120
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def text_progress(done: int, _total: int, note: str) -> None:
@@ -104,7 +111,7 @@ def text_progress(done: int, _total: int, note: str) -> None:
 
 @alerts_app.callback()
 def _alerts() -> None:
-    """Alerts: try the targets."""
+    """Alerts: try the targets, dead letters."""
 
 
 @alerts_app.command("test")
@@ -114,6 +121,25 @@ def alerts_test() -> None:
     Raises:
         AlertError: there is no target, or one did not take the message.
     """
+    settings, store = _alerting()
+    now = datetime.now(UTC)
+    key = f"test:{now:%Y%m%dT%H%M%S%f}"
+    lines = (f"mode {settings.mode}", "If you read this, alerts arrive.")
+    test = message("test", key, now, "info", "Candledesk test message", lines)
+    targets = apprise_targets(settings.alert_targets)
+    refusals = _send(store, targets, store.commit_tick(TickRows(outbox=[test])))
+    if refusals:
+        msg = f"the test message did not arrive ({'; '.join(refusals)}); correct ALERT_URLS and try again"
+        raise AlertError(msg)
+    typer.echo(f"delivered to {len(targets)} target(s)")
+
+
+def _alerting() -> tuple[Settings, SignalStore]:
+    """Return the settings, which name a target, and the store.
+
+    Raises:
+        AlertError: there is no target.
+    """
     settings = load_settings()
     if not settings.alert_targets:
         msg = "no alert target is set; put Apprise URLs into ALERT_URLS, for example tgram://bottoken/chatid"
@@ -121,26 +147,80 @@ def alerts_test() -> None:
     settings.paths.make()
     store = SignalStore(settings.paths.signals_db)
     store.migrate()
-    now = datetime.now(UTC)
-    key = f"test:{now:%Y%m%dT%H%M%S%f}"
-    lines = (f"mode {settings.mode}", "If you read this, alerts arrive.")
-    test = message("test", key, now, "info", "Candledesk test message", lines)
+    return settings, store
+
+
+def _send(store: SignalStore, targets: Mapping[str, Transport], messages: Sequence[OutboxRow]) -> list[str]:
+    """Send for 20 seconds; return why a message did not arrive everywhere, nothing when all did."""
     refusals: dict[str, None] = {}
 
-    def record(rows: Sequence[DeliveryRow]) -> None:
-        store.record_deliveries(rows)
-        refusals.update(dict.fromkeys(row.detail for row in rows if row.detail))
+    def record(rows: Sequence[DeliveryRow], receipts: Sequence[ReceiptRow]) -> None:
+        store.record_deliveries(rows, receipts)
+        refusals.update(dict.fromkeys(row.detail for row in rows if row.detail and not row.is_ok))
+        arrived.update(row.message_key for row in rows if row.is_ok)
 
-    notifier = Notifier(AppriseChild(settings.alert_targets), record)
-    notifier.offer(store.commit_tick(TickRows(outbox=[test])))
-    if notifier.close(20.0) > 0:
-        msg = f"the test message did not arrive ({'; '.join(refusals) or 'no answer in 20 seconds'}); correct ALERT_URLS and try again"
+    arrived: set[str] = set()
+    notifier = Notifier(targets, record)
+    notifier.offer(messages)
+    notifier.close(20.0)
+    missing = {message.message_key for message in messages} - arrived
+    return (list(refusals) or ["no answer in 20 seconds"]) if missing else []
+
+
+@alerts_app.command("list")
+def alerts_list() -> None:
+    """Print what waits to be sent and the dead letters, with the target and why."""
+    store = SignalStore(load_settings().paths.signals_db)
+    store.migrate()
+    waiting, dead = store.pending_messages(), store.dead_letters()
+    given_up = {letter.message_key for letter in dead}
+    for owed in (row for row in waiting if row.message_key not in given_up):
+        typer.echo(f"waiting  {owed.created_at:%Y-%m-%d %H:%M} UTC  {owed.message_key}  {owed.title}")
+    for letter in dead:
+        typer.echo(
+            f"dead     {letter.created_at:%Y-%m-%d %H:%M} UTC  {letter.message_key}  {letter.title}  ({letter.target}: {letter.detail})"
+        )
+    typer.echo(f"{len(dead)} dead letter(s)" + ("; send them again: desk alerts retry" if dead else ""))
+
+
+@alerts_app.command("retry")
+def alerts_retry() -> None:
+    """Send dead letters again, each to the targets that gave it up.
+
+    Raises:
+        AlertError: there is no target, or one refused again.
+    """
+    settings, store = _alerting()
+    letters = store.dead_letters()
+    keys = list(dict.fromkeys(letter.message_key for letter in letters))
+    targets = apprise_targets(settings.alert_targets)
+    wanted = {key: {letter.target for letter in letters if letter.message_key == key} for key in keys}
+    messages = [
+        # at a target that neither took it nor gave it up it waits in the runtime
+        owed
+        if ALL_TARGETS in wanted[owed.message_key]
+        else replace(owed, settled=(*owed.settled, *(set(targets) - wanted[owed.message_key])))
+        for owed in store.messages(keys)
+    ]
+    refusals = _send(store, targets, messages)
+    if refusals:
+        msg = (
+            f"dead letters did not arrive ({'; '.join(refusals)}); correct ALERT_URLS and try again: desk alerts retry"
+        )
         raise AlertError(msg)
-    typer.echo(f"delivered to {len(settings.alert_targets)} target(s)")
+    typer.echo(f"{len(messages)} dead letter(s) delivered")
 
 
 def _switch(settings: Settings) -> KillSwitch:
-    return KillSwitch(settings.paths.kill_switch, settings.kill_switch)
+    """Return the switch as the runtime reads it: a file that vanished after it was on counts as on."""
+    store = SignalStore(settings.paths.signals_db)
+    was_on = False
+    if settings.paths.signals_db.exists():
+        try:
+            was_on = store.restore(datetime.now(UTC)).kill_switch_was_on
+        except DeskError:
+            was_on = True  # nobody can say that it was off; it only counts where the file is missing
+    return KillSwitch(settings.paths.kill_switch, settings.kill_switch, was_on=was_on)
 
 
 @kill_app.command("on")

@@ -69,7 +69,7 @@ def read_shares(path: Path) -> dict[str, dict[str, FeatureShares]]:
             product: {name: FeatureShares(tuple(own["edges"]), tuple(own["shares"])) for name, own in features.items()}
             for product, features in products.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 
@@ -85,8 +85,8 @@ class DriftWatch:
     def count(self, block: FeatureBlock, first: int, last: int) -> None:
         """Take in the rows of epoch minutes ``[first, last]``."""
         known = self.training.get(block.product)
-        if known is None:
-            return
+        if known is None or not known.keys() >= set(self.columns):
+            return  # the shares are of another feature set: nothing to compare with
         chosen = (block.minute_N >= first) & (block.minute_N <= last)
         for day in np.unique(block.minute_N[chosen] // _DAY).tolist():
             x_NF = block.x_NF[chosen & (block.minute_N // _DAY == day)]  # noqa: N806  # shape suffix

@@ -16,6 +16,7 @@ import numpy as np
 from core.candles import MINUTE, Span, epoch_minute
 from market.ingest.live_feed import fetch_live
 from models.datasets.windows import usable_ends, windows
+from store.candle_rules import fault
 from store.feature_sets import feature_set
 
 if TYPE_CHECKING:
@@ -76,8 +77,13 @@ class Feed:
         for product, answer in self._runner.run(fetch_live(self._provider, spans)).items():
             for page in answer.pages:
                 known = answers.candles.setdefault(product, {})
-                # a row without numbers is no candle to decide on; the market store keeps it in quarantine
-                known.update((candle.open_time, candle) for candle in page.candles if candle.close.is_finite())
+                for candle in page.candles:
+                    why = fault(candle, page.window, page.known_at)
+                    if why is None:
+                        known[candle.open_time] = candle
+                    else:
+                        # no candle to decide on: the market store keeps it in quarantine, training never saw one
+                        _log.warning("%s, %s: the candle is left out (%s)", product, candle.open_time, why)
                 answers.sources.add(page.source)
             if answer.failure:
                 answers.failures[product] = str(answer.error or answer.failure)

@@ -11,28 +11,26 @@ commit and three requests; in ticks of 60 minutes a replay decides 112 minutes a
 
 from __future__ import annotations
 
-import signal
-import threading
+import logging
 import time
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 from core.candles import MINUTE, epoch_minute, floor_minute
-from core.errors import ModelError
+from core.errors import DiskFullError, FileError, ModelError, ProviderError, StoreError
 from core.locks import runtime_lease
 from runtime.decision import MinuteInput, ProductInput, decide
 from runtime.inputs import Answers
 from runtime.restored_state import product_rules
 from runtime.risk.guardrails import RiskEvent
 from runtime.session import LoopOptions, Session, open_session
+from runtime.stop_signals import StopRequestedError, StopSignals
 from store.signal_rows import SessionEndRow, TickRows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from types import FrameType, TracebackType
+    from collections.abc import Mapping, Sequence
 
     from core.candles import Candle
     from core.clock import Clock
@@ -46,7 +44,11 @@ if TYPE_CHECKING:
 PUBLISH_EVERY_SECONDS = 600.0
 STALE_ALARM = timedelta(minutes=10)
 """A product without any candle for so long raises the alarm; a quiet minute or two is normal for a small coin."""
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
+CLOCK_PAUSE_SECONDS = 5.0
+STORE_TROUBLE = (StoreError, DiskFullError, FileError, OSError)
+"""What a full disk, a locked file or a folder without rights raise; each may pass."""
+_log = logging.getLogger(__name__)
 
 
 class Notifying(Protocol):
@@ -106,53 +108,6 @@ def run_loop(
         )
 
 
-class StopRequestedError(Exception):
-    """Raised out of the clock's wait, never out of a commit."""
-
-
-class StopSignals:
-    """Let SIGTERM and SIGINT end a session: at once while it waits, after the commit while it works.
-
-    In a thread that is not the main one, where Python allows no handlers, it does nothing.
-    """
-
-    def __init__(self) -> None:
-        """Install nothing yet."""
-        self.is_requested = False
-        self._is_waiting = False
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> Self:
-        """Install the handlers."""
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Put the former handlers back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self.is_requested = True
-        if self._is_waiting:
-            self._is_waiting = False
-            raise StopRequestedError
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Let a signal interrupt what runs inside."""
-        self._is_waiting = True
-        try:
-            if self.is_requested:
-                raise StopRequestedError
-            yield
-        finally:
-            self._is_waiting = False
-
-
 @dataclass(frozen=True, slots=True)
 class Tick:
     """What one tick works on; asking the clock may cost a request, so it is asked once."""
@@ -184,21 +139,35 @@ class Loop:
     _alarmed: set[str] = field(default_factory=set)
     """Products of which people were told that no candle comes."""
     _published_at: float = field(default_factory=time.monotonic)
+    _last_now: datetime | None = None
 
     def run(self) -> str:
         """Decide minutes until it is over; return why it is."""
         self.notifier.offer(self.session.owed)
-        self._catch_up()
-        while not 0 <= self.options.iterations <= self.minutes:
-            try:
-                with self.stopping.waiting():
-                    self._wait()
-            except StopRequestedError:
-                return "signal"
-            self._tick()
-            if self.stopping.is_requested:
-                return "signal"
+        try:
+            self._catch_up()
+            while not 0 <= self.options.iterations <= self.minutes:
+                try:
+                    with self.stopping.waiting():
+                        self._wait()
+                    self._tick()
+                except ProviderError as error:
+                    # the exchange's clock is asked over the network; what it misses is decided late, as stale
+                    _log.warning("the clock cannot be asked, trying again: %s", error)
+                    self._pause(CLOCK_PAUSE_SECONDS)
+                if self.stopping.is_requested:
+                    return "signal"
+        except StopRequestedError:
+            return "signal"
         return "iterations"
+
+    def _pause(self, seconds: float) -> None:
+        with self.stopping.waiting():
+            time.sleep(seconds)
+
+    def _now(self) -> datetime:
+        self._last_now = self.clock.now()
+        return self._last_now
 
     @property
     def _settle(self) -> timedelta:
@@ -206,7 +175,7 @@ class Loop:
         return timedelta(seconds=self.session.settings.settle_seconds)
 
     def _last_closed(self) -> datetime:
-        return floor_minute(self.clock.now() - self._settle) - MINUTE
+        return floor_minute(self._now() - self._settle) - MINUTE
 
     def _batch(self) -> int:
         left = self.options.iterations - self.minutes
@@ -237,7 +206,7 @@ class Loop:
 
     def _take(self, first: datetime, last: datetime, answers: Answers) -> None:
         """Decide the minutes ``[first, last]``, commit them together, then send."""
-        session, rows, now, began = self.session, TickRows(), self.clock.now(), time.perf_counter()
+        session, rows, now, began = self.session, TickRows(), self._now(), time.perf_counter()
         self._follow_registry(now, rows)
         self._follow_switch(now, rows)
         fresh = self._oldest_fresh(now)
@@ -248,11 +217,31 @@ class Loop:
             open_time += MINUTE
         rows.drift = session.inputs.drift.finished(epoch_minute(last))
         session.next_open = last + MINUTE
-        self.notifier.offer(session.store.commit_tick(rows))
+        self.notifier.offer(self._committed(rows, now))
         session.inputs.trim(last)
         if time.monotonic() - self._published_at >= PUBLISH_EVERY_SECONDS:
             self._published_at = time.monotonic()
             self._publish()
+
+    def _committed(self, rows: TickRows, now: datetime) -> list[OutboxRow]:
+        """Commit the rows, however long that takes; return the messages that are now owed.
+
+        A full disk or a person's client keeps the store shut for a while: the rows are kept, deciding waits, and people
+        are told at once. The minutes that pass meanwhile are decided late, as stale.
+        """
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return self.session.store.commit_tick(rows)
+            except STORE_TROUBLE as error:
+                _log.warning("the decisions cannot be stored, trying again in %g s: %s", pause, error)
+                if pause == FIRST_PAUSE_SECONDS:
+                    self._tell(
+                        RiskEvent(now, "store_blocked", f"nothing is decided until it can be written: {error}"), rows
+                    )
+                    self.notifier.offer(rows.outbox[-1:])
+            self._pause(pause)
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
     def _follow_registry(self, now: datetime, rows: TickRows) -> None:
         """Take up what was promoted or rolled back since the last tick; what cannot be used leaves the last good models."""
@@ -348,22 +337,39 @@ class Loop:
                 self.session.announcer.tell_risk(event, result.headroom, rows)
 
     def _publish(self) -> None:
-        self.session.store.publish(self.session.settings.paths.signals_copy)
+        try:
+            self.session.store.publish(self.session.settings.paths.signals_copy)
+        except STORE_TROUBLE as error:
+            # a convenience of readers: the next one is due in ten minutes
+            _log.warning("the read copy could not be written: %s", error)
 
     def _report(self) -> None:
-        if self.options.on_progress is not None:
-            total = self.options.iterations if self.options.iterations >= 0 else self.minutes
-            note = f"{self.session.next_open:%Y-%m-%d %H:%M} UTC, {self.counts['emitted']} signals"
+        if self.options.on_progress is None:
+            return
+        total = self.options.iterations if self.options.iterations >= 0 else self.minutes
+        note = f"{self.session.next_open:%Y-%m-%d %H:%M} UTC, {self.counts['emitted']} signals"
+        try:
             self.options.on_progress(self.minutes, total, note)
+        except (OSError, ValueError) as error:
+            # who started this process is gone, and its pipe with it; deciding goes on
+            _log.warning("progress goes nowhere any more: %s", error)
+            self.options.on_progress = None
 
     def finish(self, reason: str, detail: str) -> int:
         """Record how it ended, send what is owed, publish; return how many messages still wait."""
-        session, now = self.session, self.clock.now()
+        session = self.session
+        try:
+            now = self._now()
+        except ProviderError:
+            now = self._last_now or session.next_open
         rows = TickRows(outbox=list(session.announcer.digests(now, is_last=True)))
         rows.outbox.append(session.announcer.stop(now, reason, {"minutes": self.minutes, **self.counts}))
         try:
             self.notifier.offer(session.store.commit_tick(rows))
             session.store.close_session(SessionEndRow(session.rules.session_id, now, reason, detail[:500]))
+        except STORE_TROUBLE as error:
+            # the next start finds a session without an end, and says so
+            _log.warning("the end of the session could not be stored: %s", error)
         finally:
             left = self.notifier.close(self.options.drain_seconds)
             session.inputs.close()

@@ -86,7 +86,7 @@ def restored_state(settings: Settings, rules: DecisionRules, stored: RestoredSta
         state.guardrails = Guardrails.fresh(state.guardrails.rules, stored.equity.marked_at, base)
     state.guardrails.restore(stored.risk_events)
     state.account.positions = [_position(settings, signal) for signal in stored.open_signals]
-    state.account.prices = {held.product: held.reference_price for held in state.account.positions}
+    state.account.prices = {held.product: held.reference_price for held in state.account.positions} | stored.prices
     state.limiter.restore([(signal.made_at, signal.tier) for signal in stored.signals], stored.losses)
     state.tiers = {product: TierState.restored(stored.tiers.get(product)) for product in rules.products}
     state.last_minutes = {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from core.candles import MINUTE, Span, floor_minute
 from core.errors import NoPromotedModelError, PreflightError
 from runtime.alerts.announcer import Announcer
+from runtime.alerts.notifier import ALL_TARGETS
 from runtime.drift import SHARES_FILE, DriftWatch, read_shares
 from runtime.inputs import Answers, Feed, Inputs, file_mark
 from runtime.restored_state import decision_rules, restored_state
@@ -18,7 +19,7 @@ from runtime.risk.kill_switch import KillSwitch
 from runtime.risk.signal_limits import rate_rules_from
 from store.feature_sets import feature_set
 from store.feature_store import FeatureStore
-from store.signal_rows import SessionRow, TickRows
+from store.signal_rows import ReceiptRow, SessionRow, TickRows
 from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ QUERY_MEMORY_MB, PRODUCT_MEMORY_MB = 32, 4
 
 The whole process takes 203 MB at most with four models (measured): 100 MB are imported libraries, 38 MB the views."""
 UNSENT_FOR = timedelta(hours=24)
-"""Messages older than this are not sent any more: an alert of yesterday's signal harms more than it helps."""
+"""Messages older than this become dead letters: an alert of yesterday's signal harms more than it helps."""
+_ALWAYS_SENT = frozenset({"risk", "kill_switch", "stale"})
+"""What is sent at any age, and says how late: a total loss must not go unheard because nobody was there."""
 MAX_CANDLE_AGE = timedelta(minutes=60)
 """Beyond this the dense grid starts a new segment, so nothing could be scored for hours."""
 
@@ -229,4 +232,24 @@ def _begin(session: Session, stored: RestoredState, remarks: list[str], now: dat
         SessionRow(rules.session_id, now, rules.mode, products, models, rules.feature_set, clock)
     )
     session.store.commit_tick(rows)
-    session.owed = session.store.pending_messages(now - UNSENT_FOR)
+    session.owed = _still_owed(session.store, now)
+
+
+def _still_owed(store: SignalStore, now: datetime) -> list[OutboxRow]:
+    """Return what is still to be sent; what is too old becomes a dead letter at every target."""
+    pending = store.pending_messages()
+    late = [message for message in pending if now - message.created_at > UNSENT_FOR]
+    given_up = [message for message in late if message.kind not in _ALWAYS_SENT]
+    why = f"older than {UNSENT_FOR // timedelta(hours=1)} hours when the runtime started"
+    receipts = [
+        ReceiptRow(message.message_key, ALL_TARGETS, now, is_delivered=False, detail=why) for message in given_up
+    ]
+    store.record_deliveries([], receipts)
+    dead = {receipt.message_key for receipt in receipts}
+    return [
+        replace(message, title=f"{(now - message.created_at) // timedelta(hours=1)} h late: {message.title}")
+        if message in late
+        else message
+        for message in pending
+        if message.message_key not in dead
+    ]

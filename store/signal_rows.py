@@ -121,8 +121,27 @@ class OutboxRow:
 
 
 @dataclass(frozen=True, slots=True)
+class OwedMessage(OutboxRow):
+    """A message that an earlier session did not bring to every target."""
+
+    settled: tuple[str, ...] = ()
+    """Targets that took it, or at which it became a dead letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRow:
+    """What became of a message at one target: taken, or given up as a dead letter; ``*`` is every target."""
+
+    message_key: str
+    target: str
+    settled_at: datetime
+    is_delivered: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """One try to send a message."""
+    """One try to send a message; ``is_ok`` once every target has it."""
 
     message_key: str
     tried_at: datetime

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from core.candles import EPOCH
 from store.connection import StoreSession, rows_of
 from store.ingest import insert_rows
 from store.signal_rows import (
@@ -19,6 +20,8 @@ from store.signal_rows import (
     EquityRow,
     OutboxRow,
     OutcomeRow,
+    OwedMessage,
+    ReceiptRow,
     RiskEventRow,
     SessionEndRow,
     SessionRow,
@@ -41,6 +44,7 @@ Row = (
     | OutcomeRow
     | OutboxRow
     | DeliveryRow
+    | ReceiptRow
     | EquityRow
     | RiskEventRow
     | DriftRow
@@ -95,12 +99,26 @@ class LastEquity:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was given up at a target, ``*`` for every target."""
+
+    message_key: str
+    created_at: datetime
+    title: str
+    target: str
+    settled_at: datetime
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class RestoredState:
     """All that a starting runtime takes up again."""
 
     last_minutes: dict[str, datetime]
     """Per product, the last minute decided."""
     tiers: dict[str, str]
+    prices: dict[str, Decimal]
+    """Per product, the last close a decision saw: what the account was marked at."""
     signals: tuple[RecentSignal, ...]
     losses: tuple[datetime, ...]
     open_signals: tuple[OpenSignal, ...]
@@ -153,16 +171,25 @@ class SignalStore(StoreSession):
             _insert(connection, "outbox", messages)
         return messages
 
-    def record_deliveries(self, rows: Sequence[DeliveryRow]) -> None:
-        """Record tries to send messages."""
+    def record_deliveries(self, rows: Sequence[DeliveryRow], receipts: Sequence[ReceiptRow] = ()) -> None:
+        """Record tries to send messages, and what is settled by them."""
         with self._writing() as connection:
             _insert(connection, "deliveries", rows)
+            _insert(connection, "receipts", receipts)
 
     # reads
 
-    def pending_messages(self, since: datetime) -> list[OutboxRow]:
-        """Return the messages owed since ``since`` that no try has delivered, in order."""
-        return [OutboxRow(**row) for row in self._rows("queries/runtime_pending_messages", since=since)]
+    def pending_messages(self, since: datetime = EPOCH) -> list[OwedMessage]:
+        """Return the messages owed since ``since`` that are not delivered everywhere nor dead everywhere, in order."""
+        return _owed(self._rows("queries/runtime_pending_messages", since=since))
+
+    def messages(self, keys: Sequence[str]) -> list[OwedMessage]:
+        """Return the messages of these keys in order; ``settled`` are the targets that took them."""
+        return _owed(self._rows("queries/runtime_messages", keys=list(keys)))
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Return what was given up at a target and never taken there since, oldest first."""
+        return [DeadLetter(**row) for row in self._rows("queries/runtime_dead_letters")]
 
     def resume_moment(self) -> datetime | None:
         """Return the last moment a runtime is known to have lived through, None before the first start."""
@@ -186,6 +213,7 @@ class SignalStore(StoreSession):
             return RestoredState(
                 last_minutes={row["product"]: row["open_time"] for row in last},
                 tiers={row["product"]: row["tier"] for row in last if row["tier"]},
+                prices={row["product"]: row["close"] for row in last if row["close"] is not None},
                 signals=tuple(RecentSignal(**row) for row in rows("recent_signals", since=since)),
                 losses=tuple(row["closed_at"] for row in rows("recent_losses", since=since)),
                 open_signals=tuple(OpenSignal(**row) for row in rows("open_signals")),
@@ -195,6 +223,10 @@ class SignalStore(StoreSession):
                 sessions=rows("counts")[0]["sessions"],
                 **rows("told")[0],
             )
+
+
+def _owed(rows: Sequence[Mapping[str, Any]]) -> list[OwedMessage]:
+    return [OwedMessage(**{**row, "settled": tuple(row["settled"])}) for row in rows]
 
 
 def _numbered(connection: duckdb.DuckDBPyConnection, messages: Sequence[OutboxRow]) -> list[OutboxRow]:

@@ -48,6 +48,7 @@ RISK_TITLES: Mapping[str, tuple[str, str]] = {
     "crash": ("failure", "The runtime had crashed and is back"),
     "model_switched": ("info", "Other models serve from now on"),
     "model_refused": ("failure", "Newly promoted models were refused; the last good ones go on"),
+    "store_blocked": ("failure", "Decisions cannot be stored: no signals until they can"),
     "bad_score": ("failure", "A model's score is no probability: no signals of its product"),
 }
 """Kind of risk event -> how loud it is, and its title."""

@@ -43,6 +43,7 @@ SEVERITY = {
     "model_switched": 3,
     "model_refused": 2,
     "bad_score": 2,
+    "store_blocked": 2,
 }
 """1 stops the observation clock, 2 blocks signals, 3 informs; explained in the runbook."""
 

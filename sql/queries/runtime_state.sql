@@ -28,7 +28,7 @@ select
     (select count(distinct open_time) from decisions) as minutes,
     (select coalesce(max(sequence), 0) from outbox) as last_sequence;
 
--- runtime_last_minutes: the last minute decided for each product, and its tier.
+-- runtime_last_minutes: the last minute decided for each product, its tier and its price.
 --
 -- database    signals
 -- grain       one row per product
@@ -38,10 +38,12 @@ select
 -- product     exchange product id
 -- open_time   UTC start of the last minute decided
 -- tier        last tier known, null if there never was one
+-- close       last close seen, null if there never was a candle
 select
     product,
     max(open_time) as open_time,
-    arg_max(tier, open_time) filter (where tier is not null) as tier
+    arg_max(tier, open_time) filter (where tier is not null) as tier,
+    arg_max(close, open_time) filter (where close is not null) as close
 from decisions
 group by product;
 
@@ -217,11 +219,11 @@ select message_key
 from outbox
 where list_contains($keys::varchar[], message_key);
 
--- runtime_pending_messages: messages owed since a moment that no try has delivered yet, in order.
+-- runtime_pending_messages: messages owed since a moment that are neither delivered nor dead at every target, in order.
 --
 -- database    signals
 -- grain       one row per message
--- reads       outbox, deliveries
+-- reads       outbox, deliveries, receipts
 -- parameters  $since
 --
 -- message_key   de-duplication key
@@ -233,6 +235,7 @@ where list_contains($keys::varchar[], message_key);
 -- title         first line
 -- body          text
 -- signal_id     the signal it tells of, empty when none
+-- settled       targets that took it, or at which it is a dead letter
 select
     owed.message_key,
     owed.created_at,
@@ -242,7 +245,15 @@ select
     owed.severity,
     owed.title,
     owed.body,
-    owed.signal_id
+    owed.signal_id,
+    coalesce(
+        (
+            select list(distinct settled.target)
+            from receipts as settled
+            where settled.message_key = owed.message_key
+        ),
+        []
+    ) as settled
 from outbox as owed
 where
     owed.created_at >= $since
@@ -251,6 +262,89 @@ where
         from deliveries as tried
         where tried.message_key = owed.message_key and tried.is_ok
     )
+    and not exists (
+        select 1
+        from receipts as dead
+        where dead.message_key = owed.message_key and dead.target = '*'
+    )
+order by owed.sequence;
+
+-- runtime_dead_letters: messages that were given up at a target and not taken there since, oldest first.
+--
+-- database    signals
+-- grain       one row per message and target
+-- reads       outbox, receipts, deliveries
+-- parameters  nothing
+--
+-- message_key   de-duplication key
+-- created_at    when it was owed, by the runtime's clock
+-- title         first line
+-- target        which target gave it up, * for every target
+-- settled_at    when it was given up
+-- detail        why
+select
+    owed.message_key,
+    owed.created_at,
+    owed.title,
+    settled.target,
+    max(settled.settled_at) as settled_at,
+    arg_max(settled.detail, settled.settled_at) as detail
+from receipts as settled
+inner join outbox as owed on settled.message_key = owed.message_key
+where
+    not exists (
+        select 1
+        from deliveries as tried
+        where tried.message_key = owed.message_key and tried.is_ok
+    )
+group by
+    owed.message_key,
+    owed.created_at,
+    owed.sequence,
+    owed.title,
+    settled.target
+having not bool_or(settled.is_delivered)
+order by
+    owed.sequence,
+    settled.target;
+
+-- runtime_messages: messages by their keys, in order, with the targets that took them.
+--
+-- database    signals
+-- grain       one row per message
+-- reads       outbox, receipts
+-- parameters  $keys
+--
+-- message_key   de-duplication key
+-- created_at    when it was owed, by the runtime's clock
+-- sequence      order of sending
+-- kind          as in outbox
+-- product       exchange product id, empty when it concerns all
+-- severity      info, success, warning or failure
+-- title         first line
+-- body          text
+-- signal_id     the signal it tells of, empty when none
+-- settled       targets that took it
+select
+    owed.message_key,
+    owed.created_at,
+    owed.sequence,
+    owed.kind,
+    owed.product,
+    owed.severity,
+    owed.title,
+    owed.body,
+    owed.signal_id,
+    coalesce(
+        (
+            select list(distinct taken.target)
+            from receipts as taken
+            where taken.message_key = owed.message_key and taken.is_delivered
+        ),
+        []
+    ) as settled
+from outbox as owed
+where list_contains($keys::varchar[], owed.message_key)
 order by owed.sequence;
 
 -- execution_costs_at: the execution costs that hold for a product and session at a moment.

@@ -1,4 +1,4 @@
--- deliveries: every try to send a message; a message is delivered once one try is ok.
+-- deliveries: every try to send a message; a message is delivered once one try is ok; receipts has each target's.
 --
 -- database  signals
 -- grain     one row per try
@@ -7,8 +7,8 @@
 --
 -- message_key   the message
 -- tried_at      when, by the machine's clock
--- is_ok         whether every target took it
--- detail        what a failing target said, without secrets
+-- is_ok         whether every target has taken it by now
+-- detail        the target and what it said, without secrets
 create table if not exists deliveries (
     message_key varchar not null,
     tried_at timestamptz not null,

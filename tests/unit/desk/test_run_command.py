@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +15,11 @@ from core.errors import AlertError, ConfigError, NoPromotedModelError, Preflight
 from core.locks import runtime_lease
 from desk import run
 from market.providers import ExchangeClock
+from runtime.alerts.announcer import message
 from runtime.alerts.local_receiver import Receiver
+from runtime.alerts.notifier import target_name
 from store.database import connect
+from store.signal_rows import ReceiptRow, RiskEventRow, TickRows
 from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
@@ -31,6 +37,15 @@ def test_kill_switch_commands_press_tell_and_let_go(settings: Settings) -> None:
     told = runner.invoke(run.kill_app, ["status"]).output
     assert "kill switch is off" in told
     assert told.count("\n") == 3
+
+
+@pytest.mark.parametrize("kind", ["kill_switch_on", "kill_switch_off"])
+def test_status_reads_a_vanished_switch_as_the_runtime_does(settings: Settings, kind: str) -> None:
+    store = SignalStore(settings.paths.signals_db)
+    store.migrate()
+    store.commit_tick(TickRows(risk_events=[RiskEventRow(datetime(2025, 1, 15, tzinfo=UTC), "s", kind, 2, "halt")]))
+    wanted = "is ON (vanished)" if kind == "kill_switch_on" else "is off (none)"
+    assert wanted in runner.invoke(run.kill_app, ["status"]).output
 
 
 def test_rearming_the_account_needs_a_reason_and_a_stopped_runtime(settings: Settings) -> None:
@@ -64,6 +79,32 @@ def test_alerts_test_delivers_one_message_and_records_it(
     connection.close()
 
 
+def test_dead_letters_are_listed_and_sent_again_to_who_gave_them_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = SignalStore(settings.paths.signals_db)
+    store.migrate()
+    now = datetime(2025, 1, 15, tzinfo=UTC)
+    owed = [message("risk", f"k{number}", now, "info", f"title {number}", []) for number in range(3)]
+    with Receiver() as receiver, Receiver() as other:
+        monkeypatch.setenv("ALERT_URLS", f"{receiver.url},{other.url}")
+        gave_up = target_name(receiver.url)
+        store.commit_tick(TickRows(outbox=owed))
+        receipts = [
+            *(ReceiptRow("k0", gave_up, now, is_delivered=False, detail="refused"), ReceiptRow("k1", "*", now, False)),
+            ReceiptRow("k0", target_name(other.url), now, is_delivered=True),
+        ]
+        store.record_deliveries([], receipts)
+        run.alerts_list()
+        listed = capsys.readouterr().out
+        assert f"({gave_up}: refused)" in listed
+        assert [line.split()[0] for line in listed.splitlines()] == ["waiting", "dead", "dead", "2"]
+        run.alerts_retry()
+        assert (receiver.keys, other.keys) == ({"k0", "k1"}, {"k1"})
+    assert store.dead_letters() == []
+    assert [row.message_key for row in store.pending_messages()] == ["k2"]
+
+
 def test_alerts_test_without_a_target_says_how_to_set_one(settings: Settings) -> None:
     with pytest.raises(AlertError, match="ALERT_URLS"):
         run.alerts_test()
@@ -86,3 +127,19 @@ def test_clock_follows_the_setting(settings: Settings) -> None:
 def test_json_progress_is_one_line_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     run.json_progress(3, 10, "2024")
     assert json.loads(capsys.readouterr().out) == {"done": 3, "total": 10, "note": "2024"}
+
+
+def test_json_progress_into_a_closed_pipe_is_said_once_and_ends_well() -> None:
+    script = (
+        "import sys\nfrom desk.run import json_progress\nsys.stdin.read()\n"
+        "try:\n    json_progress(1, 2, 'x')\nexcept BrokenPipeError:\n    pass\n"
+        "json_progress(2, 2, 'x')\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    child.stdout.close()
+    child.stdout = None
+    _, errors = child.communicate()
+    assert (child.returncode, errors) == (0, b"")

@@ -166,6 +166,12 @@ def test_signals_beyond_what_may_still_be_lost_are_smaller_or_none(busy: Desk) -
     assert busy.minute(2, first.signal.stop_price, {}).equity.equity_usd >= 95_500
 
 
+@pytest.mark.parametrize("close", ["0", "0.00000001", "0.00000040"])
+@pytest.mark.parametrize("sure", [0.9, 0.1])
+def test_price_too_small_for_a_stop_is_a_reason_and_no_error(desk: Desk, close: str, sure: float) -> None:
+    assert desk.reason(0, Decimal(close), {"lstm": sure, "transformer": sure}) == "no_headroom"
+
+
 def test_signal_without_leverage_left_is_none(desk: Desk) -> None:
     desk.state.account.sizing = replace(desk.state.account.sizing, max_leverage=Decimal("0.00001"))
     assert desk.reason() == "no_headroom"

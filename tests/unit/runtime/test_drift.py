@@ -48,6 +48,12 @@ def test_shifted_feature_is_seen_and_the_other_is_not() -> None:
     assert psi["flag"] < 0.001
 
 
+def test_shares_of_another_feature_set_are_not_compared_with() -> None:
+    seen = DriftWatch({"BTC-USD": training_shares(inputs(5_000), ("normal", "gone"))}, NAMES)
+    seen.count(block(DAY * 1440, inputs(1440)), DAY * 1440, DAY * 1440 + 1439)
+    assert seen.finished(DAY * 1440 + 1439) == []
+
+
 def test_day_is_told_when_over_whatever_the_ticks() -> None:
     x_NF, first = inputs(2880, seed=2), DAY * 1440
     whole, cut = watch(), watch()

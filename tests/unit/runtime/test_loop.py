@@ -3,20 +3,34 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from core.clock import ManualClock
-from core.errors import ModelMismatchError, NoPromotedModelError, PreflightError, ProviderError
+from core.errors import (
+    DiskFullError,
+    ExchangeUnavailableError,
+    ModelMismatchError,
+    NoPromotedModelError,
+    PreflightError,
+    ProviderError,
+    StoreBusyError,
+)
 from core.settings import Settings, load_settings
+from runtime import loop
+from runtime.alerts.announcer import message
 from runtime.loaded_models import ProductModels
 from runtime.loop import run_loop
 from runtime.risk.kill_switch import KillSwitch
 from runtime.session import LoopOptions
 from store.feature_sets import feature_set
+from store.signal_rows import SessionRow, TickRows
+from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -200,10 +214,107 @@ def test_error_is_recorded_and_raised_again(settings: Settings, desk_play: Simpl
     ]
 
 
-def test_session_without_an_end_is_reported_as_a_crash_once(settings: Settings, desk_play: SimpleNamespace) -> None:
-    from store.signal_rows import SessionRow
-    from store.signal_store import SignalStore
+@pytest.mark.parametrize(
+    "changes",
+    [{"low": "0"}, {"close": "0"}, {"high": "1"}, {"close": "Infinity"}, {"volume": "-1"}, {"open": "1e10"}],
+    ids=str,
+)
+def test_candle_that_breaks_the_stores_rules_is_none(
+    settings: Settings, desk_play: SimpleNamespace, changes: dict[str, str]
+) -> None:
+    class Odd(desk_play.FakeProvider):
+        @staticmethod
+        def candle(product: str, moment: Any) -> Any:
+            made = desk_play.FakeProvider.candle(product, moment)
+            figures = {name: Decimal(figure) for name, figure in changes.items()}
+            return replace(made, **figures) if moment == desk_play.minute(1) else made
 
+    desk_play.play(settings, 2, products=["BTC-USD"], provider=Odd())
+    found = desk_play.rows(settings, "select reason, close from decisions order by open_time")
+    assert found[0][0] == "emitted"
+    assert found[1] == ("no_candle", None)
+    assert desk_play.rows(settings, "select count(*) from outcomes") == [(0,)]
+
+
+def test_restart_marks_the_account_as_going_on_does(
+    settings: Settings, desk_play: SimpleNamespace, tmp_path: Path
+) -> None:
+    """The candle after the restart is missing, so that each marks at the last price it knows."""
+    other = load_settings(desk_home=tmp_path / "other")
+    absent = {("BTC-USD", desk_play.minute(5))}
+    desk_play.play(settings, 6, products=["BTC-USD"], provider=desk_play.FakeProvider(absent=absent))
+    for minutes, start in ((5, 0), (1, 5)):
+        provider = desk_play.FakeProvider(absent=absent)
+        at = desk_play.START + timedelta(minutes=start)
+        desk_play.play(other, minutes, products=["BTC-USD"], provider=provider, start=at)
+    money = "select marked_at, balance_usd, equity_usd from equity order by all"
+    marked = desk_play.rows(settings, money)
+    assert len({equity for _, _, equity in marked}) > 3
+    assert marked == desk_play.rows(other, money)
+
+
+def test_unwritable_copy_and_a_gone_parent_end_no_session(
+    settings: Settings, desk_play: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.paths.signals_copy.mkdir()
+    monkeypatch.setattr(loop, "PUBLISH_EVERY_SECONDS", 0.0)
+    calls = []
+
+    def gone(*step: object) -> None:
+        calls.append(step)
+        raise BrokenPipeError
+
+    options = LoopOptions(iterations=3, on_progress=gone)
+    result = run_loop(
+        settings,
+        provider=desk_play.FakeProvider(),
+        clock=ManualClock(desk_play.START),
+        models=desk_play.models(["BTC-USD"]),
+        notifier=desk_play.FakeNotifier(),
+        options=options,
+    )
+    assert (result.reason, result.minutes, len(calls)) == ("iterations", 3, 1)
+
+
+def test_store_that_is_shut_for_a_while_loses_no_row(
+    settings: Settings, desk_play: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, shut = SignalStore.commit_tick, [StoreBusyError("held by a person"), DiskFullError("full"), OSError("io")]
+
+    def busy(store: SignalStore, rows: TickRows) -> Any:
+        if rows.decisions and len(rows.equity) and rows.decisions[0].open_time >= desk_play.minute(1) and shut:
+            raise shut.pop(0)
+        return commit(store, rows)
+
+    monkeypatch.setattr(loop, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(SignalStore, "commit_tick", busy)
+    notifier = desk_play.FakeNotifier()
+    result = desk_play.play(settings, 3, products=["BTC-USD"], notifier=notifier)
+    assert (result.reason, result.minutes, shut) == ("iterations", 3, [])
+    assert desk_play.rows(settings, "select count(*) from decisions") == [(3,)]
+    assert desk_play.rows(settings, "select kind, severity from risk_events") == [("store_blocked", 2)]
+    assert "held by a person" in next(text.body for text in notifier.messages if text.kind == "risk")
+
+
+def test_outage_of_the_exchanges_clock_ends_no_session(
+    settings: Settings, desk_play: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Away(ManualClock):
+        calls = 0
+
+        def now(self) -> Any:
+            Away.calls += 1
+            if Away.calls in {5, 6, 7} or Away.calls > 12:
+                raise ExchangeUnavailableError("no answer")
+            return super().now()
+
+    monkeypatch.setattr(loop, "CLOCK_PAUSE_SECONDS", 0.01)
+    result = desk_play.play(settings, 3, products=["BTC-USD"], clock=Away(desk_play.START))
+    assert (result.reason, result.minutes) == ("iterations", 3)
+    assert Away.calls > 7
+
+
+def test_session_without_an_end_is_reported_as_a_crash_once(settings: Settings, desk_play: SimpleNamespace) -> None:
     store = SignalStore(settings.paths.signals_db)
     store.migrate()
     store.open_session(SessionRow("lost", desk_play.START, "dryrun", "BTC-USD", "", "", "system"))
@@ -212,6 +323,25 @@ def test_session_without_an_end_is_reported_as_a_crash_once(settings: Settings, 
     desk_play.play(settings, 1, products=["BTC-USD"], start=desk_play.START + timedelta(minutes=1))
     assert desk_play.rows(settings, "select kind, severity from risk_events") == [("crash", 1)]
     assert notifier.kinds()[:2] == ["risk", "start"]
+
+
+def test_old_messages_are_dead_letters_but_risk_is_told_with_its_age(
+    settings: Settings, desk_play: SimpleNamespace
+) -> None:
+    store = SignalStore(settings.paths.signals_db)
+    store.migrate()
+    old, young = desk_play.START - timedelta(hours=50), desk_play.START - timedelta(hours=20)
+    owed = [
+        message("risk", "total_loss", old, "failure", "Total loss stop", []),
+        message("signal", "trade", old, "info", "long BTC-USD", []),
+        message("signal", "young", young, "info", "long BTC-USD", []),
+    ]
+    store.commit_tick(TickRows(outbox=owed))
+    notifier = desk_play.FakeNotifier()
+    desk_play.play(settings, 1, products=["BTC-USD"], notifier=notifier)
+    assert [row.title for row in notifier.messages[:2]] == ["50 h late: Total loss stop", "long BTC-USD"]
+    assert "trade" not in [row.message_key for row in notifier.messages]
+    assert [(letter.message_key, letter.target) for letter in store.dead_letters()] == [("trade", "*")]
 
 
 def test_shadow_alerts_are_marked_as_no_trade(settings: Settings, desk_play: SimpleNamespace) -> None:

@@ -88,10 +88,10 @@ def test_kill_between_commit_and_send_is_made_good_by_the_next_start(settings: S
     with Receiver() as receiver:
         again = python(
             f"""
-from runtime.alerts.notifier import AppriseChild, Notifier
+from runtime.alerts.notifier import Notifier, apprise_targets
 from store.signal_store import SignalStore
 store = SignalStore(settings.paths.signals_db)
-notifier = Notifier(AppriseChild([{receiver.url!r}]), store.record_deliveries)
+notifier = Notifier(apprise_targets([{receiver.url!r}]), store.record_deliveries)
 from runtime.loop import run_loop
 from runtime.session import LoopOptions
 start = doubles.START + timedelta(minutes=1)

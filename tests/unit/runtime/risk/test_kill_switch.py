@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import os
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from core.errors import ConfigError
+from runtime.risk import kill_switch
 from runtime.risk.kill_switch import KillSwitch
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 
@@ -77,6 +81,60 @@ def test_damaged_switch_can_always_be_pressed(path: Path, content: str) -> None:
     path.write_text(content)
     KillSwitch(path).press("halt")
     assert KillSwitch(path).state().reason == "halt"
+    if content != '{"state": "off", "history": null}':
+        assert [kept.read_text() for kept in path.parent.glob("*.unreadable-*")] == [content]
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "dangling link"])
+def test_anything_in_place_of_the_switch_is_on_and_can_be_pressed(path: Path, kind: str) -> None:
+    path.parent.mkdir()
+    if kind == "folder":
+        (path / "full").mkdir(parents=True)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path.parent / "nowhere")
+    assert KillSwitch(path).state().source == "unreadable"
+    KillSwitch(path).press("halt")
+    assert KillSwitch(path).state().reason == "halt"
+    assert len(list(path.parent.glob("*.unreadable-*"))) == 1
+
+
+def test_press_during_a_rearming_is_the_last_word(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    switch, pressing = KillSwitch(path), KillSwitch(path)
+    switch.press("first")
+    thread = threading.Thread(target=pressing.press, args=("second",))
+    write = kill_switch.write_json
+
+    def slow(file: Path, content: dict[str, object]) -> None:
+        if content["state"] == "off":
+            thread.start()
+            thread.join(0.3)
+        write(file, content)
+
+    monkeypatch.setattr(kill_switch, "write_json", slow)
+    switch.rearm("it is fine")
+    thread.join()
+    assert KillSwitch(path).state().reason == "second"
+    assert [entry.state for entry in switch.history()] == ["on", "off", "on"]
+
+
+def test_rearming_is_refused_when_somebody_pressed_after_it_was_looked_at(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch = KillSwitch(path)
+    switch.press("first")
+    wait = kill_switch.hold
+
+    def after_a_press(file: Path, **options: Any) -> AbstractContextManager[None]:
+        monkeypatch.setattr(kill_switch, "hold", wait)
+        KillSwitch(path).press("second")
+        return wait(file, **options)
+
+    monkeypatch.setattr(kill_switch, "hold", after_a_press)
+    with pytest.raises(ConfigError, match="desk kill status"):
+        switch.rearm("it is fine")
+    assert switch.state().reason == "second"
 
 
 def test_switch_written_by_an_older_version_keeps_its_history(path: Path) -> None:
