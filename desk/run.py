@@ -11,7 +11,7 @@ import typer
 
 from core.clock import SystemClock
 from core.errors import AlertError, DeskError
-from core.settings import Settings, load_settings
+from core.settings import Settings, exposed_files, load_settings, settings_file
 from market.providers import ExchangeClock, open_provider
 from runtime.alerts.announcer import message
 from runtime.alerts.notifier import AppriseChild, Notifier
@@ -48,6 +48,8 @@ def run(  # one parameter for each flag of the command line
 ) -> None:
     """Decide every closed minute: candles, features, scores, guardrails, one commit, alerts."""
     settings = load_settings(**({"mode": mode} if mode else {}))
+    for line in (f"settings of {settings_file() or 'the environment alone'}", *exposed_files(settings)):
+        typer.echo(line, err=True)
     chosen = settings.resolve_products(products)
     settings.paths.make()
     clock = open_clock(settings, batch_minutes)
