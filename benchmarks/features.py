@@ -27,7 +27,7 @@ from benchmarks.surroundings import console, folder, show
 from core.candles import MINUTE, Span, epoch_minute
 from market.exchange.simulated_market import EPOCH, simulated_market
 from models.datasets.dataset import PARTS as TRAINING_PARTS
-from models.datasets.parquet_reader import read_rows
+from models.datasets.dataset import read_rows
 from store.feature_sets import feature_set
 from store.feature_store import FeatureStore
 

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
     from core.dataset_files import DatasetRef
     from core.settings import Settings
-    from models.training.spec import CandidateRef, TrainSpec
+    from models.training.candidate import CandidateRef, TrainSpec
 
 BASELINE = "gradient_boosting"
 KINDS = ("lstm", "transformer", "boosting")

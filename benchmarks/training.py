@@ -37,16 +37,15 @@ from core.settings import Settings
 from models.datasets.dataset import load_dataset
 from models.datasets.windows import part_ends, windows
 from models.networks.build import build_network, window_minutes
-from models.training.candidate import spec_as_json, spec_from_json
+from models.training.candidate import spec_as_json, spec_from_json, train_spec
 from models.training.fit import early_stop_ends, fit, forward
-from models.training.spec import train_spec
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from models.datasets.dataset import Dataset
-    from models.training.train_progress import TrainProgress
+    from models.training.run_training import TrainProgress
 
 PRODUCTS = ("BTC-USD", "ETH-USD")
 DAYS = {"planted": 60, "recorded": 270}

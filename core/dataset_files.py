@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from core.candles import Span
 from core.errors import DatasetError, ModelError
 from core.files import read_json, write_json
+from core.integrity import require_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +29,10 @@ class DatasetRef:
     digest: str
     path: str
     manifest_path: str
+
+    def __post_init__(self) -> None:
+        """Refuse a digest that names no file of a data folder."""
+        require_id(self.digest, "data set")
 
     @classmethod
     def at(cls, digest: str, path: Path) -> DatasetRef:
@@ -95,6 +100,11 @@ class DatasetManifest:
     """Of a fold: its borders in minutes since 1970."""
     shuffled: str | None = None
     """How the labels were shuffled, in the data set of a null check."""
+
+    def __post_init__(self) -> None:
+        """Refuse digests that name no file of a data folder."""
+        for digest in (self.digest, self.file_digest):
+            require_id(digest, "data set")
 
     @property
     def file_digest(self) -> str:

@@ -1,9 +1,10 @@
-"""Hash files and seal JSON content, so that an edit of either shows."""
+"""Hash files, seal JSON content, so that an edit of either shows, and refuse ids that are no file name."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,19 @@ if TYPE_CHECKING:
 
 SEAL = "seal"
 """Key of a passport that holds the hash over everything else in it."""
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+"""An id names a file or a folder: with a slash, or dots in a row, it would lead out of the folder it is looked up in."""
+
+
+def require_id(text: str, what: str) -> None:
+    """Refuse an id of a model, candidate or data set that is no plain file name.
+
+    Raises:
+        ValueError: the text says which and why; readers of files turn it into their own error, with its repair.
+    """
+    if not _ID.fullmatch(text) or ".." in text:
+        msg = f"{what} {text[:80]!r} is no id: letters, digits, dots, - and _ alone, and no two dots together"
+        raise ValueError(msg)
 
 
 def sha256_of(path: Path) -> str:

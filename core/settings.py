@@ -125,6 +125,7 @@ class Settings(BaseSettings):
     stop_pct: float = Field(1.0, gt=0, le=100)
     target_pct: float = Field(2.0, gt=0, le=100)
     max_leverage: float = Field(2.0, gt=0)
+    max_positions_per_product: int = Field(1, ge=1)
     profit_target_pct: float = Field(10.0, gt=0)
     min_trading_days: int = Field(4, ge=1)
     reset_zone: str = "Europe/Prague"

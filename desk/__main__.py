@@ -40,6 +40,7 @@ _COMMANDS = {
     "exchange": ("desk.exchange:exchange", "A local Coinbase on loopback"),
     "run": ("desk.run:run", "The runtime: decide every closed minute"),
     "alerts": ("desk.run:alerts_app", "test"),
+    "account": ("desk.run:account_app", "rearm"),
     "kill": ("desk.run:kill_app", "on, off, status"),
     "simulate-loss": ("desk.run:simulate_loss", "Drive a paper account into each limit and show the block"),
 }

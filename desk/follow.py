@@ -20,7 +20,7 @@ from market.providers import ExchangeClock, Provider, RetryPolicy, open_provider
 from store.schema import migrate_databases
 
 if TYPE_CHECKING:
-    from market.ingest.follow_stats import FollowStats
+    from market.ingest.followed_product import FollowStats
     from market.ingest.follower import MinuteReport
 
 LIVE_RETRY = RetryPolicy(attempts=3, wait_initial=0.5, wait_max=2.0, wait_jitter=0.5)

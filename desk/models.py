@@ -19,8 +19,7 @@ from models.passport.verify_passport import verify as verify_passport
 from models.registry import Registry
 from models.registry.trials import candidate_of
 from models.serving.passport import Passport
-from models.training.candidate import TrainedCandidate, finished, finished_trainings
-from models.training.spec import CandidateRef
+from models.training.candidate import CandidateRef, TrainedCandidate, finished, finished_trainings
 from reports.models.history import history_table, judged_models, judged_part_lines
 from reports.models.model_card import read_card
 from reports.models.tables import calibration_blocks, facts_table, figures_table, gates_table, notes_beside_gates

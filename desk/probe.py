@@ -6,24 +6,22 @@ import asyncio
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from core.candles import require_product
 from core.settings import load_settings
-from market.probe import access_questions, candle_questions
-from market.probe.client import ProbeFinding, ProbeQuestion, ProbeSession
+from market.probe.questions import ON_THE_WAY, PROVOKED, QUESTIONS
+from market.probe.session import ProbeFinding, ProbeSession
 from market.providers.coinbase import CoinbaseProvider
 from reports.page.console import print_blocks, screen
 from reports.page.document import Cell, Table, Tone
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
 app = typer.Typer(help="Learn how an exchange behaves where its documentation is silent.", no_args_is_help=True)
 remarks = Console(stderr=True)
+_COLUMNS = ("question", "learned", "assumed", "", "same with")
 _TONES: dict[str, Tone] = {"agrees": "good", "differs": "bad", "open": "wait"}
 
 
@@ -50,7 +48,8 @@ def coinbase(
     """
     settings = load_settings()
     url = settings.coinbase_base_url
-    questions = chosen(has_key=settings.has_key, provoke=provoke_429)
+    questions = [question for question in QUESTIONS if settings.has_key or not question.needs_key]
+    questions += [PROVOKED] if provoke_429 else []  # last, for it changes the exchange's mood
     if names:
         named = tuple((question.name, question.requests, "yes" if question.needs_key else "") for question in questions)
         print_blocks(screen(), [Table(("question", "requests", "signed"), named)])
@@ -58,8 +57,9 @@ def coinbase(
         remarks.print(f"[dim]nothing was asked of {url}{signed}[/dim]")
         return
     session = ProbeSession(CoinbaseProvider(settings), require_product(product), watch)
+    questions += ON_THE_WAY
     with remarks.status("asking ...") as status:
-        findings = asyncio.run(ask(session, questions, lambda name: status.update(f"asking: {name} ...")))
+        findings = asyncio.run(session.run(questions, lambda name: status.update(f"asking: {name} ...")))
     switches = " ".join(finding.setting for finding in findings if finding.setting.startswith("--"))
     counts = {name: sum(finding.verdict == name for finding in findings) for name in _TONES}
     if as_json:
@@ -75,39 +75,12 @@ def coinbase(
         }
         print(json.dumps(report, indent=2))
     else:
-        columns = ("question", "learned", "assumed", "", "same with")
-        print_blocks(screen(), [Table(columns, tuple(_row(finding) for finding in findings))])
+        print_blocks(screen(), [Table(_COLUMNS, tuple(_row(finding) for finding in findings))])
         summary = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         remarks.print(f"{len(session.replies)} requests to {url}: {summary}")
         if switches:
             remarks.print(f"the local exchange behaves like it with: desk exchange {switches}", highlight=False)
     raise typer.Exit(int(counts["differs"] > 0))
-
-
-def chosen(*, has_key: bool, provoke: bool) -> list[ProbeQuestion]:
-    """Return the questions to ask, those that change the exchange's mood last."""
-    questions = (*access_questions.QUESTIONS, *candle_questions.QUESTIONS, candle_questions.SETTLING)
-    provoked = [access_questions.PROVOKED] if provoke else []
-    return [question for question in questions if has_key or not question.needs_key] + provoked
-
-
-async def ask(
-    session: ProbeSession, questions: Sequence[ProbeQuestion], on_question: Callable[[str], None] = lambda _: None
-) -> list[ProbeFinding]:
-    """Ask ``questions`` one after the other, then close the provider; ``on_question`` receives the name of each.
-
-    Raises:
-        ProviderError: the exchange cannot be asked, or the key not be read.
-    """
-    try:
-        await session.begin()
-        for question in questions:
-            on_question(question.name)
-            await question.ask(session)
-    finally:
-        await session.provider.aclose()
-    access_questions.met_on_the_way(session, was_provoked=access_questions.PROVOKED in questions)
-    return session.findings
 
 
 def _row(finding: ProbeFinding) -> tuple[Cell | str, ...]:

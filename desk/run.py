@@ -1,4 +1,4 @@
-"""Run the serving loop and what a person steers it by: `desk run`, `alerts test`, `kill on|off|status`, `simulate-loss`."""
+"""Run the serving loop and what a person steers it by: `desk run`, `alerts`, `kill`, `account rearm`, `simulate-loss`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.clock import SystemClock
-from core.errors import AlertError, DeskError
+from core.errors import AlertError, ConfigError, DeskError
+from core.locks import runtime_lease
 from core.settings import Settings, exposed_files, load_settings, settings_file
 from market.providers import ExchangeClock, open_provider
 from runtime.alerts.announcer import message
@@ -18,10 +19,11 @@ from runtime.alerts.notifier import AppriseChild, Notifier
 from runtime.loaded_models import load_models
 from runtime.loop import run_loop
 from runtime.risk.execution_costs import costs_lookup
+from runtime.risk.guardrails import SEVERITY
 from runtime.risk.kill_switch import KillSwitch
 from runtime.risk.loss_simulation import run_drills
 from runtime.session import LoopOptions
-from store.signal_rows import TickRows
+from store.signal_rows import RiskEventRow, TickRows
 from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from store.signal_rows import DeliveryRow
 
 alerts_app = typer.Typer(help="Alerts: try the targets.", no_args_is_help=True, add_completion=False)
+account_app = typer.Typer(help="The paper account: re-arm it.", no_args_is_help=True, add_completion=False)
 kill_app = typer.Typer(
     help="The kill switch: on, off with a reason, status.", no_args_is_help=True, add_completion=False
 )
@@ -164,6 +167,34 @@ def kill_status() -> None:
     typer.echo(f"kill switch is {'ON' if state.is_on else 'off'} ({state.source}): {state.reason}")
     for entry in switch.history():
         typer.echo(f"  {entry.since}  {entry.state}  {entry.reason}")
+
+
+@account_app.callback()
+def _account() -> None:
+    """The paper account: re-arm it."""
+
+
+@account_app.command("rearm")
+def account_rearm(reason: Annotated[str, typer.Option(help="Why it is safe to go on; must be given")] = "") -> None:
+    """Lift a total loss or the breach of a firm's limit; what still holds then blocks again at the next minute.
+
+    Raises:
+        ConfigError: no reason was given.
+        PreflightError: a runtime is at work.
+    """
+    if not reason.strip():
+        msg = 'lifting a total loss needs a reason, none was given; run: desk account rearm --reason "why it is safe"'
+        raise ConfigError(msg)
+    settings = load_settings()
+    store = SignalStore(settings.paths.signals_db)
+    # a running runtime took its state up at its start and would not see this
+    with runtime_lease(settings.paths.home):
+        store.migrate()
+        now = datetime.now(UTC)
+        event = RiskEventRow(now, "", "rearmed", SEVERITY["rearmed"], reason.strip())
+        text = message("risk", f"rearmed:{now:%Y%m%dT%H%M%S}", now, "warning", "The guardrails were re-armed", [reason])
+        store.commit_tick(TickRows(risk_events=[event], outbox=[text]))
+    typer.echo(f"guardrails are re-armed: {reason.strip()}")
 
 
 def simulate_loss() -> None:

@@ -23,8 +23,7 @@ from core.settings import Settings, load_settings
 from models.datasets.folds import FoldBorders, minutes_of
 from models.judging.promotion import judging_order
 from models.registry import Registry
-from models.training.candidate import spec_as_json
-from models.training.spec import ALL_COINS, TrainSpec, spec_from_settings
+from models.training.candidate import ALL_COINS, TrainSpec, spec_as_json, spec_from_settings
 from models.walk_forward.fold_figures import walk_forward_record
 from models.walk_forward.fold_runs import (
     Changes,

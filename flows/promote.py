@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.command_line import run_from_shell
+from tasks.command_line import Profile, Share, run_from_shell
 from tasks.features import apply_schema, latest_dataset
 from tasks.market_data import publish_market
-from tasks.parameters import Profile, Share
 from tasks.promote import candidates_of, judge_model, promote_models, record_baseline
 from tasks.runner import threads
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.command_line import run_from_shell
+from tasks.command_line import Architecture, Count, NaturalNumber, NotNegative, PartialShare, Positive, run_from_shell
 from tasks.features import latest_dataset, products_in
-from tasks.parameters import Architecture, Count, NaturalNumber, NotNegative, PartialShare, Positive
 from tasks.runner import threads
 from tasks.train import plan_training, require_all, train_models
 

@@ -14,8 +14,10 @@ Why a minute does not become a signal, in the order asked; the first that holds 
     warming_up       features or the input window of a loaded model are not complete
     below_threshold  the confidence is under the threshold
     kill_switch, total_loss, daily_loss, rate_limited   a signal that was withheld
+    position_open    the product has its position already
+    no_headroom      what its stop would lose does not fit what may still be lost, or no leverage is left
 
-So the last four count exactly the signals that would have been made.
+So the last six count exactly the signals that would have been made.
 """
 
 from __future__ import annotations
@@ -156,18 +158,28 @@ def decide(minute: MinuteInput, state: TradingState, rules: DecisionRules) -> Mi
 
 def _settle(minute: MinuteInput, state: TradingState) -> tuple[list[ClosedPosition], list[RiskEvent]]:
     """Mark the account, roll the firm's day, and stop out if a limit is reached."""
-    at, account, guardrails = minute.open_time + MINUTE, state.account, state.guardrails
+    at, account, guardrails, events = minute.open_time + MINUTE, state.account, state.guardrails, list[RiskEvent]()
     # two calls: a gap may hide the midnight, and what closes AT midnight still belongs to the old day
     guardrails.roll(minute.open_time, account.balance)
     candles = {product: seen.candle for product, seen in minute.products.items()}
     closed = account.on_minute(minute.open_time, candles)
-    guardrails.roll(at, account.balance)
-    events = guardrails.assess(at, account.equity)
-    if guardrails.blocked is not None and account.positions:
-        closed += account.close_all(at, guardrails.blocked)
-        events += guardrails.assess(at, account.equity)
+    if guardrails.rules.day_of(at) > guardrails.day:
+        # its loss is held against the day that ends, and dated in it: after the roll it would be part of the new base
+        events += _stop_out(minute.open_time, at, state, closed)
+        guardrails.roll(at, account.balance)
+    events += _stop_out(at, at, state, closed)
     events += [event for position in closed if (event := _count_loss(position, state.limiter)) is not None]
     return closed, events
+
+
+def _stop_out(told_at: datetime, at: datetime, state: TradingState, closed: list[ClosedPosition]) -> list[RiskEvent]:
+    """Hold equity against the limits; when one is reached, close every position at ``at`` and add it to ``closed``."""
+    account, guardrails = state.account, state.guardrails
+    events = guardrails.assess(told_at, account.equity)
+    if guardrails.blocked is not None and account.positions:
+        closed += account.close_all(at, guardrails.blocked)
+        events += guardrails.assess(told_at, account.equity)
+    return events
 
 
 def _count_loss(closed: ClosedPosition, limiter: RateLimiter) -> RiskEvent | None:
@@ -282,14 +294,19 @@ def _withheld(work: _ProductDecision, tier: str) -> str | None:
         return "kill_switch"
     if work.state.guardrails.blocked is not None:
         return work.state.guardrails.blocked
-    return "rate_limited" if work.state.limiter.refusal(work.seen.decided_at, tier) else None
+    if work.state.limiter.refusal(work.seen.decided_at, tier):
+        return "rate_limited"
+    return "position_open" if work.state.account.is_full(work.product) else None
 
 
 def _emit(work: _ProductDecision, close: Decimal, probability: float, tier: str) -> Decision:
     at = work.open_time + MINUTE
     costs = work.rules.costs_for(work.product, session_of(work.open_time), work.seen.decided_at)
     account, side = work.state.account, 1 if probability >= 0.5 else -1
-    position = account.plan(_signal_id(work), work.product, side, close, at, costs)
+    room = work.state.guardrails.room(account.equity)
+    position = account.plan(_signal_id(work), work.product, side, close, at, costs, room)
+    if position.size_usd == 0:
+        return Decision(_decision_row(work, "no_headroom", probability, tier))
     account.open(position)
     work.state.limiter.record_signal(work.seen.decided_at, tier)
     signal = _signal_row(work, probability, tier, position)

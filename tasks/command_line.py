@@ -1,4 +1,7 @@
-"""Run one flow from the shell without a deployment: ``python flows/backfill.py -p days=30``."""
+"""Run one flow from the shell without a deployment, ``python flows/backfill.py -p days=30``; the types of flow parameters.
+
+The Prefect UI draws its forms from the types and refuses what does not fit.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,30 @@ import secrets
 import signal
 import sys
 import textwrap
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from prefect import Flow
 from prefect.context import refresh_global_settings_context
 from prefect.exceptions import ParameterTypeError
 from prefect.settings import get_current_settings
+from pydantic import Field
 
 from core.errors import DeskError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+Architecture = Literal["lstm", "lstm_one_way", "transformer", "boosting"]
+Profile = Literal["seed", "selective", "calibrated"]
+Count = Annotated[int, Field(ge=1)]
+NaturalNumber = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+"""Of a whole, nought left out."""
+PartialShare = Annotated[float, Field(ge=0, lt=1)]
+"""Of a whole, the whole left out."""
 
 
 class OneLine(logging.Filter):

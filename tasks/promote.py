@@ -16,7 +16,7 @@ from core.settings import load_settings
 from models.gates.judgement import Judgement
 from models.judging import promotion
 from models.registry import Registry
-from models.training.spec import CandidateRef
+from models.training.candidate import CandidateRef
 from reports.models.model_card import ModelCard, read_card
 from reports.models.report import write_model_report
 from reports.models.tables import gates_table, notes_beside_gates

@@ -17,15 +17,12 @@ from core.remote_folder import is_uri
 from core.settings import Settings, load_settings
 from models.datasets.remote_dataset import fetch_dataset
 from models.registry import Registry
-from models.training.candidate import candidate_id
+from models.training.candidate import CandidateRef, TrainSpec, candidate_id, spec_from_settings
 from models.training.remote_candidate import fetch_candidate, publish_candidate
-from models.training.run_training import train_in_process
-from models.training.spec import CandidateRef, TrainSpec, spec_from_settings
-from models.training.train_progress import TrainProgress
+from models.training.run_training import TrainProgress, train_in_process
 from reports.models.training_curves import curve_markdown, overview_markdown, read_curve
 from tasks.progress_artifact import Progress, artifact_key
-from tasks.runner import child_slots, training_runner
-from tasks.sharing import Shared, share
+from tasks.runner import Shared, child_slots, share, training_runner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,8 +12,7 @@ from models.gates.judgement import Judgement, MetricRow, ProductVerdict
 from models.registry import Registry
 from models.registry.trials import candidate_of
 from models.statistics.bootstrap import Interval
-from models.training.candidate import spec_as_json
-from models.training.spec import TrainSpec
+from models.training.candidate import TrainSpec, spec_as_json
 
 if TYPE_CHECKING:
     from pathlib import Path

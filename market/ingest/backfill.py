@@ -1,16 +1,17 @@
-"""Fetch what the ledger says is missing of one product and commit it page by page."""
+"""Fetch what the ledger says is missing of one product since its listing, and commit it page by page."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from core.candles import MINUTE, Span
-from core.errors import UnknownProductError
+from core.errors import ListingUnknownError, UnknownProductError
 from core.failpoints import failpoint
-from market.ingest.listings import listed_part, not_offered
 from market.providers import PAGE_MINUTES, FetchFailedError, open_provider
+from store.coverage_store import NOT_OFFERED, OFFERED
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from core.candles import Page
     from core.settings import Settings
     from market.providers import FetchFailed, Provider
+    from store.coverage_store import Listing
     from store.ingest import WriteCount
 
 PAGES_PER_WRITE = 20
@@ -26,6 +28,11 @@ PAGES_PER_WRITE = 20
 
 MAX_PAGES_WAITING = PAGES_PER_WRITE
 """Pages that wait in memory for a slow store before the asking pauses: what a kill can cost is these and one batch."""
+
+ASK_AGAIN_AFTER = timedelta(days=1)
+"""How long a product that is not offered is left alone; a repair asks at once."""
+
+_MARGIN = timedelta(days=1)
 
 
 class OnProgress(Protocol):
@@ -199,3 +206,87 @@ class _Commits:
             self._waiting.clear()
             raise
         self._committed(count)
+
+
+async def listed_part(
+    store: FeatureStore, provider: Provider, product: str, span: Span, *, again: bool = False
+) -> Span | str:
+    """Cut ``span`` to the time since the product's listing, found by bisection once it is needed and then stored.
+
+    Args:
+        store: Where listings are noted.
+        provider: Who is asked.
+        product: Product id.
+        span: What is wanted.
+        again: Ask although the product was not offered a short while ago.
+
+    Returns:
+        What of ``span`` there can be, or the reason why there is nothing.
+    """
+    known = store.listing(product)
+    if known is not None and known.state == NOT_OFFERED and not again and _still_holds(known, span):
+        return f"{known.reason} (as of {known.checked_at:%Y-%m-%d %H:%M}; asked again after a day)"
+    stored = store.span_stored(product)
+    if known is not None and known.state == OFFERED and known.first_open_time is not None:
+        return _since(_earlier(known.first_open_time, stored), span)
+    if stored is not None and stored.start <= span.start and (known is None or known.state == OFFERED):
+        return span
+    return await _searched(store, provider, product, span, stored)
+
+
+def _still_holds(known: Listing, span: Span) -> bool:
+    """Return whether a note that a product is not offered answers for ``span`` too, and is fresh."""
+    if datetime.now(UTC) - known.checked_at >= ASK_AGAIN_AFTER:
+        return False
+    if known.searched_from is None or known.searched_until is None:
+        # the exchange does not know the product at all
+        return True
+    # a search that reached its present also answers for the hours since
+    is_to_present = known.checked_at - known.searched_until < ASK_AGAIN_AFTER
+    until = known.searched_until + (ASK_AGAIN_AFTER if is_to_present else timedelta(0))
+    return known.searched_from <= span.start and span.end <= until
+
+
+def _earlier(listed: datetime, stored: Span | None) -> datetime:
+    # a file may have brought candles from before
+    return min(listed, stored.start) if stored is not None else listed
+
+
+async def _searched(
+    store: FeatureStore, provider: Provider, product: str, span: Span, stored: Span | None
+) -> Span | str:
+    # where candles are stored already, only what lies before them is unknown
+    has_earlier = stored is not None and span.start < stored.start
+    unsearched = Span(span.start, min(stored.start, span.end)) if stored is not None and has_earlier else span
+    try:
+        first = await provider.first_candle(product, unsearched)
+    except ListingUnknownError:
+        # where such a provider's answers begin must never be stored as a listing: another one would not look before it
+        return span
+    except UnknownProductError as error:
+        return not_offered(store, product, str(error))
+    if stored is not None and stored.start < span.end and (first is None or stored.start < first):
+        first = stored.start
+    if first is None:
+        return not_offered(store, product, f"{product} has no candle within {span}", searched=span)
+    # a first candle at the very start of what was searched says nothing about the listing
+    is_listing = first - span.start > _MARGIN
+    store.record_listing(product, OFFERED, first if is_listing else None, "", searched=span)
+    return _since(first, span) if is_listing else span
+
+
+def not_offered(store: FeatureStore, product: str, reason: str, *, searched: Span | None = None) -> str:
+    """Note that the exchange does not offer ``product`` (now, or within ``searched``); return the reason.
+
+    What is known of its listing is kept: a delisted product has a history.
+    """
+    known = store.listing(product)
+    first = known.first_open_time if known is not None else None
+    store.record_listing(product, NOT_OFFERED, first, reason, searched=searched)
+    return reason
+
+
+def _since(listed: datetime, span: Span) -> Span | str:
+    if listed >= span.end:
+        return f"its first candle, {listed:%Y-%m-%d %H:%M}, is later than {span}"
+    return Span(max(listed, span.start), span.end)

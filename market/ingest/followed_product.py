@@ -1,18 +1,23 @@
-"""Keep where one followed product stands: what to ask for next, and what of an answer may be stored."""
+"""Keep where a followed product stands (what to ask for next, what of an answer may be stored) and what following came to."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from core.candles import MINUTE, Page, Span
+from core.files import write_json
 from market.providers import PAGE_MINUTES
 from store.ledger import SETTLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
+    from pathlib import Path
+
+    from store.ingest import WriteCount
 
 REREAD_AFTER = timedelta(minutes=2)
 """So long after its close a minute is read once more: by then it has settled."""
@@ -22,7 +27,7 @@ MAX_REQUEST = PAGE_MINUTES * MINUTE
 """A gap longer than one request is filled beside the minutes of the present, not before them."""
 
 
-class Progress(NamedTuple):
+class ProductStanding(NamedTuple):
     """Where a product stood before a commit."""
 
     settled_until: datetime
@@ -45,11 +50,11 @@ class FollowedProduct:
     is_offered: bool = True
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> ProductStanding:
         """Where the product stands, for `reset` when a commit fails."""
-        return Progress(self.settled_until, self.newest)
+        return ProductStanding(self.settled_until, self.newest)
 
-    def reset(self, progress: Progress) -> None:
+    def reset(self, progress: ProductStanding) -> None:
         """Go back to where the product stood."""
         self.settled_until, self.newest = progress
 
@@ -82,6 +87,49 @@ class FollowedProduct:
             if minute + MINUTE + wait > known_at[minute]:
                 return
             self.settled_until += MINUTE
+
+
+@dataclass(slots=True)
+class FollowStats:
+    """Counts of one session, and the delay of every minute that was stored live."""
+
+    minutes: int = 0
+    stored: int = 0
+    """Candles of minutes that had none, those of filled gaps included."""
+    revised: int = 0
+    quarantined: int = 0
+    outages: int = 0
+    delays: list[float] = field(default_factory=list)
+    """Seconds from a minute's close to its commit, one a minute."""
+
+    def add(self, count: WriteCount, delay: float | None) -> None:
+        """Count one commit; ``delay`` is its distance from the close of a minute it stored first."""
+        self.stored += count.stored
+        self.revised += count.revised
+        self.quarantined += count.quarantined
+        if delay is not None:
+            self.delays.append(delay)
+
+    def delay(self, share: float) -> float | None:
+        """Return the delay, seconds, that ``share`` of the minutes did not exceed (nearest rank); None without any."""
+        if not self.delays:
+            return None
+        ordered = sorted(self.delays)
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+    @property
+    def delay_summary(self) -> str:
+        """The delays in one phrase."""
+        if not self.delays:
+            return "no minute stored live yet"
+        p50, p95, longest = (self.delay(share) for share in (0.5, 0.95, 1.0))
+        return f"close to commit p50 {p50:.2f} s, p95 {p95:.2f} s, max {longest:.2f} s over {len(self.delays)} minutes"
+
+    def write(self, file: Path) -> None:
+        """Write the figures as JSON, for people and their own tools; nothing here reads them back."""
+        counts = {name: getattr(self, name) for name in ("minutes", "stored", "revised", "quarantined", "outages")}
+        delays = {"p50": self.delay(0.5), "p95": self.delay(0.95), "max": self.delay(1.0), "count": len(self.delays)}
+        write_json(file, {**counts, "delay_seconds": delays})
 
 
 def merge_spans(spans: Iterable[Span]) -> list[Span]:

@@ -25,8 +25,7 @@ from core.errors import (
 )
 from core.locks import lease
 from market.ingest.backfill import fetch
-from market.ingest.follow_stats import FollowStats
-from market.ingest.followed_product import MAX_REQUEST, REREAD_AFTER, FollowedProduct, merge_spans
+from market.ingest.followed_product import MAX_REQUEST, REREAD_AFTER, FollowedProduct, FollowStats, merge_spans
 from market.ingest.live_feed import FETCH_TIMEOUT_SECONDS, LiveAnswer, LiveFeed
 from market.providers import PAGE_MINUTES
 from store.feature_store import FeatureStore

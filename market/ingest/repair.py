@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from core.candles import MINUTE, Span, floor_minute
 from core.errors import UnknownProductError
-from market.ingest.backfill import fetch, pack_into_requests, quiet
-from market.ingest.listings import listed_part, not_offered
+from market.ingest.backfill import fetch, listed_part, not_offered, pack_into_requests, quiet
 from market.providers import PAGE_MINUTES, open_provider
 from store.feature_store import FeatureStore
 

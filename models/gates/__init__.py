@@ -1,8 +1,7 @@
 """The gates: what a model's figures must reach before it is promoted, and what is said where they do not."""
 
-from models.gates.gate_checks import is_real
-from models.gates.gate_evidence import PROFILES, GateEvidence, GateProfile, GateResult
-from models.gates.gate_verdict import PROFILE_GATES, gate_profile, judge_gates, refusals_by_profile
+from models.gates.gate_checks import PROFILE_GATES, is_real, judge_gates, refusals_by_profile
+from models.gates.gate_evidence import PROFILES, GateEvidence, GateProfile, GateResult, gate_profile
 
 __all__ = [
     "PROFILES",

@@ -22,6 +22,8 @@ from models.statistics.metrics import COVERAGES, base_rate, break_even_accuracy,
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# over five months walked forward the surest tenth is right in 56.7 % (BTC) and 56.5 % (ETH) of its minutes; after a round trip of
+# 18 bps nothing of that is left (docs/log.md)
 SENTENCE_COVERAGE = 0.1
 """The coverage that the sentence speaks of, one of `COVERAGES`."""
 _DAY_MINUTES = 1440

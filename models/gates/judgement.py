@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import ModelError
 from core.files import parse_json, plain_json, read_bytes, write_json
+from core.integrity import require_id
 from models.gates.gate_evidence import GateResult
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ class Judgement:
     """Hash over all that decides the verdict: where it is the same, the candidate is not judged again."""
     passport_sha256: str = ""
     version: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse an id that is no folder of the models'."""
+        require_id(self.model_id, "model")
 
     @classmethod
     def read(cls, folder: Path) -> Judgement:

@@ -44,9 +44,8 @@ from models.serving.passport import (
     TrainingRun,
 )
 from models.serving.scorer import Scorer
-from models.training.candidate import TrainedCandidate, spec_as_json
+from models.training.candidate import CandidateRef, TrainedCandidate, spec_as_json
 from models.training.fit import forward
-from models.training.spec import CandidateRef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,6 +104,7 @@ def judge(
     stride = JUDGE_STRIDE.get(candidate.architecture, 1)
     network, scaler = network_of(candidate, folder), Scaler.from_json(candidate.scaler)
     minutes = candidate.window_minutes
+    # on the calibration part: later minutes than the training saw, earlier ones than the test part holds
     fitted = {product: calibrate(network, scaler, data, minutes, stride, product)[0] for product in data.coins}
     model = served(network, scaler, list(fitted.values()))
     graph = export_graph(model, folder, minutes, len(data.columns))
@@ -112,6 +112,7 @@ def judge(
     now = datetime.now(UTC).isoformat(timespec="seconds")
     terms = JudgingTerms(gates, cost_bps, trials, stride, now, commit())
     passport = replace(describe(candidate, graph, data, dataset), judged=terms)
+    # the exported graph itself is judged, by the runtime's scorer: what torch would have said is only compared with it
     scorer = Scorer(folder, passport)
     passport = replace(passport, parity=parity_proof(model, scorer, data, minutes))
     appraised = appraise(data, scorer, passport)

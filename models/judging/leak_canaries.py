@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from models.datasets.dataset import Dataset
 
+# with the wider search of `validation.leakage` 29 of 29 planted leaks were named (docs/log.md), without
+# a false alarm in 100 checks of 20 clean seeds
 MAX_HONEST_AUC = 0.95
 """No honest input orders directions this well by itself; the planted market's best forecast of all reaches 0.88."""
 _MAX_AUC_ROWS = 20_000

@@ -18,7 +18,7 @@ from models.gates.judgement import CoveragePoint, ProductCurves, ReliabilityPoin
 from models.judging.baselines import Controls, baseline_forecasts, controls
 from models.serving.passport import ControlFigures, CoverageCut, Estimate
 from models.statistics import metrics
-from models.statistics.bootstrap import DayBootstrap, Interval
+from models.statistics.bootstrap import MINUTES_OF_DAY, DayBootstrap, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from models.datasets.dataset import Dataset
 
-DAY_MINUTES = 1440
 _TIERS = (("low", 0.0), ("medium", 0.65), ("high", 0.75))
 MIN_SLICE_ROWS = 100
 """Below this many rows no metric is reported: labels overlap 15-fold, so 100 rows hold about 7 independent ones."""
@@ -99,7 +98,7 @@ def measure(
 ) -> Measured:
     """Measure the forecasts ``p_N`` of the test rows ``ends``."""
     y_N, minute_N = data.direction_N[ends], data.minute_N[ends]
-    days, classes = len(np.unique(minute_N // DAY_MINUTES)), len(np.unique(y_N))
+    days, classes = len(np.unique(minute_N // MINUTES_OF_DAY)), len(np.unique(y_N))
     if not len(ends) or classes < 2:
         return Measured(len(ends), days, classes)
     slices = {f"coverage={coverage:g}": metrics.covered(p_N, coverage) for coverage in metrics.COVERAGES}
@@ -190,13 +189,13 @@ def _break_even(days: DayBootstrap, return_N: NDArray[np.float64], cost_bps: flo
 
 def slices_of(p_N: NDArray[np.float64], minute_N: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
     """Return which rows are of each session (by UTC hour), tier (by confidence) and month."""
-    session_N = minute_N % DAY_MINUTES // (DAY_MINUTES // len(SESSIONS))
+    session_N = minute_N % MINUTES_OF_DAY // (MINUTES_OF_DAY // len(SESSIONS))
     slices = {f"session={name}": session_N == position for position, name in enumerate(SESSIONS)}
     sure_N = metrics.confidence(p_N)
     for (tier, low), (_, high) in pairwise((*_TIERS, ("", math.inf))):
         slices[f"tier={tier}"] = (sure_N >= low) & (sure_N < high)
-    days, day_N = np.unique(minute_N // DAY_MINUTES, return_inverse=True)
-    month_N = np.array([f"{minute_start(day * DAY_MINUTES):%Y-%m}" for day in days])[day_N]
+    days, day_N = np.unique(minute_N // MINUTES_OF_DAY, return_inverse=True)
+    month_N = np.array([f"{minute_start(day * MINUTES_OF_DAY):%Y-%m}" for day in days])[day_N]
     return slices | {f"month={month}": month_N == month for month in np.unique(month_N).tolist()}
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from core.dataset_files import DatasetRef
     from core.settings import Settings
-    from models.training.spec import CandidateRef
+    from models.training.candidate import CandidateRef
 
     Names = str | Sequence[str] | None
     """Several names, or one text with commas between them; None and nothing mean all."""

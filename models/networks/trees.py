@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-WINDOW_MINUTES = 1
+# of one minute's inputs a window takes 52 to 73 us to score, an LSTM's hour 260 (docs/log.md)
+BOOSTING_MINUTES = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,9 @@ def verify(
         return findings.result()
     try:
         _recompute(findings, dataset, weights, memory_gb)
+    except ModelMismatchError as error:
+        # the graph cannot be what was judged: it reads what no hash covers, or says what is no probability
+        findings.differences.append(f"model.onnx: {error}")
     except _MALFORMED as error:
         findings.differences.append(f"the passport is malformed ({error!r})")
     if findings.differences and (judged_by := _other_commit(passport)):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import ModelError
 from core.files import as_json_bytes, read_json
 from core.hash_chain import event_link, is_link
+from core.integrity import require_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,6 +42,11 @@ class RegistryEvent:
     model_id: str
     who: str
     why: str
+
+    def __post_init__(self) -> None:
+        """Refuse a model that is no folder of the promoted ones; a rollback to nothing names none."""
+        if self.model_id:
+            require_id(self.model_id, "model")
 
     def link(self, previous: str) -> str:
         """Return the hash over this event and, by way of ``previous``, all before it."""
@@ -79,7 +85,11 @@ def appended(events: Sequence[RegistryEvent], fresh: Sequence[NewEvent]) -> tupl
     linked = []
     for new in fresh:
         texts = map(_storable, (new.kind, new.slot, new.model_id, new.who or _who(), new.why))
-        unnamed = RegistryEvent("0" * 64, datetime.now(UTC), *texts)
+        try:
+            unnamed = RegistryEvent("0" * 64, datetime.now(UTC), *texts)
+        except ValueError as error:
+            msg = f"the registry records nothing of it: {error}; see the ids there are: desk models list --all"
+            raise ModelError(msg) from None
         previous = unnamed.link(previous)
         linked.append(replace(unnamed, event_id=previous))
     return tuple(linked)

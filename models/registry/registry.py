@@ -216,7 +216,11 @@ class Registry:
         Raises:
             ModelError: the file is whole, so there is nothing to restore.
         """
-        events = [RegistryEvent(**row) for row in rows]
+        try:
+            events = [RegistryEvent(**row) for row in rows]
+        except ValueError as error:
+            msg = f"the table registry_events holds an event that no registry wrote ({error}); go back to a copy of the database"
+            raise ModelError(msg) from None
         with self._locked():
             kept = None
             if self.path.exists():

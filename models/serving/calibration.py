@@ -26,6 +26,8 @@ from models.statistics.metrics import log_losses
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# mean gain on later minutes, in 0.0001 nats: boosting (12 cells) uncalibrated 19.7, temperature 21.4, Platt 19.7, isotonic 18.4;
+# LSTM (4 cells) 11.8, 12.1, 12.3, 10.6 (docs/log.md)
 KINDS = ("none", "temperature", "platt")
 """From the simplest to the richest."""
 MIN_ROWS = 200
@@ -106,6 +108,7 @@ def fit_calibration(
     rows = len(logit_N)
     if rows < MIN_ROWS or not _is_fittable(logit_N, y_N):
         return Calibration("none", rows=rows)
+    # with the rule before this one, the simplest within a standard error of the best, boosting gained 18.3; with this one 20.1
     held_out = _held_out_losses(logit_N, y_N, minute_N, horizon_minutes)
     candidates = _compare(held_out)
     kind = next(candidate.kind for candidate in candidates if candidate.chosen)

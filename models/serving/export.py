@@ -1,7 +1,7 @@
-"""From weights to one ONNX graph that takes raw inputs and says a calibrated probability.
+"""Freeze scaler, network and calibration into one ONNX graph that takes raw inputs and gives a calibrated probability.
 
-The exporter that traces is used, not the newer one: it takes 0.3 s instead of 10, gives the same bytes each time,
-and keeps the LSTM as one operator (measured, see the log). Shapes: B windows, T minutes, F inputs.
+Beside the probability the graph gives the logit it was made from, so that what the calibration changed can be measured
+again from the graph alone; the runtime does not ask for it. Shapes: B windows, T minutes, F inputs, C coins.
 """
 
 from __future__ import annotations
@@ -12,21 +12,73 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
 from core.files import write_bytes
+from models.datasets.scaler import CLIP, Scaler
 from models.networks.build import build_network
+from models.serving.calibration import LOGIT_CLIP
 from models.serving.passport import Parity
-from models.serving.serving_graph import ServedAllCoins, ServedOneCoin
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor
 
-    from models.datasets.scaler import Scaler
     from models.serving.calibration import Calibration
     from models.serving.scorer import Scorer
+
+
+class CalibrationHead(nn.Module):
+    """Every coin's calibration as a slope and a shift, so that one graph serves coins of different kinds."""
+
+    def __init__(self, calibrations: list[Calibration]) -> None:
+        """Freeze slope and shift of each coin into the graph, float32."""
+        super().__init__()
+        self.slope_C: Tensor
+        self.shift_C: Tensor
+        self.register_buffer("slope_C", torch.tensor([calibration.slope for calibration in calibrations]))
+        self.register_buffer("shift_C", torch.tensor([calibration.shift for calibration in calibrations]))
+
+    def forward(self, logit_B: Tensor, coin_B: Tensor) -> Tensor:
+        """Return probability_B, strictly inside (0, 1)."""
+        line_B = self.slope_C[coin_B] * logit_B.clamp(-LOGIT_CLIP, LOGIT_CLIP) + self.shift_C[coin_B]
+        return torch.sigmoid(line_B.clamp(-LOGIT_CLIP, LOGIT_CLIP))
+
+
+class _Served(nn.Module):
+    """Scaler, network and calibration, frozen into one module."""
+
+    def __init__(self, network: nn.Module, scaler: Scaler, calibrations: list[Calibration]) -> None:
+        """Keep mean and deviation of every coin, shaped (C, F)."""
+        super().__init__()
+        self.network = network
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.from_numpy(scaler.mean_CF.copy()))
+        self.register_buffer("deviation", torch.from_numpy(scaler.sd_CF.copy()))
+        self.calibration = CalibrationHead(calibrations)
+
+
+class ServedOneCoin(_Served):
+    """A model of one coin."""
+
+    def forward(self, x_BTF: Tensor) -> tuple[Tensor, Tensor]:
+        """Return probability_B of up, and logit_B before calibration."""
+        logit_B = self.network(((x_BTF - self.mean[0]) / self.deviation[0]).clamp(-CLIP, CLIP))
+        return self.calibration(logit_B, torch.zeros_like(logit_B, dtype=torch.int64)), logit_B
+
+
+class ServedAllCoins(_Served):
+    """A model of all coins; each coin has its own scaler and calibration."""
+
+    def forward(self, x_BTF: Tensor, coin_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return probability_B of up, and logit_B before calibration."""
+        scaled = (x_BTF - self.mean[coin_B].unsqueeze(1)) / self.deviation[coin_B].unsqueeze(1)
+        logit_B, _ = self.network(scaled.clamp(-CLIP, CLIP), coin_B)
+        return self.calibration(logit_B, coin_B), logit_B
+
 
 OPSET = 18
 GRAPH = "model.onnx"
@@ -61,8 +113,11 @@ def export_graph(model: nn.Module, folder: Path, minutes: int, inputs: int) -> P
             buffer,  # type: ignore[arg-type]  # this exporter takes an open file, its types do not say so
             input_names=names,
             output_names=["probability", "logit"],
+            # the batch alone may vary: minutes and inputs are what the scorer holds against the passport
             dynamic_axes={name: {0: "batch"} for name in (*names, "probability", "logit")},
             opset_version=OPSET,
+            # the exporter that traces takes 0.3 s where the newer one takes 10, gives the same bytes each time, and keeps the
+            # LSTM as one operator (docs/log.md)
             dynamo=False,
         )
     path = folder / GRAPH
@@ -91,6 +146,7 @@ def parity(
         if not len(rows):
             continue
         whole = max(whole, float(np.abs(scorer.score(x_BTF[rows], product) - want_B[rows]).max()))
+        # the runtime scores a minute at a time, and a batch of one may take other kernels and round otherwise
         alone = rows[:: max(1, len(rows) // 50)]
         said = np.array([scorer.score(x_BTF[row : row + 1], product)[0] for row in alone])
         single = max(single, float(np.abs(said - want_B[alone]).max()))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from core.errors import ModelError, ModelMismatchError
 from core.files import parse_json, plain_json, read_bytes, write_json
-from core.integrity import broken_seal, sealed
+from core.integrity import broken_seal, require_id, sealed
 from models.gates import GateProfile, GateResult
 from models.gates.feasibility import Feasibility
 
@@ -239,6 +239,16 @@ class Passport:
     verdicts: dict[str, Appraisal] = field(default_factory=dict)
     curves_sha256: str | None = None
     seal: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse ids that lead out of the folders of models, candidates and data sets."""
+        for what, own in (
+            ("model", self.model_id),
+            ("candidate", self.candidate_id),
+            ("data set", self.dataset_digest),
+        ):
+            if own or what == "model":
+                require_id(own or "", what)
 
     @classmethod
     def read(cls, folder: Path, *, with_seal: bool = True) -> Passport:

@@ -5,18 +5,19 @@ Shapes: B windows, T minutes, F inputs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from core.errors import ModelMismatchError
-from core.integrity import sha256_of
+from core.files import read_bytes
 from models.serving.passport import REPAIR, Passport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -113,8 +114,12 @@ def _open(folder: Path, passport: Passport) -> ort.InferenceSession:
     path = folder / "model.onnx"
     if not path.exists():
         _refuse(f"{passport.model_id} has no graph at {path}")
-    if (found := sha256_of(path)) != passport.sha256:
+    # read once: what is hashed is what is opened, whoever changes the file in between
+    content = read_bytes(path)
+    if (found := hashlib.sha256(content).hexdigest()) != passport.sha256:
         _refuse(f"{path} has sha256 {found[:12]}, its passport says {passport.sha256[:12]}")
+    if (outside := external_data(content)) is not None:
+        _refuse(f"the graph of {passport.model_id} reads weights from another file ({outside}), which no hash covers")
     if passport.opset not in OPSETS:
         _refuse(
             f"{passport.model_id} is written in opset {passport.opset}, this code reads {OPSETS[0]} to {OPSETS[-1]}"
@@ -122,13 +127,51 @@ def _open(folder: Path, passport: Passport) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # from bytes it would also take its own format, which `external_data` cannot read
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except _OPEN_ERRORS as error:
         msg = f"the graph of {passport.model_id} cannot be opened ({str(error).splitlines()[0]}); {REPAIR}"
         raise ModelMismatchError(msg) from error
     _check_inputs(session, passport)
     return session
+
+
+def external_data(content: bytes) -> str | None:
+    """Return the file that a graph takes a tensor from instead of holding it, None where it holds all of them."""
+    if b"location" not in content:
+        # the key under which a graph names such a file: without it the parser, 30 MB and 0.3 s, is not needed
+        return None
+    from google.protobuf.message import DecodeError  # noqa: PLC0415  # see above
+    from onnx import ModelProto  # noqa: PLC0415
+
+    try:
+        model = ModelProto.FromString(content)
+    except DecodeError:
+        return None  # no graph at all: whoever opens it says so
+    return next(_external_files(model), None)
+
+
+def _external_files(message: Any) -> Iterator[str]:  # noqa: ANN401  # any message of a graph
+    for field, value in message.ListFields():
+        if field.name == "external_data":
+            yield next((entry.value for entry in value if entry.key == "location"), "no name")
+        elif field.message_type is not None:
+            # tensors hide in nodes, in branches of nodes, in functions
+            for part in value if hasattr(value, "__len__") else [value]:
+                yield from _external_files(part)
+
+
+def require_probabilities(p_N: NDArray[np.float64], model_id: str) -> NDArray[np.float64]:
+    """Return ``p_N`` after seeing that each is one; the runtime has its own answer to a bad score, judging has none.
+
+    Raises:
+        ModelMismatchError: one is no number, or outside 0 to 1.
+    """
+    if len(bad_N := p_N[~((p_N >= 0) & (p_N <= 1))]):
+        _refuse(f"{model_id} scored {bad_N[0]:g}, which is no probability, in {len(bad_N)} of {len(p_N)} windows")
+    return p_N
 
 
 def _check_inputs(session: ort.InferenceSession, passport: Passport) -> None:

@@ -49,8 +49,11 @@ class DayBootstrap:
 
     def __init__(self, minute_N: NDArray[np.int64], *, seed: int = 0, replicates: int = REPLICATES) -> None:
         """Draw how often each day occurs in each replicate."""
+        # of 400 simulated histories, intervals that take each row as independent hold the true accuracy in 51.5 %, whole days in
+        # 94.8 % (60 days) and 90 % (5 days; docs/log.md)
         self.day_N = _days(minute_N)
         self.days = int(self.day_N.max()) + 1 if len(self.day_N) else 0
+        # one draw for all metrics of the same rows: their differences are then paired, and the same rows give the same ends
         generator = np.random.default_rng(seed)
         even = np.full(max(self.days, 1), 1.0 / max(self.days, 1))
         self.times_RD = generator.multinomial(max(self.days, 1), even, size=replicates).astype(np.float64)
@@ -115,6 +118,7 @@ class DayBootstrap:
         noise_RK = self.sums(gap_NK) / len(p_N) - gap_K
         shrunk_K = np.sign(gap_K) * np.maximum(np.abs(gap_K) - noise_RK.std(axis=0), 0.0)
         even_K = gap_K.sum() * np.bincount(bin_N, minlength=metrics.BINS) / len(p_N)
+        # the third, one shift in every bin, was added after two had held an even shift in 87 to 89 % of draws; with it 95.5 to 99.5 %
         ends = [_errors_not_refused(value, shape_K, noise_RK, self.tail) for shape_K in (gap_K, shrunk_K, even_K)]
         return Interval(value, min(low for low, _ in ends), max(value, *(high for _, high in ends)))
 

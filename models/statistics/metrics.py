@@ -1,6 +1,6 @@
 """Every figure a model is judged by: one function each, its formula beside it.
 
-Shapes: N rows, K bins, D days, R bootstrap replicates. ``p`` is the probability of up, ``y`` 1 for up, else 0; the
+Shapes: N rows, K bins, G groups of equal probability. ``p`` is the probability of up, ``y`` 1 for up, else 0; the
 direction called is long if ``p >= 0.5``.
 """
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BINS = 10
+# on 41 days of real minutes the ensemble is right in 0.532, 0.555, 0.574 and 0.538 of them (BTC; docs/log.md): confidence pays to
+# the tenth, and at a hundredth chance has the word
 COVERAGES = (1.0, 0.5, 0.1, 0.01)
 MIN_MOVE_BPS = 1e-6
 """A mean move below this is none; a tick of any market is thousands of times as large."""
@@ -41,30 +43,17 @@ def base_rate(y_N: NDArray[np.int8]) -> float:
     return max(up, 1.0 - up)
 
 
-def auc(p_N: NDArray[np.float64], y_N: NDArray[np.int8], weight_N: NDArray[np.float64] | None = None) -> float:
+def auc(p_N: NDArray[np.float64], y_N: NDArray[np.int8]) -> float:
     """Return the area under the ROC curve: P(p of an up row > p of a down row), ties counting half.
 
     Mann and Whitney (1947); Hanley and McNeil (1982). NaN if one class is missing.
     """
-    weight_N = np.ones(len(p_N)) if weight_N is None else weight_N
-    return float(weighted_auc(p_N, y_N, weight_N[None, :])[0])
-
-
-def weighted_auc(
-    p_N: NDArray[np.float64], y_N: NDArray[np.int8], weight_RN: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the AUC under each row of weights."""
     order = np.argsort(p_N, kind="stable")
-    group_N = np.concatenate([[0], np.cumsum(np.diff(p_N[order]) != 0)])
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(group_N) != 0]))
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(p_N[order]) != 0]))
     up_N = (y_N[order] == 1).astype(np.float64)
-    weight_RN = weight_RN[:, order]
-    up_RG = np.add.reduceat(weight_RN * up_N, starts, axis=1)
-    down_RG = np.add.reduceat(weight_RN * (1.0 - up_N), starts, axis=1)
-    below_RG = np.cumsum(down_RG, axis=1) - 0.5 * down_RG
-    pairs_R = up_RG.sum(axis=1) * down_RG.sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        return np.asarray((up_RG * below_RG).sum(axis=1) / np.where(pairs_R > 0, pairs_R, np.nan))
+    up_G, down_G = np.add.reduceat(up_N, starts), np.add.reduceat(1.0 - up_N, starts)
+    pairs = float(up_G.sum() * down_G.sum())
+    return float((up_G * (np.cumsum(down_G) - 0.5 * down_G)).sum()) / pairs if pairs else math.nan
 
 
 def log_losses(p_N: NDArray[np.float64], y_N: NDArray[np.int8]) -> NDArray[np.float64]:

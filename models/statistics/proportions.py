@@ -75,11 +75,13 @@ def _effective(share: float, total: int, clusters: list[tuple[float, int]]) -> f
         return float(groups)
     between = sum((hit - share * count) ** 2 for hit, count in clusters)
     variance = between * groups / (groups - 1) / total**2
+    # never more than the rows there are: clusters that happen to balance each other are luck, not information
     return min(float(total), total * naive / variance) if variance > 0 else float(total)
 
 
 def rows_needed(share: Share, half_width: float) -> int:
     """Return how many rows in all bring the interval down to ``half_width``, at the same clustering."""
+    # as of a share of 0.053: one that is 0 or 1 so far shows no spread yet, which does not mean that a few rows will do
     spread = max(share.value * (1 - share.value), 0.05)
     independent = Z_95**2 * (spread / half_width**2)
     return math.ceil(independent * share.count / max(share.effective, 1.0))

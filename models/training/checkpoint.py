@@ -67,6 +67,7 @@ class MemberState:
     def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float) -> None:
         """Begin with the network as it is."""
         self.network = network
+        # the average is what is checked and kept: single steps follow their last windows, of which fifteen neighbours are one
         self.average = deepcopy(network).requires_grad_(requires_grad=False).eval()
         self.optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
         self.best = _copied(self.average)

@@ -20,13 +20,11 @@ from torch.nn import functional
 from core.errors import TrainingError
 from models.datasets.scaler import Scaler, fit_scaler
 from models.datasets.windows import part_ends
-from models.networks.build import build_network, window_minutes
-from models.networks.ensemble import joined_weights
+from models.networks.build import build_network, joined_weights, window_minutes
 from models.serving.passport import TrainingCheck
-from models.training.batches import Batches
+from models.training.batches import Batches, Schedule
 from models.training.checkpoint import MemberState, TrainingState, load, save
 from models.training.progress_reporter import ProgressReporter, TrainingClock
-from models.training.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +35,8 @@ if TYPE_CHECKING:
 
     from models.datasets.dataset import Dataset
     from models.training.batches import TrainingBatch
-    from models.training.spec import TrainSpec
-    from models.training.train_progress import TrainProgress
+    from models.training.candidate import TrainSpec
+    from models.training.run_training import TrainProgress
 
 # a batch with a few wild minutes has a gradient many times the usual
 CLIP_NORM = 1.0
@@ -122,6 +120,7 @@ def fit(
 
     while len(state.finished) < spec.members and not (state.finished and clock.is_over()):
         member, ended_by = _fit_member(bench, len(state.finished))
+        # cut short, it would pull the mean of whole members towards a half-trained one
         if ended_by == "budget" and state.finished:
             break
         state.finished.append(member.best)
@@ -129,7 +128,7 @@ def fit(
 
     weights = {name: value.cpu() for name, value in joined_weights(state.finished).items()}
     fitted = Fitted(weights, scaler, return_scale, precision, state.history, train_windows=state.windows)
-    fitted.best_checks = [_best_check(state.of(number)) for number in range(len(state.finished))]
+    fitted.best_checks = [best_check(state.of(number)).check for number in range(len(state.finished))]
     fitted.ended_by = [ended for number in range(spec.members) if (ended := state.ended_by(number))]
     return fitted
 
@@ -164,7 +163,7 @@ def _fit_member(bench: _Bench, number: int) -> tuple[MemberState, str]:
             torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
             member.optimiser.step()
             _average(member.average, network, schedule.keep(member.step))
-            losses.append(loss.detach())
+            losses.append(loss.detach())  # left on the device: reading each one would wait for every step
             member.step += 1
             reporter.step(losses)
 
@@ -190,13 +189,15 @@ def _fit_member(bench: _Bench, number: int) -> tuple[MemberState, str]:
                 ended_by=ended_by,
             )
         )
+        # at checks alone: the steps since then are done again, seeded as they were, so a kill changes no byte
         save(bench.checkpoint, state, member)
         reporter.check(losses, watched)
     return member, ended_by
 
 
-def _best_check(entries: list[TrainingCheck]) -> int:
-    return min(entries, key=lambda entry: entry.early_stop_log_loss).check
+def best_check(entries: list[TrainingCheck]) -> TrainingCheck:
+    """Return the first check with the lowest early-stop loss."""
+    return min(entries, key=lambda entry: entry.early_stop_log_loss)
 
 
 def _ending(bench: _Bench, schedule: Schedule, member: MemberState) -> str:
@@ -242,6 +243,7 @@ def early_stop_ends(data: Dataset, minutes: int, spec: TrainSpec) -> NDArray[np.
 
 
 def _return_scale(data: Dataset) -> list[float]:
+    # of training rows alone, as the scaler: a spread taken from all rows would tell how wild the test part is
     scales = (float(np.std(data.return_N[data.rows(coin, "train")])) for coin in data.coins)
     return [scale if math.isfinite(scale) and scale > 0 else 1.0 for scale in scales]
 
@@ -255,6 +257,7 @@ def forward(network: nn.Module, x_BTF: Tensor, coin_B: Tensor) -> tuple[Tensor, 
 def _loss(network: nn.Module, batch: TrainingBatch, precision: str, device: str) -> Tensor:
     with torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         logit_B, return_B = forward(network, batch.x_BTF, batch.coin_B)
+    # in float32: bfloat16 keeps two to three digits, and the edge sought is in the third of a loss of 0.69
     loss = functional.binary_cross_entropy_with_logits(logit_B.float(), batch.direction_B)
     return loss if return_B is None else loss + functional.mse_loss(return_B.float(), batch.return_B)
 

@@ -6,16 +6,16 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from models.training.train_progress import TrainProgress
+from models.training.run_training import TrainProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
+    from models.training.batches import Schedule
+    from models.training.candidate import TrainSpec
     from models.training.checkpoint import MemberState, TrainingState
-    from models.training.schedule import Schedule
-    from models.training.spec import TrainSpec
 
 # a report costs a line of JSON and an update of a bar: every two seconds is as often as a person looks
 _REPORT_SECONDS = 2.0

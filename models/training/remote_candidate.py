@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import RemoteFolderError
+from core.errors import ModelError, RemoteFolderError
 from core.files import write_bytes
 from core.remote_folder import open_folder, redacted, within
-from models.training.candidate import finished
+from models.training.candidate import MARKER as _MARKER
+from models.training.candidate import TrainedCandidate, finished
 
 if TYPE_CHECKING:
     from core.remote_folder import RemoteFolder
-    from models.training.spec import CandidateRef
-_LOG, _WEIGHTS, _MARKER = "train.log", "weights.pt", "candidate.json"
+    from models.training.candidate import CandidateRef
+_LOG, _WEIGHTS = "train.log", "weights.pt"
 
 
 def publish_candidate(candidate: CandidateRef, uri: str) -> CandidateRef:
@@ -37,23 +39,44 @@ def fetch_candidate(candidate_id: str, uri: str, folder: Path) -> CandidateRef |
     """Return a candidate under ``folder``, fetched from ``uri`` unless it is there; None where it is in neither.
 
     Raises:
-        RemoteFolderError: the folder cannot be read, or what it gives is not whole.
+        RemoteFolderError: the folder cannot be read, or what it gives is not whole or is not this candidate.
     """
     home = folder / candidate_id
-    if (candidate := finished(home)) is not None:
+    if (candidate := _kept(home)) is not None:
         return candidate
     remote = open_folder(within(uri, candidate_id))
     if remote.size(_MARKER) is None:
         return None
-    for name in (_LOG, _WEIGHTS, _MARKER):
-        if name != _LOG or remote.size(name) is not None:
-            write_bytes(home / name, _content(remote, name))
-    fetched = finished(home)
-    if fetched is None:
-        (home / _MARKER).unlink()
-        msg = f"the candidate at {redacted(within(uri, candidate_id))} is not whole: its weights have another hash than its candidate.json says; remove it there and train again"
+    kept = [name for name in (_LOG, _WEIGHTS, _MARKER) if name != _LOG or remote.size(name) is not None]
+    content = {name: _content(remote, name) for name in kept}
+    if (fault := _fault(candidate_id, content[_MARKER], content[_WEIGHTS])) is not None:
+        msg = f"the candidate at {redacted(within(uri, candidate_id))} is not whole: {fault}; remove it there and train again"
         raise RemoteFolderError(msg)
-    return fetched
+    # only what was seen to be right gets a name here: a bad file that was kept would hide the one that is put right there
+    for name in kept:
+        write_bytes(home / name, content[name])
+    return finished(home)
+
+
+def _kept(home: Path) -> CandidateRef | None:
+    try:
+        return finished(home)
+    except ModelError:
+        # kept by an older version before it was looked at: fetched again
+        return None
+
+
+def _fault(candidate_id: str, marker: bytes, weights: bytes) -> str | None:
+    """Return why these are not the files of that candidate, None if they are."""
+    try:
+        candidate = TrainedCandidate.parse(marker)
+    except (ModelError, ValueError) as error:
+        return f"its {_MARKER} is damaged ({error})"
+    if candidate.candidate_id != candidate_id:
+        return f"its {_MARKER} is that of {candidate.candidate_id}"
+    if candidate.weights_sha256 != hashlib.sha256(weights).hexdigest():
+        return f"its weights have another hash than its {_MARKER} says"
+    return None
 
 
 def _content(remote: RemoteFolder, name: str) -> bytes:

@@ -31,8 +31,8 @@ from models.training.fit_boosting import fit_boosting
 
 if TYPE_CHECKING:
     from models.datasets.dataset import Dataset
-    from models.training.spec import TrainSpec
-    from models.training.train_progress import TrainProgress
+    from models.training.candidate import TrainSpec
+    from models.training.run_training import TrainProgress
 
 
 def main() -> int:
@@ -51,6 +51,7 @@ def _train(job: dict[str, Any]) -> None:
 def train(spec: TrainSpec, reference: DatasetRef, folder: Path) -> None:
     """Fit, then write the weights, then ``candidate.json``, whose presence says that the training is finished."""
     began = time.monotonic()
+    # the coins of this spec alone: their rows are all that is held
     data = load_dataset(reference, spec.products)
     train_one = fit_boosting if spec.architecture == "boosting" else fit
     fitted = train_one(spec, data, on_progress=_report, checkpoint=folder / CHECKPOINT)

@@ -22,9 +22,8 @@ from core.errors import ConfigError, DeskError, TrainingError
 from core.locks import hold
 from models.datasets.folds import write_view
 from models.judging.promotion import judge_in_process
-from models.training.candidate import TrainedCandidate, spec_as_json
+from models.training.candidate import TrainedCandidate, TrainSpec, spec_as_json
 from models.training.run_training import train_in_process
-from models.training.spec import TrainSpec
 from models.walk_forward.forecasts import known_forecasts, model_key
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from core.dataset_files import DatasetRef
     from models.datasets.folds import FoldBorders
     from models.gates import GateProfile
-    from models.training.train_progress import TrainProgress
+    from models.training.run_training import TrainProgress
 
 Changes = dict[str, int | float]
 """Fields of a `TrainSpec` that a configuration changes."""

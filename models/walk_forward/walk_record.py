@@ -13,7 +13,7 @@ from core.errors import ModelError
 from core.files import read_json, write_json
 from models.serving.passport import Estimate  # noqa: TC001  # the same
 from models.statistics.selection_bias import Selection  # noqa: TC001  # the same
-from models.training.spec import TrainSpec  # noqa: TC001  # the same
+from models.training.candidate import TrainSpec  # noqa: TC001  # the same
 from models.walk_forward.fold_runs import FoldTraining  # noqa: TC001  # the same
 
 BASE = "base_rate"

@@ -25,6 +25,8 @@ _REASONS = {
     "kill_switch": "the kill switch was on",
     "daily_loss": "the daily loss stop was reached",
     "total_loss": "the total loss stop was reached",
+    "position_open": "the product had its position already",
+    "no_headroom": "what its stop would lose did not fit what could still be lost",
     "duplicate": "the same signal was already made",
 }
 

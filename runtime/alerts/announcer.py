@@ -13,13 +13,13 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 
 from store.signal_rows import OutboxRow, RiskEventRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from decimal import Decimal
 
     from runtime.loaded_models import ProductModels
     from runtime.risk.guardrails import Headroom, RiskEvent
@@ -39,6 +39,8 @@ RISK_TITLES: Mapping[str, tuple[str, str]] = {
     "total_warn_60": ("warning", "60 % of the total loss limit used"),
     "total_warn_80": ("warning", "80 % of the total loss limit used"),
     "total_loss": ("failure", "Total loss stop: no signals any more"),
+    "firm_limit": ("failure", "Beyond the firm's own limit: its account is over, no signals until re-armed"),
+    "rearmed": ("warning", "The guardrails were re-armed"),
     "kill_switch_on": ("failure", "Kill switch is ON: no signals"),
     "kill_switch_off": ("warning", "Kill switch was let go"),
     "loss_streak": ("warning", "Losses in a row: signals are paused"),
@@ -76,9 +78,19 @@ def _plain(text: str) -> str:
     return _UNSAFE.sub(" ", text).replace("<", "‹").replace(">", "›")
 
 
-def headroom_line(headroom: Headroom) -> str:
-    """Return for example ``headroom today 1.8 % left, resets 23:00 UTC``."""
-    return f"headroom today {headroom.left_pct:.1f} % left, resets {headroom.resets_at:%H:%M} UTC"
+def headroom_lines(headroom: Headroom) -> tuple[str, str]:
+    """Return for example ``headroom today 1.7 % left, resets 23:00 UTC`` and ``headroom in total 6.2 % left, never resets``."""
+    daily, total = (_share(usd, headroom.capital) for usd in (headroom.daily_usd, headroom.total_usd))
+    return (
+        f"headroom today {daily} left, resets {headroom.resets_at:%H:%M} UTC",
+        f"headroom in total {total} left, never resets",
+    )
+
+
+def _share(usd: Decimal, capital: Decimal) -> str:
+    # down, never up: nobody may be told of room that is not there
+    share = (100 * max(usd, Decimal(0)) / capital).quantize(Decimal("0.1"), ROUND_FLOOR)
+    return f"{share} % ({max(usd, Decimal(0)):,.2f} USD)"
 
 
 def signal_message(signal: SignalRow, headroom: Headroom, *, why_not_live: str, models: str) -> OutboxRow:
@@ -91,8 +103,9 @@ def signal_message(signal: SignalRow, headroom: Headroom, *, why_not_live: str, 
         f"target {_price(signal.target_price)}",
         f"stop {_price(signal.stop_price)}",
         f"reward:risk {signal.reward_risk_ratio:.2f}",
+        f"size {signal.size_usd:,.0f} USD",
         f"minute {signal.open_time:%Y-%m-%d %H:%M} UTC, ends within 15 minutes",
-        headroom_line(headroom),
+        *headroom_lines(headroom),
         f"models {models}" if models else "",
         "Candledesk places no orders.",
     )
@@ -102,7 +115,10 @@ def signal_message(signal: SignalRow, headroom: Headroom, *, why_not_live: str, 
 
 
 def _price(price: Decimal) -> str:
-    return f"{price:,.2f}" if price >= 100 else f"{price:,.6f}".rstrip("0").rstrip(".")
+    """Return as many digits as tell entry, target and stop apart: below 1 all that are stored."""
+    if price >= 100:
+        return f"{price:,.2f}"
+    return f"{price:,.{6 if price >= 1 else 8}f}".rstrip("0").rstrip(".")
 
 
 @dataclass(slots=True)
@@ -140,7 +156,7 @@ class Announcer:
         )
         key = ":".join(part for part in (event.kind, event.product, f"{at:%Y%m%dT%H%M%S}") if part)
         severity, title = RISK_TITLES[event.kind]
-        lines = (event.detail, headroom_line(headroom), f"at {at:%Y-%m-%d %H:%M} UTC")
+        lines = (event.detail, *headroom_lines(headroom), f"at {at:%Y-%m-%d %H:%M} UTC")
         kind = _KINDS.get(event.kind, "risk")
         rows.outbox.append(message(kind, key, at, severity, title, lines, product=event.product))
 

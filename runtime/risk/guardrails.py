@@ -6,18 +6,19 @@ Europe/Prague minus 5 % of the INITIAL capital; total: above 90 % of the initial
 at 00:00, because balance, not equity, sets the base.
 
 What a stop does: no new signal, and open paper positions are closed. The daily stop lifts at the next midnight, the
-total stop never does by itself. All comparisons are between Decimals. Days have 23 or 25 hours twice a year.
+total stop never does by itself. Equity BELOW the firm's own limit ends the firm's account: no signal is made any more,
+on no later day, until a person re-arms with a reason. All comparisons are between Decimals. Days have 23 or 25 hours twice a year.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from runtime.risk.execution_costs import exact, to_cents
+from runtime.risk.execution_costs import CENT, exact, to_cents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +33,8 @@ SEVERITY = {
     "total_warn_60": 3,
     "total_warn_80": 3,
     "total_loss": 1,
+    "firm_limit": 1,
+    "rearmed": 3,
     "kill_switch_on": 2,
     "kill_switch_off": 3,
     "loss_streak": 2,
@@ -111,12 +114,23 @@ class RiskEvent:
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """How much may still be lost today before we stop."""
+    """How much may still be lost before we stop: today, until the reset, and in all, which never resets."""
 
-    left_usd: Decimal
-    left_pct: Decimal
-    """Of the initial capital."""
+    capital: Decimal
+    daily_usd: Decimal
+    """Whole cents, rounded down; below 0 once past the stop, and more than the stop itself on a day in profit."""
+    total_usd: Decimal
     resets_at: datetime
+
+    @property
+    def left_usd(self) -> Decimal:
+        """What is left to the nearer stop, at least 0."""
+        return max(Decimal(0), min(self.daily_usd, self.total_usd))
+
+    @property
+    def left_pct(self) -> Decimal:
+        """The same in percent of the initial capital."""
+        return 100 * self.left_usd / self.capital
 
 
 @dataclass(slots=True)
@@ -128,6 +142,8 @@ class Guardrails:
     day_start_balance: Decimal
     daily_blocked: bool = False
     total_blocked: bool = False
+    is_ended: bool = False
+    """Whether equity was below a limit of the firm: it has closed that account, at midnight too."""
     raised: set[str] = field(default_factory=set)
     """Kinds of event raised already; each is raised once a day (daily) or once (total)."""
 
@@ -145,9 +161,14 @@ class Guardrails:
         for happened_at, kind in events:
             if kind.startswith("daily") and self.rules.day_of(happened_at) != self.day:
                 continue
+            if kind == "rearmed":
+                self.raised.clear()
+                self.daily_blocked = self.total_blocked = self.is_ended = False
+                continue
             self.raised.add(kind)
             self.daily_blocked |= kind == "daily_loss"
             self.total_blocked |= kind == "total_loss"
+            self.is_ended |= kind == "firm_limit"
 
     def roll(self, moment: datetime, balance: Decimal) -> bool:
         """Begin a new day if ``moment`` lies in one; ``balance`` becomes its base. Never goes back."""
@@ -161,7 +182,7 @@ class Guardrails:
     @property
     def blocked(self) -> str | None:
         """The reason no signal may be made, None if there is none."""
-        if self.total_blocked:
+        if self.total_blocked or self.is_ended:
             return "total_loss"
         return "daily_loss" if self.daily_blocked else None
 
@@ -171,6 +192,13 @@ class Guardrails:
     def loss(self, rule: LossRule, equity: Decimal) -> Decimal:
         """Return how far ``equity`` is below the base of ``rule``; 0 if above."""
         return max(Decimal(0), self._base(rule) - equity)
+
+    def _left(self, rule: LossRule, equity: Decimal) -> Decimal:
+        return equity - self._base(rule) + self.rules.capital * rule.stop_pct / 100
+
+    def room(self, equity: Decimal) -> Decimal:
+        """Return what may be lost before the nearer of our stops is reached, to the last digit; below 0 once past it."""
+        return min(self._left(self.rules.daily, equity), self._left(self.rules.total, equity))
 
     def used_pct(self, rule: LossRule, equity: Decimal) -> Decimal:
         """Return the share of the firm's limit in use, 0-100 and beyond."""
@@ -184,6 +212,7 @@ class Guardrails:
                 if kind not in self.raised:
                     self.raised.add(kind)
                     events.append(RiskEvent(moment, kind, self._sentence(rule, equity)))
+        self.is_ended |= "firm_limit" in self.raised
         self.daily_blocked |= "daily_loss" in self.raised
         self.total_blocked |= "total_loss" in self.raised
         return events
@@ -193,6 +222,9 @@ class Guardrails:
         kinds = [f"{rule.name}_warn_{level}" for level in WARN_AT if used >= level]
         if self.loss(rule, equity) >= self.rules.capital * rule.stop_pct / 100:
             kinds.append(f"{rule.name}_loss")
+        # exactly at the firm's limit is no breach, below it is
+        if self.loss(rule, equity) > self.rules.capital * rule.limit_pct / 100:
+            kinds.append("firm_limit")
         return kinds
 
     def _sentence(self, rule: LossRule, equity: Decimal) -> str:
@@ -203,14 +235,8 @@ class Guardrails:
         )
 
     def headroom(self, moment: datetime, equity: Decimal) -> Headroom:
-        """Return what may still be lost before either stop, and when the daily one starts anew."""
-        left = [
-            self.rules.capital * rule.stop_pct / 100 - self.loss(rule, equity)
-            for rule in (self.rules.daily, self.rules.total)
-        ]
-        left_usd = max(Decimal(0), min(left))
-        return Headroom(
-            left_usd=to_cents(left_usd),
-            left_pct=100 * left_usd / self.rules.capital,
-            resets_at=self.rules.next_reset(moment),
+        """Return what may still be lost before each stop, and when the daily one starts anew."""
+        daily, total = (
+            self._left(rule, equity).quantize(CENT, ROUND_FLOOR) for rule in (self.rules.daily, self.rules.total)
         )
+        return Headroom(self.rules.capital, daily, total, self.rules.next_reset(moment))

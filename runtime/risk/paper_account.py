@@ -6,7 +6,8 @@ later. Touches are looked for in the minutes after the entry. A minute that touc
 
 Size: the loss at the stop, costs of the exit and both fees included, is `risk_per_trade_pct` of the INITIAL
 capital (as prop firms count it), rounded down to the lot step; all open positions together stay below
-`max_leverage` times the smaller of capital and balance. A signal for which no room is left has size 0: its outcome is still measured.
+`max_leverage` times the smaller of capital and balance, and what all of them lose at their stops, costs included, fits
+the headroom to our stop. A size of 0 says that there is no room, or that the price is too small for a stop: no position is opened.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Sizing:
     max_leverage: Decimal
     lot_step: Decimal = Decimal(1)
     minimum: Decimal = Decimal(10)
+    positions_per_product: int = 1
+    """The same trade alerts once while it is open."""
 
 
 def sizing_from(settings: Settings) -> Sizing:
@@ -49,6 +52,7 @@ def sizing_from(settings: Settings) -> Sizing:
         stop_pct=exact(settings.stop_pct),
         target_pct=exact(settings.target_pct),
         max_leverage=exact(settings.max_leverage),
+        positions_per_product=settings.max_positions_per_product,
     )
 
 
@@ -84,8 +88,13 @@ class Position:
         return self.side * (ratio - 1) * BPS - self.costs.fee_bps * (1 + ratio)
 
     def result(self, price: Decimal) -> Decimal:
-        """Return the profit or loss of closing now, with the market at ``price``, costs included."""
-        return self.size_usd * self.net_bps(self.costs.fill(price, -self.side)) / BPS
+        """Return the profit or loss of closing now, with the market at ``price``, costs included.
+
+        The one division comes last: a quotient taken first is rounded, and misses a limit that is reached exactly.
+        """
+        fill = self.costs.fill(price, -self.side)
+        gained = self.side * (fill - self.entry_price) * BPS - self.costs.fee_bps * (fill + self.entry_price)
+        return self.size_usd * gained / (self.entry_price * BPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,25 +146,49 @@ class Account:
     def _open_result(self, position: Position) -> Decimal:
         return position.result(self.prices.get(position.product, position.reference_price))
 
-    def plan(self, signal_id: str, product: str, side: int, price: Decimal, at: datetime, costs: Costs) -> Position:
-        """Return the position a signal would open, sized by the rules; it is not opened yet."""
+    def is_full(self, product: str) -> bool:
+        """Return whether ``product`` has as many open positions as it may."""
+        return sum(held.product == product for held in self.positions) >= self.sizing.positions_per_product
+
+    @property
+    def at_risk(self) -> Decimal:
+        """What equity would lose from its present mark if every open position ended at its stop, costs included."""
+        return sum((self._open_result(held) - held.result(held.stop_price) for held in self.positions), Decimal(0))
+
+    def plan(
+        self,
+        signal_id: str,
+        product: str,
+        side: int,
+        price: Decimal,
+        at: datetime,
+        costs: Costs,
+        headroom: Decimal | None = None,
+    ) -> Position:
+        """Return the position a signal would open, sized by the rules; it is not opened yet.
+
+        ``headroom`` is what equity may lose before our stop; None bounds the size by risk and leverage alone.
+        """
         entry = costs.fill(price, side)
         stop = (entry * (1 - side * self.sizing.stop_pct / 100)).quantize(PRICE_STEP)
         target = (entry * (1 + side * self.sizing.target_pct / 100)).quantize(PRICE_STEP)
         bare = Position(signal_id, product, side, price, entry, target, stop, Decimal(0), at, costs)
-        return replace(bare, size_usd=self._size(bare))
+        if not min(stop, target) < entry < max(stop, target) or min(stop, target) <= 0:
+            return bare  # so small a price that its stop or target is rounded onto the entry
+        return replace(bare, size_usd=self._size(bare, headroom))
 
-    def _size(self, position: Position) -> Decimal:
-        stop_fill = position.costs.fill(position.stop_price, -position.side)
-        loss_share = -position.net_bps(stop_fill) / BPS
-        wanted = self.sizing.capital * self.sizing.risk_pct / 100 / loss_share
+    def _size(self, position: Position, headroom: Decimal | None) -> Decimal:
+        risk = self.sizing.capital * self.sizing.risk_pct / 100
+        if headroom is not None:
+            risk = min(risk, headroom - self.at_risk)
+        wanted = risk / -replace(position, size_usd=Decimal(1)).result(position.stop_price)
         in_use = sum((held.size_usd for held in self.positions), Decimal(0))
         room = self.sizing.max_leverage * min(self.sizing.capital, self.balance) - in_use
         size = min(wanted, room) // self.sizing.lot_step * self.sizing.lot_step
         return size.quantize(self.sizing.lot_step, ROUND_DOWN) if size >= self.sizing.minimum else Decimal(0)
 
     def open(self, position: Position) -> None:
-        """Take a planned position; also one of size 0, whose outcome is measured all the same."""
+        """Take a planned position."""
         self.prices.setdefault(position.product, position.reference_price)
         self.positions.append(position)
 

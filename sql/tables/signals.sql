@@ -20,7 +20,7 @@
 -- target_price           take-profit, quote currency
 -- stop_price             stop-loss, quote currency
 -- reward_risk_ratio      distance to target over distance to stop
--- size_usd               position size, quote currency; 0 when the paper account had no room left
+-- size_usd               position size, quote currency
 -- session                tokyo, london or new_york
 -- mode                   dryrun, shadow or live
 -- lstm_model_id          model behind p_lstm

@@ -15,8 +15,8 @@ from models.judging.promotion import judge_in_process
 from models.passport.verify_passport import verify
 from models.registry import Registry
 from models.training import run_training
+from models.training.candidate import TrainSpec
 from models.training.run_training import train_in_process
-from models.training.spec import TrainSpec
 from runtime.loaded_models import load_models
 from tests.small_dataset import COLUMNS, write_dataset
 

@@ -15,8 +15,8 @@ from market.exchange.simulated_market import simulated_market
 from models.gates import gate_profile
 from models.judging.promotion import judge_in_process
 from models.registry import Registry
+from models.training.candidate import TrainSpec
 from models.training.run_training import train_in_process
-from models.training.spec import TrainSpec
 from runtime.loaded_models import load_models
 from runtime.loop import run_loop
 from runtime.session import LoopOptions

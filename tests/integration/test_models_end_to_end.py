@@ -23,8 +23,8 @@ from models.passport.verify_passport import verify
 from models.registry import Registry
 from models.serving.scorer import Scorer
 from models.training import run_training
+from models.training.candidate import TrainSpec
 from models.training.run_training import train_in_process
-from models.training.spec import TrainSpec
 from tests.small_dataset import write_dataset
 
 if TYPE_CHECKING:

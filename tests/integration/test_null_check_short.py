@@ -7,10 +7,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from models.gates import gate_profile
-from models.training.candidate import spec_as_json
-from models.training.spec import train_spec
-from validation.null_market.shuffled_labels import BY_MINUTE
-from validation.null_market.universe import PLANTED_SET, PRODUCT, Universe, dataset_of
+from models.training.candidate import spec_as_json, train_spec
+from validation.null_market.universe import BY_MINUTE, PLANTED_SET, PRODUCT, Universe, dataset_of
 from validation.null_market.universe_process import try_universe
 
 pytestmark = pytest.mark.slow

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from core.dataset_files import DatasetRef
     from core.settings import Paths
     from models.datasets.dataset import Dataset
-    from validation.leakage.point_in_time import RebuiltDataset
+    from validation.leakage.point_in_time import AuditedDataset
 
     OnCheck = Callable[[LeakCheck], None]
 
@@ -169,7 +169,7 @@ def clean_seeds(seeds: int, folder: Path, on_check: OnCheck) -> None:
     """Run the real pipeline on as many clean markets; feature sets take turns in data sets and fits."""
     names = [list(FEATURE_SETS)[seed % len(FEATURE_SETS)] for seed in range(seeds)]
 
-    def build(seed: int) -> RebuiltDataset:
+    def build(seed: int) -> AuditedDataset:
         return rebuilt(names[seed], seed, folder / f"seed-{seed}", twice=not seed % _SLOW_EVERY)
 
     runs = []

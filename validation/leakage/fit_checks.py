@@ -23,8 +23,8 @@ from models.judging.baselines import baseline_forecasts
 from models.judging.judge import calibrate
 from models.judging.leak_canaries import Leak
 from models.networks.build import build_network, window_minutes
+from models.training.candidate import TrainSpec
 from models.training.fit import fit, make_deterministic
-from models.training.spec import TrainSpec
 from validation.leakage.dataset_checks import one_coin, renamed, tracer, window_leaks
 from validation.leakage.leak_list import LeakCheck, Where, plants
 

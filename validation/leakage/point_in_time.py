@@ -43,7 +43,7 @@ _SOURCE = "local:leak-check"
 
 
 @dataclass(frozen=True, slots=True)
-class RebuiltDataset:
+class AuditedDataset:
     """A small data set, what it was made of, and what became of it after candles were revised."""
 
     reference: DatasetRef
@@ -61,7 +61,7 @@ class CutlessStore(FeatureStore):
 
 def rebuilt(
     name: str, seed: int, folder: Path, store_type: type[FeatureStore] = FeatureStore, *, twice: bool = True
-) -> RebuiltDataset:
+) -> AuditedDataset:
     """Export a small data set of the set ``name``, revise candles behind its back, and look back at the same cut again.
 
     What is read at the cut is compared before and after; with ``twice`` the data set is also built a second time.
@@ -80,7 +80,7 @@ def rebuilt(
             second = store.export_dataset(PRODUCTS, span, again, feature_set=name, known_at_cut=cut, threads=1)
             if first.digest != second.digest:
                 leaks.append(Leak("revised candle", f"data set of {name}", _first(first, second)))
-    return RebuiltDataset(first, candles, leaks)
+    return AuditedDataset(first, candles, leaks)
 
 
 def _read_at(store: FeatureStore, span: Span, cut: datetime) -> Known:

@@ -18,13 +18,12 @@ from models.registry import Registry
 from models.serving.passport import Passport
 from models.training.candidate import finished, spec_from_json
 from models.training.train_process import train
-from validation.null_market.shuffled_labels import shuffled
-from validation.null_market.universe import Universe, UniverseOutcome, failed, outcome
+from validation.null_market.universe import Universe, UniverseOutcome, failed, outcome, shuffled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from models.training.spec import CandidateRef
+    from models.training.candidate import CandidateRef
 
 
 def main() -> int:

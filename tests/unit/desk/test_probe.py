@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
@@ -20,9 +21,9 @@ from market.exchange.auth import TokenChecker
 from market.exchange.behaviour import Behaviour, parse_behaviour
 from market.exchange.server import running
 from market.exchange.state import Exchange, Present, TokenBucket
-from market.probe import access_questions as access
-from market.probe import candle_questions as candles
-from market.probe.client import ProbeQuestion, ProbeSession
+from market.probe import questions as table
+from market.probe.questions import ON_THE_WAY, PROVOKED, QUESTIONS
+from market.probe.session import ProbeSession
 from market.providers.coinbase import CoinbaseProvider
 
 PRESENT = datetime(2024, 3, 1, 12, 0, 20, tzinfo=UTC)
@@ -61,7 +62,7 @@ def make(markets):
 def learn(tmp_path):
     """Return a function that asks an exchange and gives the findings by question; time passes only while it sleeps."""
 
-    def go(exchange, questions=None, *, key=None, watch=0.0, transport=None, provoke=False):
+    def go(exchange, questions=None, *, key=None, watch=0.0, transport=None):
         options = {"coinbase_base_url": "http://exchange.test/api/v3/brokerage"}
         options |= dict.fromkeys(("public_requests_per_second", "private_requests_per_second"), 1000)
         if key:
@@ -73,9 +74,9 @@ def learn(tmp_path):
         async def sleep(seconds):
             exchange.present.advance(exchange.present.now() + timedelta(seconds=seconds))
 
-        requested = questions or probe.chosen(has_key=bool(key), provoke=provoke)
+        requested = questions or [question for question in QUESTIONS if key or not question.needs_key]
         session = ProbeSession(provider, "BTC-USD", watch, sleep)
-        return {finding.question: finding for finding in asyncio.run(probe.ask(session, requested))}
+        return {finding.question: finding for finding in asyncio.run(session.run([*requested, *ON_THE_WAY]))}
 
     return go
 
@@ -85,7 +86,7 @@ def switches(findings):
 
 
 def only(name):
-    return [question for question in (*access.QUESTIONS, *candles.QUESTIONS) if question.name == name]
+    return [question for question in QUESTIONS if question.name == name]
 
 
 def test_probe_of_the_local_exchange_as_it_is_agrees_with_itself(make, learn, key):
@@ -178,7 +179,7 @@ def test_good_tokens_refused_now_and_then_mislead_nobody(make, learn, key):
     ("switch", "least", "most"), [("published_after_seconds", 20, 35), ("settles_after_seconds", 20, 35)]
 )
 def test_probe_sees_minutes_that_appear_or_settle_late(make, learn, switch, least, most):
-    findings = learn(make(**{switch: 25.0}), [candles.SETTLING], watch=130.0)
+    findings = learn(make(**{switch: 25.0}), only("settling"), watch=130.0)
     (setting,) = switches(findings)
     name, _, value = setting.removeprefix("--behaviour ").partition("=")
     assert name == switch and least <= float(value) <= most
@@ -187,7 +188,7 @@ def test_probe_sees_minutes_that_appear_or_settle_late(make, learn, switch, leas
 def test_probe_of_a_stepped_clock_looks_twice_and_no_more(make, learn, monkeypatch):
     exchange = make()
     monkeypatch.setattr(exchange.present, "advance", lambda moment: moment)
-    learned = learn(exchange, [candles.SETTLING], watch=600.0)["closed minutes, looked at again"].learned
+    learned = learn(exchange, only("settling"), watch=600.0)["closed minutes, looked at again"].learned
     assert learned.startswith("2 looks")
 
 
@@ -198,13 +199,13 @@ def test_provoked_429_is_described(make, learn, body, wait, headers):
     exchange = make(rate=5.0, limit_body=body, limit_retry_after=wait, limit_headers=headers)
     exchange.public.take, limited = lambda: True, exchange.public.take
     # only the provoking requests meet the bucket
-    original = access.PROVOKED.ask
+    original = PROVOKED.ask
 
     async def provoke(market):
         exchange.public.take = limited
         return await original(market)
 
-    finding = learn(exchange, [ProbeQuestion("429", "", provoke)])["429"]
+    finding = learn(exchange, [replace(PROVOKED, ask=provoke)])["429"]
     assert body in finding.learned and f"limit_body={body}" in finding.setting + "limit_body=html"
     assert (finding.verdict == "agrees") is (body == "html") and exchange.counts["status_429"] == 1
 
@@ -251,7 +252,7 @@ def desk(monkeypatch, tmp_path):
     def run(url, *words, **environ):
         monkeypatch.setenv("COINBASE_BASE_URL", url)
         monkeypatch.setenv("PUBLIC_REQUESTS_PER_SECOND", "40")
-        monkeypatch.setattr(candles, "_LOOK_SECONDS", 0.05)
+        monkeypatch.setattr(table, "LOOK_SECONDS", 0.05)
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
         return CliRunner().invoke(probe.app, ["coinbase", *words], env={"COLUMNS": "250"})

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
+from core.candles import EPOCH
 from core.clock import SystemClock
-from core.errors import AlertError, ConfigError, NoPromotedModelError
+from core.errors import AlertError, ConfigError, NoPromotedModelError, PreflightError
+from core.locks import runtime_lease
 from desk import run
 from market.providers import ExchangeClock
 from runtime.alerts.local_receiver import Receiver
 from store.database import connect
+from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -28,6 +31,17 @@ def test_kill_switch_commands_press_tell_and_let_go(settings: Settings) -> None:
     told = runner.invoke(run.kill_app, ["status"]).output
     assert "kill switch is off" in told
     assert told.count("\n") == 3
+
+
+def test_rearming_the_account_needs_a_reason_and_a_stopped_runtime(settings: Settings) -> None:
+    refused = runner.invoke(run.account_app, ["rearm"])
+    assert isinstance(refused.exception, ConfigError)
+    with runtime_lease(settings.paths.home):
+        running = runner.invoke(run.account_app, ["rearm", "--reason", "new challenge"])
+        assert isinstance(running.exception, PreflightError)
+    assert runner.invoke(run.account_app, ["rearm", "--reason", "new challenge"]).exit_code == 0
+    store = SignalStore(settings.paths.signals_db)
+    assert [kind for _, kind in store.restore(EPOCH).risk_events] == ["rearmed"]
 
 
 def test_simulate_loss_prints_every_limit(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

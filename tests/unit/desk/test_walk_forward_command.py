@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from core.errors import ConfigError, DatasetError, UnknownProductError
 from desk import walk_forward as command
 from models.registry import Registry
-from models.training.spec import PRESETS
+from models.training.candidate import PRESETS
 from models.walk_forward.fold_runs import FinishedJob, FoldTraining, WalkForwardStep, jobs
 from models.walk_forward.forecasts import Forecasts, write_forecasts
 from models.walk_forward.walk_record import WalkForwardRecord

@@ -63,7 +63,8 @@ def run(
         update={
             "signals_per_hour": 10_000, "high_signals_per_hour": 10_000, "losses_to_block": 10**6,
             "daily_loss_limit_pct": 100.0, "daily_loss_stop_pct": 99.0, "total_loss_limit_pct": 100.0,
-            "total_loss_stop_pct": 99.0, "risk_per_trade_pct": 0.01, "max_leverage": 100.0,
+            "total_loss_stop_pct": 99.0, "risk_per_trade_pct": 0.01, "max_leverage": 10_000.0,
+            "max_positions_per_product": 100,
         }
     )  # fmt: skip
     chosen = costs or Costs.of(12, 3)

@@ -41,8 +41,9 @@ def models(cuts: dict[str, CoverageCut] | None = None) -> dict[str, ProductModel
 class Desk:
     """A state that one minute after the other is decided on."""
 
-    def __init__(self, state: TradingState, rules: DecisionRules) -> None:
+    def __init__(self, state: TradingState, rules: DecisionRules, positions_per_product: int = 1) -> None:
         self.state, self.rules = state, rules
+        state.account.sizing = replace(state.account.sizing, positions_per_product=positions_per_product)
 
     def minute(
         self,
@@ -74,6 +75,13 @@ class Desk:
 def desk(settings: Settings) -> Desk:
     rules = decision_rules(settings, models(), session_id="s", mode="dryrun", feature_set="seed39@x")
     return Desk(fresh_state(settings, AT), rules)
+
+
+@pytest.fixture
+def busy(settings: Settings) -> Desk:
+    """A desk that may hold many positions of a product."""
+    rules = decision_rules(settings, models(), session_id="s", mode="dryrun", feature_set="seed39@x")
+    return Desk(fresh_state(settings.model_copy(update={"max_leverage": 100.0}), AT), rules, 100)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +144,44 @@ def test_decide_withholds_after_a_daily_and_a_total_loss(desk: Desk) -> None:
     assert desk.reason(1) == "total_loss"
 
 
-def test_decide_limits_high_signals_to_five_an_hour(desk: Desk) -> None:
-    assert [desk.reason(number) for number in range(7)] == ["emitted"] * 5 + ["rate_limited"] * 2
+def test_decide_limits_high_signals_to_five_an_hour(busy: Desk) -> None:
+    busy.state.account.sizing = replace(busy.state.account.sizing, risk_pct=Decimal("0.1"))
+    assert [busy.reason(number) for number in range(7)] == ["emitted"] * 5 + ["rate_limited"] * 2
+
+
+def test_product_has_one_position_at_a_time(desk: Desk) -> None:
+    reasons = [desk.reason(number) for number in range(18)]
+    assert reasons == ["emitted"] + ["position_open"] * 14 + ["emitted"] + ["position_open"] * 2
+    assert len(desk.state.account.positions) == 1
+
+
+def test_signals_beyond_what_may_still_be_lost_are_smaller_or_none(busy: Desk) -> None:
+    """Of 4.5 % nothing but 0.1 % is left: the day must not end beyond it, wherever the next minute opens at the stops."""
+    busy.state.account.balance -= 4_400
+    first, second = busy.decision(0), busy.decision(1)
+    assert first.signal is not None
+    assert 0 < first.signal.size_usd < 10_000
+    assert (second.row.reason, second.signal) == ("no_headroom", None)
+    assert len(busy.state.account.positions) == 1
+    assert busy.minute(2, first.signal.stop_price, {}).equity.equity_usd >= 95_500
+
+
+def test_signal_without_leverage_left_is_none(desk: Desk) -> None:
+    desk.state.account.sizing = replace(desk.state.account.sizing, max_leverage=Decimal("0.00001"))
+    assert desk.reason() == "no_headroom"
+
+
+def test_last_minute_before_midnight_is_held_against_its_own_day(desk: Desk) -> None:
+    last = datetime(2025, 1, 15, 22, 59, tzinfo=UTC)
+    desk.minute(-1, None, start=last)
+    desk.state.account.balance -= 5_400
+    result = desk.minute(0, None, start=last)
+    assert [event.kind for event in result.events if event.kind.startswith(("daily", "firm"))] == [
+        *("daily_warn_60", "daily_warn_80", "daily_loss", "firm_limit")
+    ]
+    assert {event.happened_at for event in result.events if event.kind.startswith("daily")} == {last}
+    assert result.equity.day_start_balance_usd == 94_600
+    assert (result.state.guardrails.daily_blocked, result.state.guardrails.is_ended) == (False, True)
 
 
 def test_decide_decides_a_minute_once(desk: Desk) -> None:
@@ -184,11 +228,11 @@ def test_every_signal_has_an_outcome_after_fifteen_minutes(desk: Desk) -> None:
     assert outcome.closed_at == AT + 16 * MINUTE
 
 
-def test_two_losing_signals_pause_and_say_so(desk: Desk) -> None:
+def test_two_losing_signals_pause_and_say_so(busy: Desk) -> None:
     events = []
     for number in range(40):
         probabilities = SURE if number in (0, 1) or number > 17 else {}
-        result = desk.minute(number, HUNDRED - number * Decimal("0.05"), dict(probabilities))
+        result = busy.minute(number, HUNDRED - number * Decimal("0.05"), dict(probabilities))
         events += result.events
         if probabilities:
             assert result.decisions[0].row.reason == ("emitted" if number < 2 else "rate_limited")

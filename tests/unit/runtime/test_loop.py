@@ -36,8 +36,8 @@ def test_loop_leaves_one_decision_a_minute_and_product(settings: Settings, desk_
     assert desk_play.rows(settings, "select count(*), count(distinct (product, open_time)) from decisions") == [
         (16, 16)
     ]
-    assert reasons(settings, desk_play) == {"emitted": 5, "rate_limited": 11}
-    assert notifier.kinds() == ["start", *["signal"] * 5, "stop"]
+    assert reasons(settings, desk_play) == {"emitted": 2, "position_open": 14}
+    assert notifier.kinds() == ["start", "signal", "signal", "stop"]
     assert desk_play.rows(settings, "select reason from session_ends") == [("iterations",)]
     assert desk_play.rows(settings, "select count(*) from equity") == [(8,)]
 
@@ -83,7 +83,7 @@ def test_candle_that_comes_too_late_is_stale(settings: Settings, desk_play: Simp
 
     desk_play.play(settings, 5, clock=Dozing(desk_play.START))
     found = desk_play.rows(settings, "select reason from decisions where product = 'BTC-USD' order by open_time")
-    assert [reason for (reason,) in found] == ["stale_candle"] * 3 + ["emitted"] * 2
+    assert [reason for (reason,) in found] == ["stale_candle"] * 3 + ["emitted", "position_open"]
 
 
 @pytest.mark.parametrize(("feature_set", "left"), [("seed39", {}), ("flow", {"stale_candle": 12})])
@@ -127,7 +127,7 @@ def test_kill_switch_works_within_a_tick_and_survives_a_restart(settings: Settin
     settings.paths.kill_switch.unlink()
     desk_play.play(settings, 2, start=desk_play.START + timedelta(minutes=4), products=["BTC-USD"])
     found = [reason for (reason,) in desk_play.rows(settings, "select reason from decisions order by open_time")]
-    assert found == ["emitted", "emitted", "kill_switch", "kill_switch", "kill_switch", "kill_switch"]
+    assert found == ["emitted", "position_open", "kill_switch", "kill_switch", "kill_switch", "kill_switch"]
     assert notifier.kinds().count("kill_switch") == 1
     assert desk_play.rows(settings, "select kind from risk_events") == [("kill_switch_on",)]
 
@@ -136,19 +136,19 @@ def test_restart_goes_on_where_it_stopped(settings: Settings, desk_play: SimpleN
     desk_play.play(settings, 5, products=["BTC-USD"])
     first = desk_play.rows(settings, "select balance_usd from equity order by marked_at desc limit 1")
     desk_play.play(settings, 25, start=desk_play.START + timedelta(minutes=5), products=["BTC-USD"], batch=25)
-    assert reasons(settings, desk_play) == {"emitted": 5, "rate_limited": 25}
-    assert desk_play.rows(settings, "select count(*) from outcomes") == [(5,)]
+    assert reasons(settings, desk_play) == {"emitted": 2, "position_open": 28}
+    assert desk_play.rows(settings, "select count(*) from outcomes") == [(1,)]
     assert first == [(100_000.0,)]
     (last,) = desk_play.rows(settings, "select balance_usd, open_positions from equity order by marked_at desc limit 1")
     (earned,) = desk_play.rows(settings, "select sum(pnl_usd) from outcomes")
-    assert last == (pytest.approx(100_000 + earned[0]), 0)
+    assert last == (pytest.approx(100_000 + earned[0]), 1)
 
 
 def test_gap_of_a_stopped_runtime_is_filled_with_stale_minutes(settings: Settings, desk_play: SimpleNamespace) -> None:
     desk_play.play(settings, 3, products=["BTC-USD"])
     desk_play.play(settings, 2, start=desk_play.START + timedelta(minutes=33), products=["BTC-USD"])
     found = [reason for (reason,) in desk_play.rows(settings, "select reason from decisions order by open_time")]
-    assert found[:3] == ["emitted"] * 3
+    assert found[:3] == ["emitted", "position_open", "position_open"]
     assert found[3:31] == ["stale_candle"] * 28
     assert len(found) == 35
     # what was open when it stopped was settled with the candles of the gap, at its own minute
@@ -228,7 +228,7 @@ def test_medium_signals_wait_for_the_hour(settings: Settings, desk_play: SimpleN
     notifier = desk_play.FakeNotifier()
     desk_play.play(low, 62, probability=0.7, products=["BTC-USD"], notifier=notifier, batch=31)
     digests = [message.title for message in notifier.messages if message.kind == "digest"]
-    assert digests[0] == "10 medium or low signals, 2024-03-04 12:00 UTC"
+    assert digests[0] == "2 medium or low signals, 2024-03-04 12:00 UTC"
     assert "signal" not in notifier.kinds()
 
 

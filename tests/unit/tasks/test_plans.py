@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import DatasetError, ExchangeUnavailableError, SpanError, TrainingError, UnknownProductError
 from core.settings import load_settings
-from models.training.spec import PRESETS, CandidateRef
+from models.training.candidate import PRESETS, CandidateRef
 from tasks.command_line import OneLine
 from tasks.features import products_in
 from tasks.market_data import BackfillResult, require_products

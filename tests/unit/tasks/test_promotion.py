@@ -15,7 +15,7 @@ from core.settings import load_settings
 from models.judging.promotion import resolve_slots
 from models.registry import Registry
 from models.serving.passport import Passport
-from models.training.spec import CandidateRef
+from models.training.candidate import CandidateRef
 from store.feature_store import FeatureStore
 from store.registry_mirror import history_faults
 from tasks import promote

@@ -11,10 +11,9 @@ from prefect import flow
 from core.errors import ConfigError, TrainingError
 from core.settings import load_settings
 from models.gates import PROFILES
-from models.training.spec import PRESETS, CandidateRef, spec_from_settings
+from models.training.candidate import PRESETS, CandidateRef, spec_from_settings
 from tasks import train
-from tasks.command_line import run_from_shell
-from tasks.parameters import Architecture, Count, Profile
+from tasks.command_line import Architecture, Count, Profile, run_from_shell
 from tasks.train import require_all
 
 

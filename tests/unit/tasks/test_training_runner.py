@@ -16,10 +16,10 @@ from prefect.context import FlowRunContext, serialize_context
 from core.dataset_files import DatasetRef
 from core.errors import ConfigError, RemoteFolderError, TrainingError
 from core.settings import load_settings
-from models.training.spec import CandidateRef, TrainSpec
+from models.training.candidate import CandidateRef, TrainSpec
 from tasks import runner, train
 from tasks.features import latest_dataset
-from tasks.sharing import share
+from tasks.runner import share
 
 ROOT = Path(__file__).resolve().parents[3]
 SPEC = TrainSpec("lstm", ("BTC-USD",))

@@ -12,8 +12,7 @@ import pytest
 
 from core.candles import MINUTE, Candle, Page, Span
 from core.errors import UnknownProductError
-from market.ingest.backfill import BackfillResult, backfill, pack_into_requests
-from market.ingest.listings import ASK_AGAIN_AFTER
+from market.ingest.backfill import ASK_AGAIN_AFTER, BackfillResult, backfill, pack_into_requests
 from market.ingest.repair import RepairResult, repair
 from market.providers import FetchFailed, FetchFailedError
 from store.feature_store import FeatureStore

@@ -18,8 +18,8 @@ from core.remote_folder import is_uri, open_folder, redacted, split, within
 from models.datasets import remote_dataset
 from models.datasets.dataset import load_dataset
 from models.datasets.remote_dataset import fetch_dataset, publish_dataset
+from models.training.candidate import CandidateRef
 from models.training.remote_candidate import fetch_candidate, publish_candidate
-from models.training.spec import CandidateRef
 from tests.judged_models import write_candidate
 
 
@@ -216,3 +216,33 @@ def test_written_file_is_never_seen_in_part(place, tmp_path):
     watcher.join()
     assert seen <= {None, 4 << 20}
     assert [file.name for file in folder_of(place).iterdir()] == ["big"]
+
+
+@pytest.mark.parametrize("marker", ["{}", "no JSON", "[" * 100_000, '{"candidate_id": "../../escape"}'])
+def test_candidate_whose_marker_is_bad_is_never_kept_and_a_repaired_one_is_taken(place, tmp_path, marker):
+    candidate = candidate_in(tmp_path / "worker")
+    publish_candidate(candidate, place)
+    shared = folder_of(place) / "lstm-BTC-USD-1" / "candidate.json"
+    whole = shared.read_bytes()
+    shared.write_text(marker)
+    with pytest.raises(RemoteFolderError, match=r"not whole: its candidate.json is damaged.*remove it there"):
+        fetch_candidate("lstm-BTC-USD-1", place, tmp_path / "desk")
+    assert not (tmp_path / "desk" / "lstm-BTC-USD-1").exists()
+    shared.write_bytes(whole)
+    assert fetch_candidate("lstm-BTC-USD-1", place, tmp_path / "desk").products == ("BTC-USD",)
+
+
+def test_candidate_that_an_older_version_kept_unseen_is_fetched_again(place, tmp_path):
+    publish_candidate(candidate_in(tmp_path / "worker"), place)
+    kept = tmp_path / "desk" / "lstm-BTC-USD-1"
+    kept.mkdir(parents=True)
+    (kept / "candidate.json").write_text("{}")
+    (kept / "weights.pt").write_bytes(b"weights")
+    assert fetch_candidate("lstm-BTC-USD-1", place, tmp_path / "desk").products == ("BTC-USD",)
+
+
+def test_candidate_of_another_name_is_refused(place, tmp_path):
+    publish_candidate(candidate_in(tmp_path / "worker"), place)
+    (folder_of(place) / "lstm-BTC-USD-1").rename(folder_of(place) / "lstm-BTC-USD-2")
+    with pytest.raises(RemoteFolderError, match="is that of lstm-BTC-USD-1"):
+        fetch_candidate("lstm-BTC-USD-2", place, tmp_path / "desk")

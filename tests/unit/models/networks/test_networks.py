@@ -8,11 +8,17 @@ import pytest
 import torch
 
 from core.errors import ConfigError, TrainingError
-from models.networks.build import build_network, transformer, window_minutes
-from models.networks.ensemble import joined_weights
-from models.networks.transformer import DirectionTransformer, EncoderLayer
+from models.networks.build import (
+    HEADS,
+    WIDTH,
+    DirectionTransformer,
+    EncoderLayer,
+    build_network,
+    joined_weights,
+    window_minutes,
+)
 from models.serving.export import export_graph
-from models.training.spec import PRESETS, train_spec
+from models.training.candidate import PRESETS, train_spec
 
 
 def parameters(network: torch.nn.Module) -> int:
@@ -27,7 +33,7 @@ def test_lstm_with_31_inputs_has_the_specified_parameters(architecture, expected
 def test_transformer_has_the_specified_shape():
     network = build_network("transformer", 31, 3, 0.1)
     assert len(network.layers) == 4
-    assert (transformer.HEADS, transformer.WIDTH, window_minutes("transformer")) == (8, 128, 100)
+    assert (HEADS, WIDTH, window_minutes("transformer")) == (8, 128, 100)
     assert parameters(network) == 547_714
 
 

@@ -28,8 +28,7 @@ from models.passport import verify_passport as verify
 from models.serving.calibration import fit_calibration
 from models.serving.passport import VERSION, JudgingTerms, Parity, Passport, TorchProbability, TrainingRun
 from models.serving.scorer import Scorer
-from models.training.candidate import RECIPE, name_of, spec_as_json
-from models.training.spec import TrainSpec
+from models.training.candidate import RECIPE, TrainSpec, name_of, spec_as_json
 from tests.small_dataset import write_dataset
 
 if TYPE_CHECKING:
@@ -349,3 +348,32 @@ def test_scorer_refuses_a_passport_changed_after_the_judging(model, tmp_path):
     write_json(folder / "passport.json", passport)
     with pytest.raises(ModelMismatchError, match="changed after the judging: its seal says"):
         Scorer(folder)
+
+
+def test_graph_that_says_more_than_certainty_is_named(model, dataset, tmp_path):
+    folder = copied(model, tmp_path)
+    graph = onnx.load(folder / "model.onnx")
+    graph.graph.node[-1].op_type = "Exp"
+    onnx.save(graph, folder / "model.onnx")
+    reseal(folder)
+    assert any("which is no probability" in line for line in verify.verify(folder, dataset).differences)
+
+
+def test_graph_with_weights_outside_is_named(model, dataset, tmp_path):
+    folder = copied(model, tmp_path)
+    graph = onnx.load(folder / "model.onnx")
+    weight = graph.graph.initializer[0]
+    (folder / "weights.bin").write_bytes(weight.raw_data)
+    onnx.external_data_helper.set_external_data(weight, "weights.bin", 0, len(weight.raw_data))
+    weight.ClearField("raw_data")
+    onnx.save(graph, folder / "model.onnx")
+    reseal(folder)
+    assert any("weights from another file" in line for line in verify.verify(folder, dataset).differences)
+
+
+def reseal(folder: Path) -> None:
+    """Give the passport the hash of the graph beside it, and the id that holds its beginning."""
+    passport = json.loads((folder / "passport.json").read_text())
+    sha256 = sha256_of(folder / "model.onnx")
+    passport |= {"sha256": sha256, "model_id": f"{passport['candidate_id']}-{sha256[:8]}"}
+    (folder / "passport.json").write_bytes(as_json_bytes(sealed(passport)))

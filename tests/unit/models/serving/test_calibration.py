@@ -22,7 +22,7 @@ from models.serving.calibration import (
     fit_calibration,
     fit_kind,
 )
-from models.serving.serving_graph import CalibrationHead
+from models.serving.export import CalibrationHead
 
 ROWS = 12_000
 SIGNAL = np.random.default_rng(1).normal(size=ROWS)

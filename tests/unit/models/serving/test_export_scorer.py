@@ -21,7 +21,7 @@ from models.judging.judge import known_judgement
 from models.networks.build import build_network, window_minutes
 from models.serving.calibration import Calibration
 from models.serving.export import OPSET, export_graph, parity, served, torch_probabilities
-from models.serving.scorer import Scorer
+from models.serving.scorer import Scorer, external_data, require_probabilities
 from tests.judged_models import write_passport
 
 if TYPE_CHECKING:
@@ -153,6 +153,59 @@ def test_scorer_refuses_a_graph_with_another_input_name(tmp_path):
     edit_graph(tmp_path, change)
     with pytest.raises(ModelMismatchError, match="its passport says"):
         Scorer(tmp_path)
+
+
+def outside(tensor: onnx.TensorProto, home: Path) -> None:
+    """Move a tensor's numbers into a file beside the graph, as `onnx.save` does with large ones."""
+    raw = onnx.numpy_helper.to_array(tensor).tobytes()
+    (home / "weights.bin").write_bytes(raw)
+    onnx.external_data_helper.set_external_data(tensor, "weights.bin", 0, len(raw))
+    tensor.ClearField("raw_data")
+
+
+def test_scorer_refuses_a_graph_whose_weights_lie_beside_it(tmp_path):
+    export(tmp_path, "lstm")
+
+    def change(graph):
+        tensor = max(graph.graph.initializer, key=lambda own: len(own.raw_data))
+        outside(tensor, tmp_path)
+
+    edit_graph(tmp_path, change)
+    with pytest.raises(
+        ModelMismatchError, match=r"reads weights from another file \(weights.bin\).*desk models rollback"
+    ):
+        Scorer(tmp_path)
+
+
+def test_tensors_outside_are_seen_in_constants_branches_and_functions(tmp_path):
+    tensor = onnx.numpy_helper.from_array(np.ones((4, 4), np.float32), "inner")
+    outside(tensor, tmp_path)
+    constant = onnx.helper.make_node("Constant", [], ["inner"], value=tensor)
+    branch = onnx.helper.make_graph([constant], "branch", [], [])
+    hidden = [
+        onnx.helper.make_graph([constant], "constant", [], []),
+        onnx.helper.make_graph([onnx.helper.make_node("If", ["c"], ["y"], then_branch=branch)], "if", [], []),
+    ]
+    models = [onnx.helper.make_model(graph) for graph in hidden]
+    function = onnx.helper.make_function("desk", "f", [], ["inner"], [constant], [onnx.helper.make_opsetid("", OPSET)])
+    models.append(onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []), functions=[function]))
+    assert [external_data(model.SerializeToString()) for model in models] == ["weights.bin"] * 3
+
+
+def test_graph_with_a_node_named_after_a_location_is_taken(tmp_path):
+    export(tmp_path, "lstm")
+
+    def change(graph):
+        graph.graph.doc_string = "location"
+
+    edit_graph(tmp_path, change)
+    assert Scorer(tmp_path).passport.model_id == "lstm-test"
+
+
+@pytest.mark.parametrize("bad", [1.5, -0.1, np.nan, np.inf])
+def test_judging_refuses_what_is_no_probability(bad):
+    with pytest.raises(ModelMismatchError, match=r"lstm-test scored .*no probability, in 1 of 3 windows"):
+        require_probabilities(np.array([0.0, bad, 1.0]), "lstm-test")
 
 
 def test_scorer_refuses_a_passport_with_a_column_less(tmp_path):

@@ -30,12 +30,6 @@ def test_metrics_agree_with_scikit_learn(forecast):
     assert metrics.brier(p_N, y_N) == pytest.approx(brier_score_loss(y_N, p_N))
 
 
-def test_weighted_auc_agrees_with_scikit_learn(forecast):
-    p_N, y_N = forecast
-    weight_N = np.random.default_rng(6).integers(0, 4, size=len(p_N)).astype(float)
-    assert metrics.auc(p_N, y_N, weight_N) == pytest.approx(roc_auc_score(y_N, p_N, sample_weight=weight_N))
-
-
 def test_reliability_agrees_with_scikit_learn(forecast):
     p_N, y_N = forecast
     up, mean = calibration_curve(y_N, p_N, n_bins=10, strategy="uniform")

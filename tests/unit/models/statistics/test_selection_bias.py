@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -131,7 +132,7 @@ def test_selection_of_too_little_says_none_and_can_be_written(net_N):
     assert found.deflated_sharpe_ratio is None
     assert found.sharpe_daily is None
     assert found.trials == 1
-    assert json.loads(json.dumps(found.as_json(), allow_nan=False))["days"] == found.days
+    assert json.loads(json.dumps(asdict(found), allow_nan=False))["days"] == found.days
 
 
 def test_selection_of_a_losing_model_has_no_track_record_to_wait_for():

@@ -11,8 +11,7 @@ import pytest
 from core.dataset_files import DatasetRef
 from core.errors import ModelError
 from core.files import as_json_bytes, plain_json
-from models.training.candidate import TrainedCandidate, candidate_id, finished, spec_as_json, spec_from_json
-from models.training.spec import TrainSpec
+from models.training.candidate import TrainedCandidate, TrainSpec, candidate_id, finished, spec_as_json, spec_from_json
 from tests.judged_models import candidate_json, write_candidate
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "judged_model"

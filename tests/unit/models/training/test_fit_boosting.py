@@ -15,8 +15,8 @@ from models.serving.calibration import Calibration
 from models.serving.export import OPSET, export_graph, parity, served
 from models.serving.scorer import Scorer
 from models.statistics.metrics import log_loss
+from models.training.candidate import TrainSpec
 from models.training.fit_boosting import fit_boosting
-from models.training.spec import TrainSpec
 from tests.judged_models import write_passport
 from tests.small_dataset import write_dataset
 

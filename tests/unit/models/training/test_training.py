@@ -18,10 +18,9 @@ from core.errors import TrainingError
 from models.datasets.dataset import load_dataset
 from models.judging.judge import network_of
 from models.networks.build import build_network
-from models.training.candidate import TrainedCandidate
+from models.training.candidate import TrainedCandidate, TrainSpec
 from models.training.fit import fit
 from models.training.progress_reporter import TrainingClock
-from models.training.spec import TrainSpec
 from models.training.train_process import train
 
 GOLDEN = Path(__file__).resolve().parents[3] / "golden" / "loss_lstm_cpu.txt"
@@ -69,7 +68,7 @@ import hashlib, json, os, signal, sys
 from dataclasses import replace
 from pathlib import Path
 from core.dataset_files import DatasetRef
-from models.training.spec import TrainSpec
+from models.training.candidate import TrainSpec
 from models.training import checkpoint, fit
 from models.datasets.dataset import load_dataset
 

@@ -20,8 +20,7 @@ from models.datasets.scaler import Scaler, fit_scaler
 from models.gates import GateProfile, gate_profile
 from models.judging import baselines, judge, promotion
 from models.training import run_training
-from models.training.candidate import spec_from_json
-from models.training.spec import CandidateRef, train_spec
+from models.training.candidate import CandidateRef, spec_from_json, train_spec
 from models.walk_forward import fold_runs as walk_forward
 from models.walk_forward.fold_figures import best_configurations, figures, search_luck, walk_forward_record
 from models.walk_forward.fold_runs import Configuration, WalkForwardPlan, jobs, run

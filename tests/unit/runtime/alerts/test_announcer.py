@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import html
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -14,7 +15,7 @@ from runtime.risk.guardrails import SEVERITY, Headroom, RiskEvent
 from store.signal_rows import OutboxRow, SignalRow, TickRows
 
 AT = datetime(2025, 1, 15, 12, 0, 5, tzinfo=UTC)
-ROOM = Headroom(Decimal(1800), Decimal("1.8"), AT.replace(hour=23))
+ROOM = Headroom(Decimal(100_000), Decimal("1759.99"), Decimal(6200), AT.replace(hour=23))
 
 
 def signal(mode: str = "dryrun", tier: str = "high") -> SignalRow:
@@ -64,7 +65,9 @@ def test_signal_message_says_all_a_trader_asks() -> None:
         "stop 42,778.40",
         "reward:risk 2.00",
         "confidence 0.812",
-        "1.8 % left, resets 23:00 UTC",
+        "size 90,000 USD",
+        "headroom today 1.7 % (1,759.99 USD) left, resets 23:00 UTC",
+        "headroom in total 6.2 % (6,200.00 USD) left, never resets",
         "models lstm lstm-1",
     ):
         assert part in text.body, part
@@ -108,6 +111,24 @@ def test_every_risk_event_has_a_title_and_is_kept_with_its_message() -> None:
         announcer().tell_risk(RiskEvent(AT, kind, "detail", "BTC-USD"), ROOM, rows)
         assert [(row.kind, row.severity) for row in rows.risk_events] == [(kind, SEVERITY[kind])]
         assert key_of(rows.outbox[0].body) == f"{kind}:BTC-USD:20250115T120005"
+
+
+@pytest.mark.parametrize(
+    ("prices", "shown"),
+    [
+        (("0.00001312", "0.00001339", "0.00001299"), ("0.00001312", "0.00001339", "0.00001299")),
+        (("0.00000712", "0.00000698", "0.00000719"), ("0.00000712", "0.00000698", "0.00000719")),
+        (("1.2345678", "1.25", "43210.129"), ("1.234568", "1.25", "43,210.13")),
+    ],
+)
+def test_alert_shows_the_digits_that_tell_prices_of_cheap_products_apart(
+    prices: tuple[str, ...], shown: tuple[str, ...]
+) -> None:
+    entry, target, stop = map(Decimal, prices)
+    (row,) = announcer().signal(replace(signal(), entry_price=entry, target_price=target, stop_price=stop), ROOM)
+    assert [f"{name} {price}" in row.body for name, price in zip(("entry", "target", "stop"), shown, strict=True)] == [
+        True
+    ] * 3
 
 
 def test_start_and_stop_end_with_their_keys() -> None:

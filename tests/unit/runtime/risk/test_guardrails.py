@@ -29,7 +29,10 @@ def kinds(guard: Guardrails, at: datetime, equity: str) -> list[str]:
         ("95500.00", ["daily_warn_60", "daily_warn_80", "daily_loss"], "daily_loss"),
         (
             "91000.00",
-            ["daily_warn_60", "daily_warn_80", "daily_loss", "total_warn_60", "total_warn_80", "total_loss"],
+            [
+                *("daily_warn_60", "daily_warn_80", "daily_loss", "firm_limit"),
+                *("total_warn_60", "total_warn_80", "total_loss"),
+            ],
             "total_loss",
         ),
     ],
@@ -123,6 +126,30 @@ def test_headroom_is_what_is_left_to_the_nearer_stop() -> None:
     assert f"{room.resets_at:%H:%M}" == "23:00"
     guard.day_start_balance = Decimal(92_000)
     assert guard.headroom(NOON, Decimal(91_500)).left_usd == Decimal("500.00")
+
+
+@pytest.mark.parametrize(
+    ("equity", "daily", "total"),
+    [("102000", "6500.00", "11000.00"), ("95500", "0.00", "4500.00"), ("95499.999", "-0.01", "4499.99")],
+)
+def test_headroom_is_true_in_profit_and_rounded_down(equity: str, daily: str, total: str) -> None:
+    room = Guardrails.fresh(rules(), NOON).headroom(NOON, Decimal(equity))
+    assert (room.daily_usd, room.total_usd) == (Decimal(daily), Decimal(total))
+
+
+@pytest.mark.parametrize(("equity", "ended"), [("95000", False), ("94999.99", True), ("90000", True)])
+def test_broken_limit_of_the_firm_blocks_every_later_day_until_rearmed(equity: str, ended: bool) -> None:
+    guard = Guardrails.fresh(rules(), NOON)
+    told = [(event.happened_at, event.kind) for event in guard.assess(NOON, Decimal(equity))]
+    assert ("firm_limit" in [kind for _, kind in told]) == ended == guard.is_ended
+    tomorrow = NOON + timedelta(days=1)
+    guard.roll(tomorrow, Decimal(equity))
+    restarted = Guardrails.fresh(rules(), tomorrow, Decimal(equity))
+    restarted.restore([event for event in told if event[1] != "total_loss"])
+    assert restarted.blocked == ("total_loss" if ended else None)
+    assert (guard.blocked is not None) == ended
+    restarted.restore([(tomorrow, "rearmed")])
+    assert restarted.blocked is None
 
 
 def test_sentence_names_the_figures() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -104,14 +105,48 @@ def test_right_call_that_does_not_pay_its_costs_is_a_win_and_a_loss() -> None:
     assert done.is_loss
 
 
-def test_account_without_room_opens_size_zero_and_still_measures() -> None:
-    account = opened(1, leverage="1")
-    second = account.plan("s2", "BTC-USD", 1, Decimal(100), AT, FREE)
-    assert second.size_usd == 0
-    account.open(second)
-    done = account.on_minute(AT, {"BTC-USD": candle(0, "98", "100", "98", "100")})
-    assert [closed.exit_reason for closed in done] == ["stop", "stop"]
-    assert done[1].pnl_usd == 0
+def test_account_without_leverage_left_plans_size_zero() -> None:
+    assert opened(1, leverage="1").plan("s2", "BTC-USD", 1, Decimal(100), AT, FREE).size_usd == 0
+
+
+@pytest.mark.parametrize("price", ["0", "0.00000001", "0.00000040"])
+@pytest.mark.parametrize("side", [1, -1])
+def test_price_too_small_for_a_stop_plans_size_zero(price: str, side: int) -> None:
+    assert Account.fresh(sizing()).plan("s", "PEPE-USD", side, Decimal(price), AT, FREE).size_usd == 0
+
+
+@given(
+    capital=st.sampled_from([30_000, 70_000, 90_000, 100_000]),
+    entry=st.decimals("0.01", "90000", places=2),
+    cents=st.integers(1, 500_000),
+)
+def test_loss_of_whole_cents_is_exact(capital: int, entry: Decimal, cents: int) -> None:
+    """Size and entry chosen so that the exit loses exactly `cents`; a quotient taken first misses it by 1e-23."""
+    account = Account(replace(sizing(), capital=Decimal(capital)), Decimal(capital))
+    lost = Decimal(cents) / 100
+    position = replace(
+        account.plan("s", "BTC-USD", 1, entry, AT, FREE), entry_price=entry * lost, size_usd=entry * lost
+    )
+    assert position.result(position.entry_price - lost) == -lost
+
+
+@given(
+    room=st.decimals("-100", "3000", places=2),
+    sides=st.lists(st.sampled_from([1, -1]), min_size=1, max_size=5),
+    moved=st.integers(-60, 60),
+)
+def test_losses_at_all_stops_fit_the_headroom(room: Decimal, sides: list[int], moved: int) -> None:
+    account = Account.fresh(replace(sizing("20"), positions_per_product=9))
+    floor = account.balance - room
+    for number, side in enumerate(sides):
+        left = account.equity - floor
+        planned = account.plan(f"s{number}", "BTC-USD", side, Decimal(100), AT, DEAR, left)
+        if planned.size_usd > 0:
+            account.open(planned)
+        account.prices["BTC-USD"] = Decimal(100) + Decimal(moved) / 100
+    assert account.balance + sum(held.result(held.stop_price) for held in account.positions) >= min(
+        floor, account.balance
+    )
 
 
 @given(

@@ -21,24 +21,24 @@ from validation.leakage.dataset_checks import (
     with_labels,
 )
 from validation.leakage.leak_list import Where, plants
-from validation.leakage.point_in_time import RebuiltDataset, planted_labels, rebuilt
+from validation.leakage.point_in_time import AuditedDataset, planted_labels, rebuilt
 
 if TYPE_CHECKING:
     from validation.leakage.dataset_checks import Closes
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> RebuiltDataset:
+def made(tmp_path_factory: pytest.TempPathFactory) -> AuditedDataset:
     return rebuilt("seed39", 5, tmp_path_factory.mktemp("made"), twice=False)
 
 
 @pytest.fixture(scope="module")
-def data(made: RebuiltDataset) -> Dataset:
+def data(made: AuditedDataset) -> Dataset:
     return load_dataset(made.reference)
 
 
 @pytest.fixture(scope="module")
-def closes(made: RebuiltDataset) -> Closes:
+def closes(made: AuditedDataset) -> Closes:
     return closes_of(made.candles)
 
 
@@ -57,7 +57,7 @@ def test_spoiled_data_set_is_caught_by_its_name(data: Dataset, closes: Closes, p
 
 @pytest.mark.parametrize(("view", "expected"), plants(Where.LABELS).items())
 def test_planted_labels_are_caught_by_their_name(
-    made: RebuiltDataset, data: Dataset, closes: Closes, view, expected
+    made: AuditedDataset, data: Dataset, closes: Closes, view, expected
 ) -> None:
     assert expected in names(with_labels(data, planted_labels(view, made.candles)), closes)
 

@@ -18,16 +18,18 @@ from models.gates import GateResult
 from models.gates.judgement import Judgement, ProductVerdict
 from models.judging.leak_canaries import failing_canaries
 from tests.small_dataset import write_dataset
-from validation.null_market.shuffled_labels import BY_DAY, BY_MINUTE, shuffled
 from validation.null_market.universe import (
     ALWAYS_ON,
     AUDITS,
+    BY_DAY,
+    BY_MINUTE,
     EPOCH_WINDOWS,
     Sizes,
     Universe,
     failed,
     outcome,
     outcome_from_json,
+    shuffled,
     training_of,
     universes,
 )

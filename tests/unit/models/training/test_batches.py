@@ -13,9 +13,8 @@ from core.errors import ConfigError, TrainingError
 from models.datasets.dataset import Dataset
 from models.datasets.scaler import fit_scaler
 from models.datasets.windows import part_ends
-from models.training.batches import Batches
-from models.training.schedule import Schedule
-from models.training.spec import TrainSpec
+from models.training.batches import Batches, Schedule
+from models.training.candidate import TrainSpec
 
 MINUTES = 60
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from core.errors import ExchangeUnavailableError
 from market.exchange.behaviour import Behaviour
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from market.providers.coinbase import CoinbaseProvider
     from market.providers.coinbase_connection import Surface
 
+    Rows = dict[int, tuple[str, ...]]
+
 Verdict = Literal["agrees", "differs", "open"]
 
-MINUTE = 60
-DAY = 86_400
+MINUTE, HOUR, DAY = 60, 3600, 86_400
 ASSUMED = Behaviour()
 _TRIES = 5
 _HEADERS = ("retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
@@ -43,7 +44,7 @@ class Reply:
     body: str
 
     @property
-    def rows(self) -> dict[int, tuple[str, ...]]:
+    def rows(self) -> Rows:
         """The candles by their start, as the exchange wrote them; empty where there are none."""
         names = ("open", "high", "low", "close", "volume")
         rows = (self.content or {}).get("candles") or []
@@ -73,6 +74,34 @@ class Reply:
         return f"{self.request} -> {self.shape}" + (f", {len(self.rows)} rows" if is_page else "")
 
 
+class ProbeAnswer(NamedTuple):
+    """What the replies to a question say."""
+
+    learned: str
+    agrees: bool | None = None
+    """Whether it is what the local exchange does; None where the replies do not settle it, or ``values`` do."""
+    values: tuple[object, ...] = ()
+    """What the question's switches have to be set to for the same behaviour."""
+    evidence: Sequence[Reply] | None = None
+    """Given where it is not what was answered since the question before."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeQuestion:
+    """One open point: the requests it takes, how their answers are read, and what the local exchange assumes."""
+
+    name: str
+    requests: str
+    """For ``--list``."""
+    title: str
+    """That of the finding; ``{product}`` is filled in."""
+    ask: Callable[[ProbeSession], Awaitable[ProbeAnswer | None]]
+    """None is answered where an earlier answer has made the question void."""
+    assumed: str | tuple[str, ...]
+    """What the local exchange does: in words, or the fields of `Behaviour` that the answers settle."""
+    needs_key: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeFinding:
     """What one question taught."""
@@ -87,13 +116,9 @@ class ProbeFinding:
     evidence: Sequence[str] = ()
 
 
-def _written(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 @dataclass(slots=True)
 class ProbeSession:
-    """What the questions share: whom to ask, about what, and an hour whose candles are known."""
+    """What the questions share: whom to ask, about what, an hour whose candles are known, and what was learned on the way."""
 
     provider: CoinbaseProvider
     product: str
@@ -101,56 +126,38 @@ class ProbeSession:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     replies: list[Reply] = field(default_factory=list)
     findings: list[ProbeFinding] = field(default_factory=list)
-    _evident: int = 0
-    """How many replies belong to findings already made."""
     now: int = 0
     """The exchange's present when the probe began, unix seconds."""
     start: int = 0
     """The start of an hour that is long over."""
-    hour: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    hour: Rows = field(default_factory=dict)
     """Its candles, which other answers are compared with."""
     end_inclusive: bool = True
+    named_cap: int | None = None
+    """The number that the refusal of a wide window names; None where such a window is answered."""
+    listed: Reply | None = None
 
-    async def begin(self) -> None:
-        """Learn the time, and fetch the hour."""
-        self.now = int((await self.provider.server_time()).timestamp())
-        self.start = self.now // DAY * DAY - DAY
-        self.hour = (await self.candles(self.start, self.start + 60 * MINUTE)).rows
-        self._evident = len(self.replies)
+    async def run(
+        self, questions: Sequence[ProbeQuestion], on_question: Callable[[str], None] = lambda _: None
+    ) -> list[ProbeFinding]:
+        """Learn the time, fetch the hour, answer ``questions`` in their order, then close the provider.
 
-    def compare(self, question: str, learned: str, evidence: Sequence[Reply] | None = None, **switches: object) -> None:
-        """Compare what was learned of the local exchange's ``switches`` with what they are set to."""
-        assumed = {name: getattr(ASSUMED, name) for name in switches}
-        changed = {name: value for name, value in switches.items() if value != assumed[name]}
-        setting = " ".join(f"--behaviour {name}={_written(value)}" for name, value in changed.items())
-        shown = ", ".join(f"{name}={_written(value)}" for name, value in assumed.items())
-        self.note(question, learned, shown, evidence, agrees=not changed, setting=setting)
-
-    def note(  # the columns of the printed table
-        self,
-        question: str,
-        learned: str,
-        assumed: str,
-        evidence: Sequence[Reply] | None = None,
-        *,
-        agrees: bool | None = None,
-        setting: str = "no switch does this",
-    ) -> None:
-        """Make a finding; its evidence is what was answered since the one before, unless it is given.
-
-        Args:
-            question: What was asked.
-            learned: What the answers say.
-            assumed: What the local exchange does.
-            evidence: The answers.
-            agrees: Whether the two are the same; None where the answers do not settle it.
-            setting: What makes the local exchange do the same where it differs.
+        Raises:
+            ProviderError: the exchange cannot be asked, or the key not be read.
         """
-        replies = self.replies[self._evident :] if evidence is None else evidence
-        self._evident = len(self.replies)
-        verdict: Verdict = "open" if agrees is None else "agrees" if agrees else "differs"
-        shown = setting if verdict == "differs" else ""
-        self.findings.append(ProbeFinding(question, learned, assumed, verdict, shown, [*map(str, replies)]))
+        try:
+            self.now = int((await self.provider.server_time()).timestamp())
+            self.start = self.now // DAY * DAY - DAY
+            self.hour = (await self.candles(self.start, self.start + HOUR)).rows
+            for question in questions:
+                on_question(question.name)
+                before = len(self.replies)
+                if (answer := await question.ask(self)) is not None:
+                    evidence = self.replies[before:] if answer.evidence is None else answer.evidence
+                    self.findings.append(_finding(question, answer, evidence, self.product))
+        finally:
+            await self.provider.aclose()
+        return self.findings
 
     async def ask(
         self,
@@ -200,12 +207,23 @@ class ProbeSession:
         return await self.ask(f"/market/products/{product or self.product}/candles", query)
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeQuestion:
-    """One open point: the requests it takes, and who answers it."""
+def _finding(question: ProbeQuestion, answer: ProbeAnswer, evidence: Sequence[Reply], product: str) -> ProbeFinding:
+    """Compare what was learned with what the local exchange assumes."""
+    assumed = {} if isinstance(question.assumed, str) else {name: getattr(ASSUMED, name) for name in question.assumed}
+    learned = dict(zip(assumed, answer.values, strict=True)) if answer.values else {}
+    changed = {name: value for name, value in learned.items() if value != assumed[name]}
+    agrees = not changed if answer.values else answer.agrees
+    verdict: Verdict = "open" if agrees is None else "agrees" if agrees else "differs"
+    setting = " ".join(f"--behaviour {name}={_written(value)}" for name, value in changed.items())
+    return ProbeFinding(
+        question.title.format(product=product),
+        answer.learned,
+        ", ".join(f"{name}={_written(value)}" for name, value in assumed.items()) or str(question.assumed),
+        verdict,
+        (setting or "no switch does this") if verdict == "differs" else "",
+        [*map(str, evidence)],
+    )
 
-    name: str
-    requests: str
-    """For ``--list``."""
-    ask: Callable[[ProbeSession], Awaitable[None]]
-    needs_key: bool = False
+
+def _written(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import DatasetError
-from models.datasets.parquet_reader import read_rows
+from models.datasets.dataset import read_rows
 
 COINS = ("BTC-USD", "ETH-USD", "SOL-USD")
 INPUTS = ("a", "b", "c")
