@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -30,6 +31,8 @@ REMOVED = {
     "LIVE_SOURCE": "there is one live feed, it polls",
 }
 """Settings of earlier versions, with the reason; they stop nobody, `desk doctor` names them."""
+
+_SECRETS = {"COINBASE_API_SECRET", "ALERT_URLS", "DATASETS_URI", "CANDIDATES_URI"}
 
 _FOREIGN = {"AWS", "COMPOSE", "DASK", "DOCKER", "GIT", "MKL", "OMP", "PIP", "POLARS", "PREFECT", "PYTHON", "RAY", "SSL"}
 """First words of other programs' names, which are never taken for ours mistyped."""
@@ -276,6 +279,31 @@ def load_settings(**overrides: object) -> Settings:
         raise ConfigError(msg) from None
 
 
+def settings_file() -> Path | None:
+    """Return the `.env` that counts, that of the current folder, whole; None where there is none."""
+    file = Settings.model_config.get("env_file")
+    return Path(file).resolve() if isinstance(file, str | Path) and Path(file).is_file() else None
+
+
+def exposed_files(settings: Settings) -> list[str]:
+    """Return a warning, with its repair, for `.env` and the key file where another user may change or read what matters."""
+    own, warnings = settings_file(), []
+    holds_secret = any(binding.value and binding.key in _SECRETS for binding in _env_file_lines())
+    for file, is_secret in ((own, holds_secret), (settings.coinbase_key_file, True)):
+        if file is None or not file.is_file():
+            continue
+        status = file.stat()
+        if status.st_uid not in {os.geteuid(), 0}:
+            warnings.append(f"{file} belongs to another user, who decides what is set here; make your own copy")
+        elif status.st_mode & 0o022:
+            warnings.append(
+                f"others may write {file}, and so decide what is set here; run: chmod 600 {shlex.quote(str(file))}"
+            )
+        elif is_secret and status.st_mode & 0o044:
+            warnings.append(f"others may read the secrets in {file}; run: chmod 600 {shlex.quote(str(file))}")
+    return warnings
+
+
 def unknown_names() -> list[str]:
     """Return the names in `.env` that are no settings, in its order; those of `REMOVED` among them."""
     names = [binding.key for binding in _env_file_lines() if binding.key]
@@ -288,11 +316,11 @@ def _env_file_lines() -> list[Binding]:
     Raises:
         ConfigError: it cannot be read as text.
     """
-    file = Settings.model_config.get("env_file")
-    if not isinstance(file, str | Path) or not Path(file).is_file():
+    file = settings_file()
+    if file is None:
         return []
     try:
-        with Path(file).open(encoding="utf-8-sig") as stream:
+        with file.open(encoding="utf-8-sig") as stream:
             return list(parse_stream(stream))
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{file} cannot be read as UTF-8 text ({error}); write it anew: cp .env.example {file}"

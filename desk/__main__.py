@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import sys
 from importlib import import_module
 
 import typer
 
 from core.errors import DeskError
+
+_INTERRUPTED = 130
+_NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 # name on the command line -> module:function and the line --help shows; loaded only when used, so that
 # `desk run` stays a light process without torch, Prefect or plotting
@@ -69,12 +74,28 @@ def _not_loaded() -> None:
 
 def main() -> None:
     """Run one command; an error made on purpose is one line and status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # a terminal without a letter shows ? in its place
+            stream.reconfigure(errors="replace")
     wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
         build(wanted)(prog_name="desk")
     except DeskError as error:
         print(f"desk: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
+        print(f"desk: {error}; see that the folder and the file are yours to write", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, RuntimeError, SystemExit) as end:
+        # typer ends by Ctrl-C with 130 and no word, DuckDB with its own; while a command is imported nothing has caught it yet
+        is_interrupt = isinstance(end, KeyboardInterrupt) or str(end) in {str(_INTERRUPTED), "Query interrupted"}
+        if not is_interrupt:
+            raise
+        print("desk: interrupted", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":

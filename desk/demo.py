@@ -96,6 +96,7 @@ def demo(
     hours: Annotated[int, typer.Option(help="Hours of observation", min=1)] = 72,
     seed: Annotated[int, typer.Option(help="Seed of the simulated market")] = 7,
     home: Annotated[Path | None, typer.Option(help="Folder to work in; var/demo-<market> when left out")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the earlier demo in the folder of --home")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print the log lines instead of the bars")] = False,
 ) -> None:
     """Carry an empty folder through all eight steps and end with the verdict; about five minutes on two cores."""
@@ -104,7 +105,8 @@ def demo(
     paths = Paths(plan.home.absolute())
     # so that SIGTERM leaves the block below, which ends the servers, as Ctrl-C does
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    _prepare(plan, paths)
+    # a folder that nobody named is the demo's own
+    _prepare(plan, paths, may_delete=fresh or home is None)
     started = time.monotonic()
     with ExitStack() as stack:
         environ = _start_servers(stack, plan, paths)
@@ -132,15 +134,21 @@ def _recorded_present(data: Path | None, hours: int) -> datetime:
     return datetime.fromtimestamp(60 * last, UTC).replace(hour=0, minute=0)
 
 
-def _prepare(plan: DemoPlan, paths: Paths) -> None:
-    """Start from an empty folder, or go on in one whose demo was interrupted."""
+def _prepare(plan: DemoPlan, paths: Paths, *, may_delete: bool) -> None:
+    """Start from an empty folder, or go on in one whose demo was interrupted.
+
+    Raises:
+        ConfigError: what is there is no demo's, or an earlier demo's that may not be deleted.
+    """
     marker = paths.home / "demo.json"
     if marker.exists():
-        seen = json.loads(marker.read_text(encoding="utf-8"))
-        if not seen["finished"] and seen["plan"] == plan.identity:
+        if marker.read_bytes() == _marker(plan, finished=False):
             console.print(f"going on with the interrupted demo in {paths.home}")
             return
         _refuse_foreign(paths.home)
+        if not may_delete:
+            msg = f"{paths.home} holds an earlier demo, or what looks like one; --fresh deletes it, --home takes another folder"
+            raise ConfigError(msg)
         shutil.rmtree(paths.home)
     elif paths.home.exists():
         _refuse_foreign(paths.home)
@@ -157,8 +165,11 @@ def _refuse_foreign(home: Path) -> None:
 
 
 def _mark(paths: Paths, plan: DemoPlan, *, finished: bool) -> None:
-    text = json.dumps({"plan": plan.identity, "finished": finished})
-    (paths.home / "demo.json").write_text(text, encoding="utf-8")
+    (paths.home / "demo.json").write_bytes(_marker(plan, finished=finished))
+
+
+def _marker(plan: DemoPlan, *, finished: bool) -> bytes:
+    return json.dumps({"plan": plan.identity, "finished": finished}).encode()
 
 
 def _start_servers(stack: ExitStack, plan: DemoPlan, paths: Paths) -> dict[str, str]:

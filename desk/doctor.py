@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.errors import StoreError
-from core.settings import REMOVED, load_settings, unknown_names
+from core.settings import REMOVED, exposed_files, load_settings, settings_file, unknown_names
 from desk import services
 from market.providers.extras import EXTRAS, install_command, is_installed
 from reports.page.console import print_blocks, screen
@@ -32,7 +32,14 @@ def doctor() -> None:
     """Examine the folder step by step and name the next command."""
     settings = load_settings()
     settings.paths.make()
-    findings = [*_settings(), _market(settings), *_store(settings), _registry(settings), _alerts(settings), _services()]
+    findings = [
+        *_settings(settings),
+        _market(settings),
+        *_store(settings),
+        _registry(settings),
+        _alerts(settings),
+        _services(),
+    ]
     rows = tuple(
         (Cell("--", "wait") if finding.repair else Cell("ok", "good"), finding.what, finding.detail, finding.repair)
         for finding in findings
@@ -42,12 +49,17 @@ def doctor() -> None:
     print_blocks(screen(), [Table(("", "what", "found", "repair"), rows), last])
 
 
-def _settings() -> list[Finding]:
-    """Name what `.env` sets and nothing reads; what is only nearly a setting has stopped the command before."""
+def _settings(settings: Settings) -> list[Finding]:
+    """Name the `.env` that counts, who else may touch it, and what it sets that nothing reads; a near miss stops every command."""
+    file = settings_file()
+    counts = f"of {file} and the environment" if file else "of the environment; there is no .env in this folder"
+    exposed = [Finding("settings", *warning.split("; ", 1)) for warning in exposed_files(settings)]
     unknown = unknown_names()
     gone = [f"{name} is gone: {REMOVED[name.upper()]}" for name in unknown if name.upper() in REMOVED]
     foreign = [name for name in unknown if name.upper() not in REMOVED]
-    findings = [Finding("settings", "; ".join(gone), "take it out of .env")] if gone else []
+    findings = [Finding("settings", counts), *exposed]
+    if gone:
+        findings.append(Finding("settings", "; ".join(gone), "take it out of .env"))
     if foreign:
         findings.append(Finding("settings", f".env also sets {', '.join(foreign)}: not Candledesk's, not read"))
     return findings

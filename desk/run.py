@@ -14,7 +14,7 @@ import typer
 from core.clock import SystemClock
 from core.errors import AlertError, ConfigError, DeskError
 from core.locks import runtime_lease
-from core.settings import Settings, load_settings
+from core.settings import Settings, exposed_files, load_settings, settings_file
 from market.providers import ExchangeClock, open_provider
 from runtime.alerts.announcer import message
 from runtime.alerts.notifier import ALL_TARGETS, Notifier, apprise_targets
@@ -54,6 +54,8 @@ def run(  # one parameter for each flag of the command line
 ) -> None:
     """Decide every closed minute: candles, features, scores, guardrails, one commit, alerts."""
     settings = load_settings(**({"mode": mode} if mode else {}))
+    for line in (f"settings of {settings_file() or 'the environment alone'}", *exposed_files(settings)):
+        typer.echo(line, err=True)
     chosen = settings.resolve_products(products)
     settings.paths.make()
     clock = open_clock(settings, batch_minutes)

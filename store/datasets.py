@@ -152,7 +152,7 @@ def _moments(minutes: Borders | Fold) -> dict[str, datetime]:
 
 
 @dataclass(frozen=True, slots=True)
-class RebuiltDataset:
+class RestoredDataset:
     """What a rebuild came to."""
 
     digest: str
@@ -178,7 +178,7 @@ def recorded(store: FeatureStore, digest: str) -> dict[str, Any]:
     return matching[0]
 
 
-def rebuild(settings: Settings, store: FeatureStore, digest: str) -> RebuiltDataset:
+def rebuild(settings: Settings, store: FeatureStore, digest: str) -> RestoredDataset:
     """Compute every row of a recorded data set again, as the candles were known then, and compare the bytes.
 
     Nothing cached is used. A file that is missing or spoiled is put back; one that is whole is left alone.
@@ -211,4 +211,4 @@ def rebuild(settings: Settings, store: FeatureStore, digest: str) -> RebuiltData
         if not is_whole:
             Path(built.reference.manifest_path).replace(path.with_suffix(".json"))
             Path(built.reference.path).replace(path)
-    return RebuiltDataset(row["digest"], path, built.rows, not is_whole)
+    return RestoredDataset(row["digest"], path, built.rows, not is_whole)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import StoreError
@@ -18,13 +19,14 @@ from store.sql_files import load_sql
 from store.statements import require_reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
     from core.settings import Paths
 
 Row = tuple[Any, ...]
+_T = TypeVar("_T")
 _ROWS_AT_A_TIME = 2_048
 _MEMORY_MB = 2_048
 """A question needs no more: sorting and windows beyond it spill into `DESK_HOME`. DuckDB's own bound is 80 % of the machine."""
@@ -95,10 +97,14 @@ class Reader:
         Raises:
             StoreError: a table it needs is not published yet.
         """
-        with _asking():
-            cursor = self.connection.execute(load_sql(query), parameters or None)
+        text = load_sql(query)
+
+        def work() -> list[dict[str, Any]]:
+            cursor = self.connection.execute(text, parameters or None)
             names = [column[0] for column in cursor.description or []]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+        return _answer(self.connection, work)
 
     def sql(self, text: str) -> list[dict[str, Any]]:
         """Run SQL text as `stream` does; return its rows as dictionaries."""
@@ -111,9 +117,12 @@ class Reader:
         Raises:
             StoreError: it would do more than read; DuckDB's own words for what is wrong with it, also while rows are taken.
         """
-        with _asking():
+
+        def work() -> duckdb.DuckDBPyConnection:
             require_reading(self.connection, text)
-            cursor = self.connection.execute(text, dict(parameters) if parameters else None)
+            return self.connection.execute(text, dict(parameters) if parameters else None)
+
+        cursor = _answer(self.connection, work)
         return [column[0] for column in cursor.description or []], _taken(cursor)
 
     def write_parquet(self, text: str, target: Path, parameters: Mapping[str, object] | None = None) -> None:
@@ -123,7 +132,8 @@ class Reader:
             StoreError: the SQL is wrong, or gives no rows of data.
             FileError: the file cannot be written; one that was there stays.
         """
-        with _asking():
+
+        def work() -> None:
             require_reading(self.connection, text)
             # the stub does not say that there is none where the text is no SELECT
             relation = cast(
@@ -135,9 +145,15 @@ class Reader:
                 raise StoreError(msg)
             # written by Arrow: this session may write no file
             batches = relation.to_arrow_reader(_PARQUET_ROWS)
-            with whole_file(target) as draft, pq.ParquetWriter(draft, batches.schema, compression="zstd") as writer:
-                for batch in batches:
-                    writer.write_batch(batch)
+            try:
+                with whole_file(target) as draft, pq.ParquetWriter(draft, batches.schema, compression="zstd") as writer:
+                    for batch in _batches(batches):
+                        writer.write_batch(batch)
+            except pa.ArrowException as error:
+                msg = f"these rows make no Parquet file ({error}); cast a type that Arrow does not know, such as an interval, to text"
+                raise StoreError(msg) from error
+
+        _answer(self.connection, work)
 
     def names(self) -> list[str]:
         """Return every table, view and macro there is to ask, whichever copy it is in."""
@@ -177,22 +193,36 @@ def _require_readable(file: Path, paths: Paths) -> None:
 
 
 def _taken(cursor: duckdb.DuckDBPyConnection) -> Iterator[Row]:
-    while True:
-        with _asking():
-            rows = cursor.fetchmany(_ROWS_AT_A_TIME)
-        if not rows:
-            return
+    while rows := _answer(cursor, lambda: cursor.fetchmany(_ROWS_AT_A_TIME)):
         yield from rows
 
 
-@contextmanager
-def _asking() -> Iterator[None]:
-    """Raise what DuckDB refuses as `StoreError`, and Ctrl-C during a query as what it is."""
+def _batches(batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """Yield what Arrow takes from DuckDB; a mistake that only rows show is DuckDB's, not one of the file's."""
     try:
-        yield
+        yield from batches
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(str(error)) from error
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, work: Callable[[], _T]) -> _T:
+    """Return what ``work`` asks of ``connection``; Ctrl-C ends the query at once.
+
+    In a thread of its own: DuckDB 2.0 waits for its own threads without looking for a signal, for as long as they take.
+
+    Raises:
+        StoreError: DuckDB's own words for what is wrong.
+    """
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(work)
+            try:
+                return answer.result()
+            except KeyboardInterrupt:
+                # repeated: one that comes before the query begins is forgotten
+                while not answer.done():
+                    connection.interrupt()
+                    wait([answer], 0.1)
+                raise
     except duckdb.Error as error:
         raise StoreError(str(error)) from error
-    except RuntimeError as error:
-        if str(error) == "Query interrupted":
-            raise KeyboardInterrupt from error
-        raise

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from core.candles import MINUTE
 from core.errors import StoreError
 from reports.observation.record_rows import (
-    CandleSource,
+    CandleProvenance,
     ConfidenceStep,
     DecidedMinute,
     EquityPoint,
@@ -100,7 +100,7 @@ class Record:
     risk_events: tuple[ObservedEvent, ...]
     drift: tuple[InputDrift, ...]
     registry: tuple[RegistryLine, ...]
-    sources: tuple[CandleSource, ...]
+    sources: tuple[CandleProvenance, ...]
     datasets: tuple[ExportedDataset, ...]
 
     @property
@@ -210,15 +210,10 @@ def read_record(settings: Settings, day: int | None = None) -> Record:
         bucket = max(1, -(-((until - since) // MINUTE) // _MAX_POINTS))
         alarms = _rows(reader, ObservedEvent, "risk_events", since=extent.since - _DAY, until=extent.until + _DAY)
 
+        by_the_clock = _by_the_clock(extent, since, until)
+
         def of_span(kind: type[_T], query: str, **more: object) -> tuple[_T, ...]:
             return _rows(reader, kind, query, since=since, until=until, **more)
-
-        def by_the_clock(kind: type[_T], query: str) -> tuple[_T, ...]:
-            # a minute is decided after its close, so the span moves on by one. The first day begins with what came before
-            # its first decision (the start message), the last one includes what came after (the stop message)
-            first = since - _DAY if since == extent.since else since + MINUTE
-            last = until + _DAY if until == extent.until else until + MINUTE
-            return _rows(reader, kind, query, since=first, until=last)
 
         def of_market(kind: type[_T], query: str) -> tuple[_T, ...]:
             return _rows(reader, kind, query) if settings.paths.market_copy.exists() else ()
@@ -242,13 +237,25 @@ def read_record(settings: Settings, day: int | None = None) -> Record:
             equity=_rows(
                 reader, EquityPoint, "equity", since=since + MINUTE, until=until + MINUTE, bucket_minutes=bucket
             ),
-            alerts=by_the_clock(OwedAlert, "alerts"),
-            risk_events=by_the_clock(ObservedEvent, "risk_events"),
+            alerts=_rows(reader, OwedAlert, "alerts", **by_the_clock),
+            risk_events=_rows(reader, ObservedEvent, "risk_events", **by_the_clock),
             drift=of_span(InputDrift, "drift"),
             registry=of_market(RegistryLine, "registry"),
-            sources=of_market(CandleSource, "sources"),
+            sources=of_market(CandleProvenance, "sources"),
             datasets=of_market(ExportedDataset, "datasets"),
         )
+
+
+def _by_the_clock(extent: Extent, since: datetime, until: datetime) -> dict[str, datetime]:
+    """Return the span in which the minutes from ``since`` to ``until`` were decided: after their close, so one later.
+
+    The first day begins with what came before its first decision (the start message), the last one includes what came
+    after (the stop message).
+    """
+    return {
+        "since": since - _DAY if since == extent.since else since + MINUTE,
+        "until": until + _DAY if until == extent.until else until + MINUTE,
+    }
 
 
 def _resets(sessions: tuple[ObservedSession, ...], alarms: tuple[ObservedEvent, ...]) -> tuple[Reset, ...]:

@@ -180,7 +180,7 @@ class RegistryLine:
 
 
 @dataclass(frozen=True, slots=True)
-class CandleSource:
+class CandleProvenance:
     """Who said the stored candles of a product (`report_sources`)."""
 
     product: str

@@ -27,6 +27,15 @@ def test_folder_with_files_of_somebody_is_refused_and_kept(tmp_path, marker):
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.parametrize("marker", ["{}", "[]", '{"plan": "another", "finished": true}'])
+def test_folder_somebody_named_is_kept_without_fresh(tmp_path, marker):
+    (tmp_path / "market.duckdb").write_text("candles of two years")
+    (tmp_path / "demo.json").write_text(marker)
+    with pytest.raises(ConfigError, match=r"--fresh deletes it"):
+        command.demo(home=tmp_path)
+    assert (tmp_path / "market.duckdb").read_text() == "candles of two years"
+
+
 def test_store_of_somebody_without_a_demo_is_refused(tmp_path):
     (tmp_path / "market.duckdb").write_text("candles")
     with pytest.raises(ConfigError, match=r"it has no demo\.json"):

@@ -8,9 +8,11 @@ import json
 import os
 import re
 import shlex
+import signal
 import stat
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,6 +122,11 @@ def test_parquet_holds_the_rows(tmp_path: Path) -> None:
     target = tmp_path / "hours.parquet"
     asked("from candles($coin, '1h')", "-p", "coin=BTC", "--parquet", str(target))
     assert pq.read_table(target).num_rows == 12
+    for text in ("select interval 1 hour as x", "select if(range = 5000, error('late'), 1) as x from range(10_000)"):
+        with pytest.raises(StoreError, match=r"Parquet|late"):
+            asked(text, "--parquet", str(target))
+    assert pq.read_table(target).num_rows == 12
+    assert list(tmp_path.iterdir()) == [target]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +204,7 @@ def test_hostile_statement_is_refused_and_changes_nothing(
 
 def test_deep_text_ends_in_an_answer_or_a_refusal(attacked: tuple[command.Reader, dict[str, Path]]) -> None:
     reader, _ = attacked
-    assert reader.sql("select " + "abs(" * 500 + "1" + ")" * 500 + " as x") == [{"x": 1}]
+    assert reader.sql("select " + "abs(" * 60 + "1" + ")" * 60 + " as x") == [{"x": 1}]
     for text in (
         "select " + "(" * 5_000,
         "select * from " + "(select * from " * 3_000,
@@ -249,6 +256,36 @@ def test_pipe_that_is_closed_early_ends_without_a_word(home: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(timeout=60) == 0
+
+
+def test_ctrl_c_ends_a_question_in_one_line(home: Path) -> None:
+    text = "select count(*) from range(10_000_000_000) a, range(1_000) b where (a.range * b.range) % 7 = 3"
+    words = [sys.executable, "-m", "desk", "sql", "-f", "/dev/stdin"]
+    environ = os.environ | {"DESK_HOME": str(home)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, cwd=ROOT, env=environ, text=True, **pipes) as process:
+        assert process.stdin is not None
+        process.stdin.write(text)
+        process.stdin.close()
+        # it has read the question: now it is asking
+        while process.poll() is None and not _reads(process.pid, "market_read.duckdb"):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert process.stderr.read() == "desk: interrupted\n"
+        assert process.wait(timeout=60) == 130
+
+
+def _reads(pid: int, name: str) -> bool:
+    return any(link.readlink().name == name for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink())
+
+
+def test_home_that_cannot_be_written_is_read_all_the_same(home: Path) -> None:
+    home.chmod(0o555)
+    try:
+        assert asked("select 1 as x", "--format", "csv") == "x\n1\n"
+    finally:
+        home.chmod(0o755)
 
 
 def test_table_wider_than_the_terminal_repeats_its_keys() -> None:
