@@ -47,8 +47,8 @@ def backfill(
     """
     settings = load_settings()
     names = settings.resolve_products(products)
+    check_provider()  # first: a wrong key or clock leaves no half-made folder behind
     apply_schema()
-    check_provider()
     if repair:
         again = [repair_product.submit(product) for product in names]
         outcomes = [run.result(raise_on_failure=False) for run in again]

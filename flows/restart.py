@@ -47,8 +47,8 @@ def restart(
     names = settings.resolve_products(products)
 
     # 1 provider ready, 2 candles
+    check_provider()  # first: a wrong key or clock leaves no half-made folder behind
     apply_schema()
-    check_provider()
     first, last = plan_span(days or settings.backfill_days, None, end, whole_days=True)
     backfills = [backfill_product.submit(product, first, last) for product in names]
     offered = require_products([run.result(raise_on_failure=False) for run in backfills])

@@ -13,6 +13,7 @@ from tasks.command_line import run_from_shell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 VARIABLE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 LOGIN = "PREFECT_API_AUTH_STRING"
@@ -25,11 +26,16 @@ def nothing() -> None:
 
 
 @pytest.fixture
-def status(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], None]], int | str | None]]:
+def status(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[[Callable[[], None]], int | str | None]]:
     """Run the flow from the shell with ``work`` in place of Prefect's own; return the exit status."""
     for name in CHANGED:
         monkeypatch.setenv(name, "to be restored")
         monkeypatch.delenv(name)
+    # a server that another test has up leaves its profile in the project's folder, and the flow would log in there
+    monkeypatch.chdir(tmp_path)
+    refresh_global_settings_context()
     monkeypatch.setattr("tasks.command_line.signal.signal", lambda *_: None)
 
     def run(work: Callable[[], None]) -> int | str | None:
