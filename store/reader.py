@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from datetime import UTC, datetime
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import duckdb
@@ -213,16 +214,28 @@ def _answer(connection: duckdb.DuckDBPyConnection, work: Callable[[], _T]) -> _T
     Raises:
         StoreError: DuckDB's own words for what is wrong.
     """
+    answer: Future[_T] = Future()
+    given_up = Event()
+    thread = Thread(target=_ask, args=(answer, work, given_up), daemon=True)
     try:
-        with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(work)
-            try:
-                return answer.result()
-            except KeyboardInterrupt:
-                # repeated: one that comes before the query begins is forgotten
-                while not answer.done():
-                    connection.interrupt()
-                    wait([answer], 0.1)
-                raise
+        # Ctrl-C may come at any point of this block, while the thread starts too: then it finds that it is given up
+        thread.start()
+        return answer.result()
+    except KeyboardInterrupt:
+        given_up.set()
+        # repeated: an interrupt that comes before the query begins is forgotten by DuckDB
+        while thread.is_alive():
+            connection.interrupt()
+            thread.join(0.1)
+        raise
     except duckdb.Error as error:
         raise StoreError(str(error)) from error
+
+
+def _ask(answer: Future[_T], work: Callable[[], _T], given_up: Event) -> None:
+    if given_up.is_set():
+        return
+    try:
+        answer.set_result(work())
+    except BaseException as error:  # noqa: BLE001 - the caller raises it
+        answer.set_exception(error)

@@ -271,9 +271,12 @@ def test_ctrl_c_ends_a_question_in_one_line(home: Path) -> None:
         while process.poll() is None and not _reads(process.pid, "market_read.duckdb"):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(timeout=20) == 130
+        finally:
+            process.kill()
         assert process.stderr is not None
         assert process.stderr.read() == "desk: interrupted\n"
-        assert process.wait(timeout=60) == 130
 
 
 def _reads(pid: int, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -90,3 +91,25 @@ def test_help_lists_tables_views_and_macros_with_their_sentence(reader: Reader) 
 
 def test_spikes_are_flagged_and_stay(reader: Reader) -> None:
     assert reader.sql("select count(*) as n from dq_spikes where abs(move_bps) <= 25")[0]["n"] == 0
+
+
+ENDLESS = "select count(*) from range(10_000_000_000) a, range(1_000) b where (a.range * b.range) % 7 = 3"
+
+
+def test_ctrl_c_while_the_question_is_being_handed_over_ends_it(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended no query that had begun: one in a few hundred of them ran on for ever."""
+    start, handed_over = threading.Thread.start, list[threading.Thread]()
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        handed_over.append(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reader.sql(ENDLESS)
+    assert [thread.is_alive() for thread in handed_over] == [False]
+    monkeypatch.undo()
+    assert reader.sql("select 1 as x") == [{"x": 1}]
