@@ -13,6 +13,7 @@ NAMES = (
     "parity",
     "runtime",
     "training",
+    "verdict_errors",
 )
 
 

@@ -7,7 +7,7 @@ minutes that hardly ever matters. Filled minutes count as minutes without a cand
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.candles import MINUTE, Candle, minute_start
+from core.candles import MINUTE, Candle, epoch_minute, minute_start
 from core.errors import DatasetError
-from models.registry.baseline import BacktestFigures, Baseline
+from models.registry.baseline import TIER_BLOCK_MINUTES, BacktestFigures, Baseline, Outcome, TierBlock
 from runtime.decision import DecisionRules, MinuteInput, ProductInput, TradingState, decide
 from runtime.drift import SHARES_FILE, FeatureShares, training_shares, write_shares
 from runtime.inputs import score_products
@@ -45,6 +45,7 @@ class Book:
 
     reasons: Counter[str] = field(default_factory=Counter)
     tiers: Counter[str] = field(default_factory=Counter)
+    tier_blocks: defaultdict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     signals: dict[str, SignalRow] = field(default_factory=dict)
     outcomes: list[OutcomeRow] = field(default_factory=list)
 
@@ -53,8 +54,20 @@ class Book:
         self.reasons[decision.row.reason] += 1
         if decision.row.tier is not None:
             self.tiers[decision.row.tier] += 1
+            self.tier_blocks[epoch_minute(decision.row.open_time) // TIER_BLOCK_MINUTES][decision.row.tier] += 1
         if decision.signal is not None:
             self.signals[decision.signal.signal_id] = decision.signal
+
+    def own_figures(self, days: float) -> BacktestFigures:
+        """Return the figures of one product's book, with all that a test needs of them."""
+        outcomes = [
+            Outcome(epoch_minute(self.signals[own.signal_id].open_time), own.is_win, round(own.net_bps, 4))
+            for own in self.outcomes
+        ]
+        blocks = [
+            TierBlock(block, own["high"], own["medium"], own["low"]) for block, own in sorted(self.tier_blocks.items())
+        ]
+        return replace(self.figures(days), outcomes=outcomes, tier_blocks=blocks)
 
     def figures(self, days: float) -> BacktestFigures:
         """Return the figures of this book."""
@@ -76,12 +89,12 @@ class Book:
         )
 
     def __add__(self, other: Book) -> Book:
-        """Return both books as one."""
+        """Return both books as one, but for the blocks, which are of one product."""
         return Book(
-            self.reasons + other.reasons,
-            self.tiers + other.tiers,
-            self.signals | other.signals,
-            self.outcomes + other.outcomes,
+            reasons=self.reasons + other.reasons,
+            tiers=self.tiers + other.tiers,
+            signals=self.signals | other.signals,
+            outcomes=self.outcomes + other.outcomes,
         )
 
 
@@ -134,7 +147,7 @@ def backtest(
         mode=settings.mode,
         models={product: own.model_ids for product, own in models.items()},
         emit_threshold=settings.emit_threshold,
-        products={product: book.figures(days) for product, book in books.items()},
+        products={product: book.own_figures(days) for product, book in books.items()},
         final_equity_usd=round(float(state.account.equity), 2),
     )
     baseline.write(settings)

@@ -7,7 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from core.settings import load_settings
 from reports.observation.day_page import observation_days, write_daily
-from reports.observation.exit_criteria import LimitProof
+from reports.observation.exit_evidence import LimitProof
 from reports.observation.verdict_page import write_summary
 from runtime.risk.loss_simulation import run_drills
 

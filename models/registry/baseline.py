@@ -4,14 +4,35 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import datetime  # noqa: TC003  # a file is read by the types of its fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from core.files import parse_json, write_json
 
 if TYPE_CHECKING:
     from core.settings import Settings
 
-VERSION = 1
+VERSION = 2
+TIER_BLOCK_MINUTES = 240
+"""Tiers move with volatility, which is alike for hours: minutes apart are no independent rows, four hours count as one."""
+
+
+class Outcome(NamedTuple):
+    """How one signal of a backtest ended."""
+
+    minute: int
+    """Epoch minute it was made of."""
+    is_win: bool
+    net_bps: float
+
+
+class TierBlock(NamedTuple):
+    """Scored minutes of one product in four hours."""
+
+    block: int
+    """Epoch minute, divided by `TIER_BLOCK_MINUTES`."""
+    high: int
+    medium: int
+    low: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +54,10 @@ class BacktestFigures:
     """Scored minutes in each tier; older files hold shares."""
     signal_tiers: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+    """Every closed signal of one product; empty over all products, and in files of version 1."""
+    tier_blocks: list[TierBlock] = field(default_factory=list)
+    """Scored minutes by tier in every four hours of one product, likewise."""
 
     @property
     def tier_shares(self) -> dict[str, float] | None:

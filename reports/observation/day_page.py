@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from reports.observation.gather_evidence import win_rate
+from reports.observation.gather_evidence import win_share
 from reports.observation.plots import cumulative_net, equity, pace_and_confidence, price_with_signals
 from reports.observation.record import read_extent, read_record
 from reports.observation.tables import (
@@ -106,7 +106,7 @@ def _silence(record: Record) -> str:
 
 
 def _figures(record: Record) -> Figures:
-    latency, closed, share = record.latency, record.closed, win_rate(record.closed)
+    latency, closed, share = record.latency, record.closed, win_share(record.closed)
     daily = max((row.daily_used_pct for row in record.equity), default=None)
     total = max((row.total_used_pct for row in record.equity), default=None)
     reset = record.last_reset

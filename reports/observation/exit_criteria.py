@@ -1,19 +1,27 @@
-"""Judge whether this may run live by six exit criteria, each computed from what the observation left behind.
+"""Judge whether this may run live by seven exit criteria, each computed from what the observation left behind.
 
-| criterion    | passes when                                                       | fails when                          |
-|--------------|-------------------------------------------------------------------|-------------------------------------|
-| clock        | 72 h of decided minutes since the last crash or severity-1 alarm  | never: it waits; a crash restarts it |
-| guardrails   | the loss simulation was blocked at every limit                    | one limit let the account through   |
-| alerts       | every high-tier signal's message was delivered                    | one was not owed, or not delivered  |
-| win_rate     | within 5 points of the baseline, interval at most 5 points a side | the whole interval lies outside     |
-| tier_mix     | each tier's share within 5 points of the baseline, likewise       | one tier's interval lies outside    |
-| models       | at least one product has a promoted model                         | none has                            |
+| criterion    | passes when                                                   | fails when                             |
+|--------------|---------------------------------------------------------------|----------------------------------------|
+| clock        | 72 h of decided minutes since the last crash or severity-1 alarm | never: it waits; a crash restarts it |
+| guardrails   | the loss simulation was blocked at every limit                | one limit let the account through      |
+| alerts       | every high-tier signal's message was delivered                | one was not owed, or not delivered     |
+| win_rate     | shown to be at most 5 points below the baseline               | shown to be more than 5 points off it  |
+| tier_mix     | each tier's share shown to be within 5 points of the baseline | one is shown to be outside             |
+| net          | the mean of a signal, costs taken off, is shown to be above 0 | it is shown to be below 0              |
+| models       | at least one product has a promoted model                     | none has                               |
+
+"Shown" means by the anytime-valid tests of `models/statistics/sequential.py`: one may look every day, for ever. They count
+signals that share no minute (one position at a time over all products; signals of one minute count as one), and four hours
+of tiers as one value. The baseline is no exact figure: it rests on the test part's own signals, counted in the same way. A
+GO needs every criterion, so its error is at most that of the one test which is wrong: 5 % (`WRONG_GO`), and 0.1 % for
+models without any edge, since `net` is tested at that (`EDGELESS_GO`). A NO-GO needs one criterion, so the errors of all of
+them add up, to 4.5 % (`WRONG_NO_GO`). `python -m benchmarks.verdict_errors` measures both.
 
 A minute is decided when every product of the session has a decision row for it, at least one of them
 made in time (not `stale_candle`): a runtime that watches a dead feed observes nothing.
 
-A win rate *above* the band fails too: a model that does better live than on its test part has not been
-understood, and its baseline is wrong. Products without a promoted model are listed as refused with the
+A win rate that is shown to lie *above* the band fails too: a model that does better live than on its test part has not been
+understood, and its baseline is wrong. A pass does not wait for the opposite to be shown. Products without a promoted model are listed as refused with the
 gates that refused them; they signal nothing, and do not hold back the others.
 
 The verdict, first rule that applies:
@@ -28,117 +36,13 @@ The verdict, first rule that applies:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-from models.statistics.proportions import Share, rows_needed
+from reports.observation.edge_criteria import net, tier_mix, win_rate
+from reports.observation.exit_evidence import Criterion, ExitBounds, ExitEvidence, Standing
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-State = Literal["pass", "fail", "not yet"]
 Word = Literal["GO", "NO-GO", "NEED MORE"]
-
-
-@dataclass(frozen=True, slots=True)
-class ExitBounds:
-    """The figures the criteria are held against."""
-
-    hours: float = 72.0
-    points: float = 5.0
-    """Largest distance from the baseline, and largest half-width of an interval, in percentage points."""
-    pending_minutes: float = 10.0
-    """An alert that waits longer than this counts as undelivered."""
-
-
-@dataclass(frozen=True, slots=True)
-class LimitProof:
-    """What the loss simulation showed at one limit."""
-
-    limit: str
-    is_blocked: bool
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class AlertCount:
-    """High-tier alerts of the observation."""
-
-    owed: int = 0
-    delivered: int = 0
-    unannounced: int = 0
-    """High-tier signals for which no message was ever owed."""
-    oldest_pending_minutes: float = 0.0
-    is_running: bool = False
-    """Whether the newest session still runs; one that ended sends nothing more."""
-    last_detail: str = ""
-
-    @property
-    def pending(self) -> int:
-        """Messages owed and not delivered."""
-        return self.owed - self.delivered
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Whether a product has a promoted model, and if not, which gates refused which model."""
-
-    product: str
-    promoted: tuple[str, ...] = ()
-    refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Model id -> sentences of its failing gates, by name."""
-
-    @property
-    def is_promoted(self) -> bool:
-        """Whether at least one model serves it."""
-        return bool(self.promoted)
-
-    @property
-    def reason(self) -> str:
-        """One sentence on why it is refused; empty for a promoted product."""
-        if self.is_promoted:
-            return ""
-        if not self.refused:
-            return "no model was judged for it; run: make train and make evaluate"
-        return "; ".join(
-            f"{model} failed {', '.join(gates) or 'a gate its passport does not name'}"
-            for model, gates in self.refused.items()
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ExitEvidence:
-    """All that the verdict rests on; `gather_evidence` computes it from the published databases."""
-
-    mode: str
-    clean_minutes: int
-    reset_cause: str
-    """What last restarted the clock, empty when nothing did."""
-    standings: tuple[Standing, ...]
-    proofs: tuple[LimitProof, ...]
-    """None at all: the simulation was not run."""
-    alerts: AlertCount
-    wins: Share | None
-    expected_win_rate: float | None
-    """The baseline's, weighted as the observed signals are; None without a baseline."""
-    tiers: Mapping[str, Share]
-    expected_tiers: Mapping[str, float] | None
-    signals_per_hour: float
-
-
-@dataclass(frozen=True, slots=True)
-class Criterion:
-    """One exit criterion with its figure, bound and state."""
-
-    name: str
-    title: str
-    state: State
-    figure: str
-    bound: str
-    repair: str
-    """What turns it into a pass; empty once it is one."""
-    hours_needed: float = 0.0
-    signals_needed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +65,9 @@ def judge_observation(evidence: ExitEvidence, bounds: ExitBounds | None = None) 
         _clock(evidence, limits),
         _guardrails(evidence),
         _alerts(evidence, limits),
-        _win_rate(evidence, limits),
-        _tier_mix(evidence, limits),
+        win_rate(evidence, limits),
+        tier_mix(evidence, limits),
+        net(evidence, limits),
         _models(evidence),
     )
     word, headline, reasons = _word(evidence, criteria)
@@ -260,81 +165,6 @@ def _alerts(evidence: ExitEvidence, bounds: ExitBounds) -> Criterion:
         return Criterion("alerts", title, "not yet", f"{figure}, {count.pending} on their way", bound, repair)
     figure += f", the oldest waits {count.oldest_pending_minutes:.0f} min"
     return Criterion("alerts", title, "fail", figure, bound, repair)
-
-
-def _win_rate(evidence: ExitEvidence, bounds: ExitBounds) -> Criterion:
-    title, wins, expected = "Win rate near its baseline", evidence.wins, evidence.expected_win_rate
-    if expected is None:
-        repair = "models/baseline.json is missing; make evaluate writes it"
-        return Criterion("win_rate", title, "not yet", "no baseline", f"within {bounds.points:.0f} points", repair)
-    bound = f"{100 * expected:.1f} % ± {bounds.points:.0f} points"
-    if wins is None:
-        guess = Share(expected, 0.0, 1.0, 1, 1.0)
-        needed = rows_needed(guess, bounds.points / 100)
-        repair = f"{needed} closed signals are needed"
-        return _waiting_signals(
-            Criterion("win_rate", title, "not yet", "no closed signal", bound, repair), needed, evidence
-        )
-    figure = f"{100 * wins.value:.1f} % of {wins.count} ({100 * wins.low:.1f} to {100 * wins.high:.1f})"
-    if _is_outside(wins, expected, bounds):
-        side = "below" if wins.value < expected else "above"
-        repair = (
-            f"the win rate is {side} what the backtest promised: compare drift and costs, then judge the models again"
-        )
-        return Criterion("win_rate", title, "fail", figure, bound, repair)
-    if _is_settled(wins, expected, bounds):
-        return Criterion("win_rate", title, "pass", figure, bound, "")
-    # near the edge of the band a narrow interval is still undecided: then a quarter as many again
-    missing = rows_needed(wins, bounds.points / 100) - wins.count
-    needed = missing if missing > 0 else math.ceil(wins.count / 4)
-    repair = f"about {needed} more closed signals narrow the interval enough"
-    return _waiting_signals(Criterion("win_rate", title, "not yet", figure, bound, repair), needed, evidence)
-
-
-def _waiting_signals(criterion: Criterion, needed: int, evidence: ExitEvidence) -> Criterion:
-    hours = needed / evidence.signals_per_hour if evidence.signals_per_hour > 0 else 0.0
-    pace = f" (about {math.ceil(hours)} h at the present pace)" if hours else ""
-    return replace(criterion, repair=criterion.repair + pace, hours_needed=hours, signals_needed=needed)
-
-
-def _is_outside(share: Share, expected: float, bounds: ExitBounds) -> bool:
-    reach = bounds.points / 100
-    return share.high < expected - reach or share.low > expected + reach
-
-
-def _is_settled(share: Share, expected: float, bounds: ExitBounds) -> bool:
-    reach = bounds.points / 100 + 1e-9
-    return abs(share.value - expected) <= reach and share.half_width <= reach
-
-
-def _tier_mix(evidence: ExitEvidence, bounds: ExitBounds) -> Criterion:
-    title, expected = "Tier mix near its baseline", evidence.expected_tiers
-    bound = f"each within {bounds.points:.0f} points"
-    if not expected:
-        repair = "models/baseline.json is missing; make evaluate writes it"
-        return Criterion("tier_mix", title, "not yet", "no baseline", bound, repair)
-    if not evidence.tiers:
-        repair = "no minute was scored yet: a promoted model and fresh candles are needed"
-        return Criterion("tier_mix", title, "not yet", "no scored minute", bound, repair)
-    figure = ", ".join(
-        f"{tier} {100 * share.value:.1f} % (baseline {100 * expected.get(tier, 0.0):.1f})"
-        for tier, share in evidence.tiers.items()
-    )
-    outside = [tier for tier, share in evidence.tiers.items() if _is_outside(share, expected.get(tier, 0.0), bounds)]
-    if outside:
-        repair = f"{', '.join(outside)} moved: look at the drift table, then train again on newer candles"
-        return Criterion("tier_mix", title, "fail", figure, bound, repair)
-    if all(_is_settled(share, expected.get(tier, 0.0), bounds) for tier, share in evidence.tiers.items()):
-        return Criterion("tier_mix", title, "pass", figure, bound, "")
-    hours = max(_hours_to_settle(share, evidence, bounds) for share in evidence.tiers.values())
-    repair = "the shares still move by more than the bound; observe longer"
-    return Criterion("tier_mix", title, "not yet", figure, bound, repair, hours_needed=hours)
-
-
-def _hours_to_settle(share: Share, evidence: ExitEvidence, bounds: ExitBounds) -> float:
-    observed = max(evidence.clean_minutes / 60, 1.0)
-    rows = rows_needed(share, bounds.points / 100) / max(share.count, 1)
-    return max(observed * (rows - 1), 1.0)
 
 
 def _models(evidence: ExitEvidence) -> Criterion:

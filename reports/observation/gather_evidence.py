@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from core.candles import epoch_minute
+from core.candles import HORIZON_MINUTES, epoch_minute
 from models.registry import Registry
-from models.statistics.proportions import Share, clustered_share
-from reports.observation.exit_criteria import AlertCount, ExitEvidence, LimitProof, Standing
+from models.registry.baseline import TIER_BLOCK_MINUTES, TierBlock
+from models.statistics.sequential import interval, one_at_a_time
+from reports.observation.exit_evidence import AlertCount, ExitEvidence, LimitProof, Sides, Standing
 from reports.observation.plots import TIERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from core.settings import Settings
     from models.registry.baseline import Baseline
+    from models.statistics.sequential import Share
     from reports.models.model_card import ModelCard
     from reports.observation.record import Record
     from reports.observation.record_rows import ObservedSignal, RegistryLine, TierHour
 
-_OUTCOME_CLUSTER_MINUTES = 15
-"""Outcomes of one quarter of an hour count as one observation: their 15-minute horizons overlap."""
-_TIER_CLUSTER_MINUTES = 240
-"""Tiers move with volatility, which is alike for hours: minutes apart are no independent rows."""
+_LEAST_SCORED = 60
+"""Scored minutes that make four hours of tiers count: the first and last few of a session say nothing of a share."""
 
 
 def gather(
@@ -30,7 +31,10 @@ def gather(
 ) -> ExitEvidence:
     """Compute the evidence; no ``proofs`` says that the loss simulation was not run."""
     closed = counted_signals(record, is_closed=True)
-    hours = max(record.clean_minutes / 60, 1 / 60)
+    wins = independent_signals((epoch_minute(own.open_time), float(bool(own.is_win))) for own in closed)
+    hours = max(record.decided_minutes / 60, 1 / 60)
+    products = {signal.product for signal in closed} or set(record.extent.products)
+    live_tiers, baseline_tiers = _tier_values(_blocks(record.tiers)), _tier_values(_baseline_blocks(baseline, record))
     return ExitEvidence(
         mode=record.mode,
         clean_minutes=record.clean_minutes,
@@ -38,11 +42,35 @@ def gather(
         standings=tuple(standings),
         proofs=tuple(proofs),
         alerts=count_alerts(record),
-        wins=win_rate(closed),
-        expected_win_rate=expected_win_rate(baseline, [signal.product for signal in closed]),
-        tiers=tier_shares(record.tiers),
-        expected_tiers=expected_tiers(baseline, record.tiers),
-        signals_per_hour=len(closed) / hours,
+        wins=Sides(wins, baseline_wins(baseline, products)),
+        win_share=win_share(closed),
+        net_bps=independent_signals((epoch_minute(own.open_time), own.net_bps or 0.0) for own in closed),
+        tiers={tier: Sides(live_tiers[tier], baseline_tiers[tier]) for tier in TIERS},
+        tier_shares=tier_shares(record.tiers),
+        signals_per_hour=len(wins) / hours,
+    )
+
+
+def independent_signals(rows: Iterable[tuple[int, float]]) -> tuple[float, ...]:
+    """Return the values of signals, given as (epoch minute, value), that share no minute of their 15."""
+    return one_at_a_time(rows, HORIZON_MINUTES)
+
+
+def win_share(signals: Iterable[ObservedSignal]) -> Share | None:
+    """Return the share of closed signals whose direction was right, with an interval that holds at every look."""
+    closed = [own for own in signals if own.is_win is not None]
+    wins = independent_signals((epoch_minute(own.open_time), float(own.is_win or False)) for own in closed)
+    return interval(wins, len(closed))
+
+
+def baseline_wins(baseline: Baseline | None, products: Collection[str]) -> tuple[float, ...]:
+    """Return the wins of the backtest's independent signals of these products; none without a baseline that keeps them."""
+    own = baseline.products if baseline else {}
+    return independent_signals(
+        (outcome.minute, float(outcome.is_win))
+        for product in products
+        if product in own
+        for outcome in own[product].outcomes
     )
 
 
@@ -53,25 +81,31 @@ def counted_signals(record: Record, *, is_closed: bool = False) -> list[Observed
     return [signal for signal in signals if (signal.mode == "shadow") == is_shadow]
 
 
-def win_rate(signals: Iterable[ObservedSignal]) -> Share | None:
-    """Return the share of closed signals whose direction was right, clustered by quarter of an hour."""
-    return clustered_share(
-        (epoch_minute(signal.open_time) // _OUTCOME_CLUSTER_MINUTES, float(signal.is_win), 1)
-        for signal in signals
-        if signal.is_win is not None
-    )
-
-
 def tier_shares(hours: Sequence[TierHour]) -> dict[str, Share]:
-    """Return each tier's share of scored minutes, clustered by four hours; empty when nothing was scored."""
-    shares = {
-        tier: clustered_share(
-            (epoch_minute(row.hour) // _TIER_CLUSTER_MINUTES, float(row.counts[tier]), sum(row.counts.values()))
-            for row in hours
-        )
-        for tier in TIERS
-    }
+    """Return each tier's share of the scored minutes; empty when no four hours were scored."""
+    scored = sum(sum(row.counts.values()) for row in hours)
+    shares = {tier: interval(values, scored) for tier, values in _tier_values(_blocks(hours)).items()}
     return {tier: share for tier, share in shares.items() if share is not None}
+
+
+def _blocks(hours: Sequence[TierHour]) -> Iterable[TierBlock]:
+    return (TierBlock(epoch_minute(row.hour) // TIER_BLOCK_MINUTES, row.high, row.medium, row.low) for row in hours)
+
+
+def _baseline_blocks(baseline: Baseline | None, record: Record) -> Iterable[TierBlock]:
+    """Return the backtest's blocks of the products that were scored."""
+    scored = {row.product for row in record.tiers}
+    own = baseline.products if baseline else {}
+    return (block for product in sorted(scored or own) if product in own for block in own[product].tier_blocks)
+
+
+def _tier_values(rows: Iterable[TierBlock]) -> dict[str, tuple[float, ...]]:
+    """Return each tier's share of every four hours, over all products together."""
+    blocks: dict[int, Counter[str]] = {}
+    for row in rows:
+        blocks.setdefault(row.block, Counter()).update({tier: getattr(row, tier) for tier in TIERS})
+    whole = [counts for _, counts in sorted(blocks.items()) if counts.total() >= _LEAST_SCORED]
+    return {tier: tuple(counts[tier] / counts.total() for counts in whole) for tier in TIERS}
 
 
 def count_alerts(record: Record) -> AlertCount:
@@ -91,33 +125,6 @@ def count_alerts(record: Record) -> AlertCount:
         is_running=record.is_open,
         last_detail=next((alert.last_detail for alert in waiting if alert.last_detail), ""),
     )
-
-
-def expected_win_rate(baseline: Baseline | None, products: Sequence[str]) -> float | None:
-    """Return the baseline's win rate, each product weighted as often as it stands in ``products``; None without one."""
-    if baseline is None:
-        return None
-    rates = [own.win_rate for product in products if (own := baseline.products.get(product)) is not None]
-    known = [rate for rate in rates if rate is not None]
-    return sum(known) / len(known) if known else baseline.win_rate
-
-
-def expected_tiers(baseline: Baseline | None, hours: Sequence[TierHour]) -> Mapping[str, float] | None:
-    """Return the baseline's tier shares, each product weighted by its scored minutes; None without one."""
-    if baseline is None:
-        return None
-    weights: dict[str, int] = {}
-    for row in hours:
-        weights[row.product] = weights.get(row.product, 0) + sum(row.counts.values())
-    known = [
-        (weight, shares)
-        for product, weight in weights.items()
-        if weight and (own := baseline.products.get(product)) is not None and (shares := own.tier_shares) is not None
-    ]
-    if not known:
-        return baseline.tier_shares
-    total = sum(weight for weight, _ in known)
-    return {tier: sum(weight * shares.get(tier, 0.0) for weight, shares in known) / total for tier in TIERS}
 
 
 def promoted_slots(settings: Settings, events: Sequence[RegistryLine]) -> dict[str, str]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from core.settings import Settings
-    from models.statistics.proportions import Share
+    from models.statistics.sequential import Share
     from reports.observation.record import Record
     from reports.observation.record_rows import EquityPoint, ObservedSignal
     from reports.page.document import Picture
@@ -142,7 +142,7 @@ def _limit_use(axes: Axes, rows: Sequence[EquityPoint], settings: Settings) -> N
 
 def tier_mix(shares: Mapping[str, Share], expected: Mapping[str, float] | None) -> Picture:
     """Draw the observed share of each tier with its interval beside the baseline's."""
-    caption = "Share of scored minutes in each tier, with 95 % intervals (clusters of four hours), beside the backtest's baseline."
+    caption = "Share of scored minutes in each tier, with 95 % intervals that hold at every look (four hours count as one value), beside the backtest's baseline."
     with sheet("tiers", "tier mix beside its baseline", caption, (10, 2.5) if shares else EMPTY_SIZE) as page:
         axes = page.figure.subplots()
         if not shares:

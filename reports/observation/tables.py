@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from core.files import write_bytes, write_text
 from models.statistics.stability import SHIFTED
 from reports.models.tables import interval
-from reports.observation.gather_evidence import win_rate
+from reports.observation.gather_evidence import win_share
 from reports.observation.plots import TIERS
 from reports.page.document import Cell, Table, Text
 from reports.page.formatting import NOT_COMPUTED, count, number, reason_in_words, share_text, when
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reports.models.model_card import ModelCard
-    from reports.observation.exit_criteria import Standing
+    from reports.observation.exit_evidence import Standing
     from reports.observation.record import Record
     from reports.observation.record_rows import ObservedSignal
     from reports.page.document import Block, Document, Picture
@@ -78,7 +78,7 @@ def outcome_table(record: Record) -> Table:
                 (
                     group,
                     count(len(closed)),
-                    Cell(share_text(win_rate(closed)), "number"),
+                    Cell(share_text(win_share(closed)), "number"),
                     number(sum(signal.gross_bps or 0.0 for signal in closed) / len(closed)),
                     number(sum(signal.net_bps or 0.0 for signal in closed) / len(closed)),
                     number(sum(signal.pnl_usd or 0.0 for signal in closed), 0),

@@ -11,11 +11,12 @@ from core.errors import StoreError
 from core.files import write_text
 from core.version import commit
 from models.registry.baseline import read_baseline
-from models.statistics.proportions import Share
+from models.statistics.sequential import Share
 from reports.models.model_card import read_cards
 from reports.models.plots import coverage, reliability
 from reports.models.tables import baseline_table, gates_table
-from reports.observation.exit_criteria import Criterion, ObservationVerdict, Standing, judge_observation
+from reports.observation.exit_criteria import ObservationVerdict, judge_observation
+from reports.observation.exit_evidence import Criterion, Standing
 from reports.observation.gather_evidence import counted_signals, gather, promoted_slots, standings
 from reports.observation.plots import cumulative_net, equity, pace_and_confidence, price_with_signals, tier_mix
 from reports.observation.record import read_record
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from core.settings import Settings
     from reports.models.model_card import ModelCard
-    from reports.observation.exit_criteria import ExitEvidence, LimitProof
+    from reports.observation.exit_evidence import ExitEvidence, LimitProof
     from reports.observation.record import Record
     from reports.page.document import Block, Picture
 
@@ -239,8 +240,8 @@ def _summary(settings: Settings, verdict: ObservationVerdict, record: Record, ev
             record.missed_minutes,
         ),
         signals=len(record.signals),
-        win_rate=evidence.wins,
-        tiers=evidence.tiers,
+        win_rate=evidence.win_share,
+        tiers=evidence.tier_shares,
         commit=commit(),
         folder=settings.paths.observation,
     )
@@ -285,7 +286,11 @@ def _document(
             ),
             Section(
                 "Outcomes",
-                (outcome_table(record), cumulative_net(record), tier_mix(evidence.tiers, evidence.expected_tiers)),
+                (
+                    outcome_table(record),
+                    cumulative_net(record),
+                    tier_mix(evidence.tier_shares, evidence.expected_tiers),
+                ),
             ),
             Section("Guardrails", (equity(record, settings), *_proof_table(evidence), events_table(record))),
             Section("Why minutes did not become signals", (reasons_table(record),)),
@@ -303,7 +308,7 @@ def _verdict_blocks(verdict: ObservationVerdict, record: Record, evidence: ExitE
         for item in verdict.criteria
     )
     closed = counted_signals(record, is_closed=True)
-    wins = evidence.wins
+    wins = evidence.win_share
     figures = Figures(
         (
             ("clean hours", f"{evidence.clean_minutes / 60:.1f}", f"{record.missed_note}, {record.restarts} restarts"),

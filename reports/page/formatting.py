@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from models.statistics.proportions import Share
+    from models.statistics.sequential import Share
 
 NOT_COMPUTED = "not computed"
 _REASONS = {
@@ -42,10 +42,10 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def share_text(share: Share | None) -> str:
-    """Return ``61.2 % (55.0 to 67.1) of 240``."""
+    """Return ``61.2 % (55.0 to 67.1) of 240``, which share no minute."""
     if share is None:
         return NOT_COMPUTED
-    return f"{100 * share.value:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f}) of {share.count}"
+    return f"{100 * share.value:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f}) of {share.effective:.0f}"
 
 
 def interval_text(share: Share | None) -> str:

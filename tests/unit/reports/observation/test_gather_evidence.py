@@ -1,26 +1,29 @@
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
-from models.registry.baseline import BacktestFigures, Baseline
+from core.candles import MINUTE
+from models.registry.baseline import BacktestFigures, Baseline, Outcome, TierBlock
 from reports.observation.gather_evidence import (
     count_alerts,
-    expected_tiers,
-    expected_win_rate,
     gather,
     promoted_slots,
     standings,
     tier_shares,
-    win_rate,
+    win_share,
 )
-from reports.observation.record import read_record
-from reports.observation.record_rows import RegistryLine, TierHour
+from reports.observation.record import Reset, read_record
+from reports.observation.record_rows import RegistryLine
 
 
-def test_win_rate_of_the_fixture_counts_closed_signals(observed):
+def test_win_share_of_the_fixture_counts_closed_signals_that_share_no_minute(observed):
     record = read_record(observed)
-    closed = record.closed
-    share = win_rate(record.signals)
-    assert share.count == len(closed)
-    assert share.value == pytest.approx(sum(signal.is_win for signal in closed) / len(closed))
+    share = win_share(record.signals)
+    assert share.count == len(record.closed)
+    assert 0 < share.effective < share.count
+    moments = sorted(signal.open_time for signal in record.closed)
+    assert share.effective <= (moments[-1] - moments[0]) / timedelta(minutes=15) + 1
 
 
 def test_tier_shares_add_up_to_one(observed):
@@ -28,26 +31,34 @@ def test_tier_shares_add_up_to_one(observed):
     assert sum(share.value for share in shares.values()) == pytest.approx(1)
 
 
-def baseline(**products: BacktestFigures) -> Baseline:
-    return Baseline(win_rate=0.7, products=products)
+def test_gather_holds_the_observation_against_the_products_it_signalled(observed):
+    record = read_record(observed)
+    own = {signal.product for signal in record.closed}
+    outcomes = [Outcome(0, True, 5.0), Outcome(14, False, 5.0), Outcome(15, False, 5.0)]
+    block = TierBlock(1, 10, 30, 60)
+    figures = BacktestFigures(outcomes=outcomes, tier_blocks=[block, block])
+    strange = BacktestFigures(outcomes=[Outcome(0, False, 0.0)] * 9, tier_blocks=[TierBlock(1, 100, 0, 0)])
+    evidence = gather(record, (), Baseline(products=dict.fromkeys(own, figures) | {"NONE-USD": strange}), ())
+    assert evidence.wins.baseline == (1.0, 0.0)
+    assert evidence.expected_tiers == pytest.approx({"high": 0.1, "medium": 0.3, "low": 0.6})
+    assert len(evidence.net_bps) == len(evidence.wins.live)
 
 
-def test_expected_win_rate_weighs_products_as_they_signalled():
-    known = baseline(A=BacktestFigures(win_rate=0.8), B=BacktestFigures(win_rate=0.6))
-    assert expected_win_rate(known, ["A"] * 3 + ["B"]) == pytest.approx(0.75)
+def test_gather_without_a_baseline_or_with_one_of_version_1_expects_nothing(observed):
+    record = read_record(observed)
+    for old in (None, Baseline(win_rate=0.7, products={"BTC-USD": BacktestFigures(win_rate=0.7)})):
+        evidence = gather(record, (), old, ())
+        assert (evidence.wins.baseline, evidence.expected_tiers) == ((), {})
 
 
-def test_expected_win_rate_falls_back_to_the_whole():
-    assert expected_win_rate(baseline(), []) == 0.7
-    assert expected_win_rate(None, []) is None
-
-
-@pytest.mark.parametrize("scale", [1, 0.01])
-def test_expected_tiers_takes_counts_as_well_as_shares(observed, scale):
-    mix = {"high": 10 * scale, "medium": 30 * scale, "low": 60 * scale}
-    hours = (TierHour("A", read_record(observed).since, 1, 0, 0),)
-    shares = expected_tiers(baseline(A=BacktestFigures(tier_mix=mix)), hours)
-    assert shares == pytest.approx({"high": 0.1, "medium": 0.3, "low": 0.6})
+def test_pace_does_not_start_again_at_a_crash(observed):
+    """A crash an hour ago made 192 signals of two days a pace of 192 an hour."""
+    record = read_record(observed)
+    late = Reset(record.until - MINUTE, "the crash of just now")
+    assert (
+        gather(replace(record, resets=(late,)), (), None, ()).signals_per_hour
+        == gather(record, (), None, ()).signals_per_hour
+    )
 
 
 def test_count_alerts_with_two_refused_tells_what_the_target_said(fake_observation):
@@ -61,7 +72,7 @@ def test_gather_in_shadow_counts_shadow_signals_and_owes_no_alert(fake_observati
     record = read_record(fake_observation(minutes=600, mode="shadow", promoted=()))
     evidence = gather(record, (), None, ())
     assert evidence.mode == "shadow"
-    assert evidence.wins is not None
+    assert evidence.win_share is not None
     assert evidence.alerts.owed == 0
 
 

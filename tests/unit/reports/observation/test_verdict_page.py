@@ -9,7 +9,7 @@ from rich.console import Console
 
 from core.errors import StoreError
 from core.settings import load_settings
-from reports.observation.exit_criteria import LimitProof, Standing
+from reports.observation.exit_evidence import LimitProof, Standing
 from reports.observation.terminal import verdict_table
 from reports.observation.verdict_page import ARTIFACT_BYTES, QUERIES, read_summary, write_summary
 from store.reader import Reader
@@ -58,7 +58,7 @@ def test_write_summary_json_repeats_the_verdict(summary, observed):
     content = json.loads(summary.json.read_text())
     assert content["verdict"] == summary.verdict.word
     assert content["minutes"]["decided"] == 4320
-    assert len(content["criteria"]) == 6
+    assert len(content["criteria"]) == 7
 
 
 def test_read_summary_returns_what_was_written(summary, observed):
