@@ -38,7 +38,7 @@ def promote(
     ]
     promoted = promote_models([run.result() for run in judging], slots, dry_run)
     if not dry_run:
-        record_baseline(dataset, "dryrun" if promoted else "shadow")
+        record_baseline(dataset)
     publish_market()
     return promoted
 

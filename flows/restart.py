@@ -66,7 +66,7 @@ def restart(
     judging = [judge_model.submit(candidate, dataset) for candidate in candidates]
     promoted = promote_models([run.result() for run in judging])
     mode = settings.mode if promoted else "shadow"
-    record_baseline(dataset, mode)
+    record_baseline(dataset)
     publish_market()
 
     # 6 runtime smoke test, 7 observation

@@ -116,9 +116,13 @@ def _verdict_lines(judgements: Sequence[Judgement], promoted: Sequence[str]) -> 
 
 
 @task(name="record-baseline", task_run_name="record baseline")
-def record_baseline(dataset: DatasetRef, mode: str) -> str:
-    """Replay the test part through the runtime's own decision code; its tier mix is what observation is held to."""
+def record_baseline(dataset: DatasetRef) -> str:
+    """Replay the test part through the runtime's own decision code; what comes out is what an observation is held to.
+
+    The models are those that serve; the newest candidates, as in shadow, only where none was ever promoted.
+    """
     settings = load_settings()
+    mode = "dryrun" if Registry(settings.paths.registry).current() else "shadow"
     try:
         loaded = load_models(settings, products_in(dataset, None), mode)
     except ModelError as error:

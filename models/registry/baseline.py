@@ -1,7 +1,13 @@
-"""Keep what a backtest of the serving models found: the baseline an observation is held to, as `models/baseline.json`."""
+"""Keep what a backtest of the serving models found: the baseline an observation is held to, a file of `models/baselines/`.
+
+Each set of models has its own, so that a look at other candidates never replaces that of a running observation, and a rollback
+finds the one it had.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime  # noqa: TC003  # a file is read by the types of its fields
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,6 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from core.files import parse_json, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from core.settings import Settings
 
 VERSION = 2
@@ -82,15 +91,31 @@ class Baseline(BacktestFigures):
     products: dict[str, BacktestFigures] = field(default_factory=dict)
     final_equity_usd: float = 0.0
 
-    def write(self, settings: Settings) -> None:
-        """Write the file, whole."""
+    def write(self, settings: Settings) -> Path:
+        """Write the file, whole, beside those of other sets of models; return its path."""
+        key = hashlib.sha256(json.dumps(self.models, sort_keys=True).encode()).hexdigest()[:12]
+        path = _folder(settings) / f"{key}.json"
         moments = {name: moment and moment.isoformat() for name, moment in (("start", self.start), ("end", self.end))}
-        write_json(settings.paths.home / "models" / "baseline.json", asdict(self) | moments)
+        write_json(path, asdict(self) | moments)
+        return path
 
 
-def read_baseline(settings: Settings) -> Baseline | None:
-    """Read the baseline; None when there is none that can be read, which a verdict names with the repair."""
-    try:
-        return parse_json(Baseline, (settings.paths.home / "models" / "baseline.json").read_bytes())
-    except (OSError, ValueError):
-        return None
+def read_baseline(settings: Settings, served: Mapping[str, Mapping[str, str]]) -> Baseline | None:
+    """Return the newest baseline of exactly the models that serve these products, None when there is none that can be read.
+
+    Args:
+        settings: Where `DESK_HOME` lies.
+        served: Product -> kind -> model id; products without a model are of no account.
+    """
+    for path in sorted(_folder(settings).glob("*.json"), key=lambda file: file.stat().st_mtime_ns, reverse=True):
+        try:
+            baseline = parse_json(Baseline, path.read_bytes())
+        except (OSError, ValueError):
+            continue
+        if all(baseline.models.get(product) == models for product, models in served.items() if models):
+            return baseline
+    return None
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.paths.home / "models" / "baselines"

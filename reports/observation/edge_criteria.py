@@ -19,6 +19,7 @@ EDGELESS_GO = 0.001
 """Error of the test that the mean net of a signal is above 0: nothing without an edge passes it more often."""
 WRONG_NO_GO = {"win_rate": 0.02, "tier_mix": 0.015, "net": 0.01}
 """Error of each criterion's contradiction, both sides and all tiers together: 4.5 % in all."""
+_NO_BASELINE = "there is no baseline of the models that serve now (or one of an older version); make evaluate writes it"
 _BASELINE_TOO_SMALL = (
     "the baseline itself rests on too few signals to show it at this distance, however long one observes: "
     "build a data set over a longer span (make features), train and evaluate on it"
@@ -58,9 +59,7 @@ def win_rate(evidence: ExitEvidence, bounds: ExitBounds) -> Criterion:
     title, sides, wins = "Win rate near its baseline", evidence.wins, evidence.win_share
     reach = bounds.points / 100
     if not sides.baseline:
-        repair = (
-            "models/baseline.json is missing, or of an older version that kept no outcomes; make evaluate writes it"
-        )
+        repair = _NO_BASELINE
         return Criterion("win_rate", title, "not yet", "no baseline", f"within {bounds.points:.0f} points", repair)
     expected = sides.baseline_mean
     bound = f"{100 * expected:.1f} % - {bounds.points:.0f} points, shown against {len(sides.baseline):,} signals of the backtest"
@@ -123,7 +122,7 @@ def tier_mix(evidence: ExitEvidence, bounds: ExitBounds) -> Criterion:
     title, tiers, reach = "Tier mix near its baseline", evidence.tiers, bounds.points / 100
     bound = f"each within {bounds.points:.0f} points, shown"
     if not any(sides.baseline for sides in tiers.values()):
-        repair = "models/baseline.json is missing, or of an older version that kept no blocks; make evaluate writes it"
+        repair = _NO_BASELINE
         return Criterion("tier_mix", title, "not yet", "no baseline", bound, repair)
     if not any(sides.live for sides in tiers.values()):
         repair = "no hour was scored yet: a promoted model and fresh candles are needed"

@@ -139,6 +139,12 @@ def promoted_slots(settings: Settings, events: Sequence[RegistryLine]) -> dict[s
     return {slot: model for slot, model in served.items() if model}
 
 
+def served_models(promoted: Mapping[str, str], products: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return product -> kind -> model id, from slot -> model id."""
+    slots = [(kind, product, model) for slot, model in promoted.items() for kind, _, product in [slot.partition(":")]]
+    return {own: {kind: model for kind, product, model in slots if product == own} for own in products}
+
+
 def standings(
     products: Sequence[str], cards: Sequence[ModelCard], promoted: Mapping[str, str], events: Sequence[RegistryLine]
 ) -> tuple[Standing, ...]:

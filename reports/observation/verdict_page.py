@@ -17,7 +17,7 @@ from reports.models.plots import coverage, reliability
 from reports.models.tables import baseline_table, gates_table
 from reports.observation.exit_criteria import ObservationVerdict, judge_observation
 from reports.observation.exit_evidence import Criterion, Standing
-from reports.observation.gather_evidence import counted_signals, gather, promoted_slots, standings
+from reports.observation.gather_evidence import counted_signals, gather, promoted_slots, served_models, standings
 from reports.observation.plots import cumulative_net, equity, pace_and_confidence, price_with_signals, tier_mix
 from reports.observation.record import read_record
 from reports.observation.tables import (
@@ -214,9 +214,9 @@ def write_summary(settings: Settings, proofs: Sequence[LimitProof]) -> VerdictSu
     record = read_record(settings)
     promoted = promoted_slots(settings, record.registry)
     cards = read_cards(settings, promoted)
-    evidence = gather(
-        record, standings(record.extent.products, cards, promoted, record.registry), read_baseline(settings), proofs
-    )
+    products = record.extent.products
+    baseline = read_baseline(settings, served_models(promoted, products))
+    evidence = gather(record, standings(products, cards, promoted, record.registry), baseline, proofs)
     summary = _summary(settings, judge_observation(evidence), record, evidence)
     document = _document(summary, record, cards, evidence, settings)
     write_pages(document, summary.folder, "summary")

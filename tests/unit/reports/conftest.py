@@ -314,8 +314,13 @@ class FakeObservation:
         if self.baseline_win_rate is not None:
             mix = {"high": 0.374, "medium": 0.235, "low": 0.391}
             entry = {"win_rate": self.baseline_win_rate, "tier_mix": mix}
-            content = entry | {"products": dict.fromkeys(self.promoted, entry)}
-            (settings.paths.home / "models" / "baseline.json").write_text(json.dumps(content), encoding="utf-8")
+            content = entry | {
+                "products": dict.fromkeys(self.promoted, entry),
+                "models": {product: {"lstm": MODELS[product]} for product in self.promoted},
+            }
+            folder = settings.paths.home / "models" / "baselines"
+            folder.mkdir()
+            (folder / "0.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def judged(model_id: str, product: str, *, is_accepted: bool) -> dict:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -152,12 +153,27 @@ def test_backtest_replays_the_test_part_and_writes_the_baseline(settings: Settin
     assert baseline.minutes == 200
     assert baseline.signals == baseline.products["BTC-USD"].signals > 0
     assert 0 <= baseline.win_rate <= 1
-    content = json.loads((settings.paths.home / "models" / "baseline.json").read_text())
+    (path,) = (settings.paths.home / "models" / "baselines").iterdir()
+    content = json.loads(path.read_text())
     assert content["dataset"] == "abc"
     assert content["tier_mix"] == content["products"]["BTC-USD"]["tier_mix"] == {"high": 200, "medium": 0, "low": 0}
     assert content["products"]["BTC-USD"]["win_rate"] == baseline.win_rate
     assert content["models"] == {"BTC-USD": {"lstm": "m"}}
-    assert read_baseline(settings) == baseline
+    assert read_baseline(settings, {"BTC-USD": {"lstm": "m"}, "SOL-USD": {}}) == baseline
+    own = baseline.products["BTC-USD"]
+    assert [outcome.is_win for outcome in own.outcomes].count(True) == own.wins == baseline.wins
+    assert sum(block.high + block.medium + block.low for block in own.tier_blocks) == own.scored
+
+
+def test_baseline_of_other_models_is_not_taken_and_replaces_none(settings: Settings, tmp_path: Path) -> None:
+    """A refused candidate's backtest took the place of the one that a running observation was held to."""
+    data = write_dataset(settings, tmp_path / "abc.parquet")
+    baseline = backtest(data, models(), settings)
+    replace(baseline, models={"BTC-USD": {"lstm": "another"}}, dataset="later").write(settings)
+    assert read_baseline(settings, {"BTC-USD": {"lstm": "m"}}) == baseline
+    assert read_baseline(settings, {"BTC-USD": {"lstm": "another"}}).dataset == "later"
+    assert read_baseline(settings, {"BTC-USD": {"lstm": "unknown"}}) is None
+    assert read_baseline(settings, {}).dataset == "later"
 
 
 def test_backtest_of_the_last_minutes_only(settings: Settings, tmp_path: Path) -> None:
