@@ -39,13 +39,20 @@ _ENVIRONMENT = {
 }
 
 
-def bound_to_parent(command: Sequence[str]) -> list[str]:
+_IF_PARENT_LIVES = 'test "$PPID" = "$0" && exec "$@"'
+
+
+def bound_to_parent(command: Sequence[str], parent: int | None = None) -> list[str]:
     """Return ``command`` so that the kernel sends it SIGTERM when the thread that starts it ends, also by kill -9.
 
-    Without util-linux's `setpriv` it comes back unchanged: there a killed parent leaves its children running.
+    With ``parent``, the id of the process that will start it, it does not start at all when that one ended before the kernel
+    knew. Without util-linux's `setpriv` it comes back unchanged: there a killed parent leaves its children running.
     """
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM", "--", *command] if setpriv else list(command)
+    if setpriv is None:
+        return list(command)
+    still_there = ["sh", "-c", _IF_PARENT_LIVES, str(parent)] if parent else []
+    return [setpriv, "--pdeathsig", "TERM", "--", *still_there, *command]
 
 
 def run_child(
@@ -66,7 +73,7 @@ def run_child(
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as errors:
         child = subprocess.Popen(
-            bound_to_parent([sys.executable, "-m", module]),
+            bound_to_parent([sys.executable, "-m", module], os.getpid()),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -39,7 +39,11 @@ def child(
     """
     with nullcontext(subprocess.PIPE) if log is None else log.open("wb") as sink:
         process = subprocess.Popen(
-            bound_to_parent(command), stdout=sink, stderr=subprocess.STDOUT, env=dict(environ), start_new_session=True
+            bound_to_parent(command, os.getpid()),
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env=dict(environ),
+            start_new_session=True,
         )
         try:
             yield process
