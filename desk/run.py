@@ -66,7 +66,7 @@ def run(  # one parameter for each flag of the command line
         sleep_seconds=sleep_seconds,
         mode=settings.mode,
         reload=lambda: load_models(settings, chosen, settings.mode),
-        costs_for=costs_lookup(settings, chosen, clock.now()),
+        costs_for=costs_lookup(settings),
         on_progress=json_progress if progress_json else text_progress,
     )
     try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -41,6 +41,16 @@ TRIMS_PER_REBUILD = 240
 
 
 __all__ = ["FeatureStore", "Listing"]
+
+
+class DatedCosts(NamedTuple):
+    """Execution costs from a moment on, in basis points of the price; `*` stands for any product or session."""
+
+    product: str
+    session: str
+    valid_from: datetime
+    spread_bps: float
+    slippage_bps: float
 
 
 class FeatureStore(CoverageStore):
@@ -102,10 +112,9 @@ class FeatureStore(CoverageStore):
 
     # --- reads
 
-    def execution_costs(self, product: str, session: str, at: datetime) -> dict[str, Any] | None:
-        """Return the costs that hold for a product and session at a moment, the most specific and newest; None if none."""
-        rows = self._rows("queries/execution_costs_at", product=product, session=session, at=at)
-        return rows[0] if rows else None
+    def execution_costs(self) -> list[DatedCosts]:
+        """Return all execution costs ever set, the most specific first, of those the newest."""
+        return [DatedCosts(**row) for row in self._rows("queries/execution_costs_dated")]
 
     def latest_dataset(self) -> DatasetRef:
         """Return the data set exported last.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -128,8 +127,7 @@ def record_baseline(dataset: DatasetRef) -> str:
     except ModelError as error:
         get_run_logger().warning("no baseline: %s", error)
         return str(error)
-    store_costs = costs_lookup(settings, settings.products, datetime.now(UTC))
-    baseline = backtest(dataset.path, loaded, settings, costs_for=store_costs)
+    baseline = backtest(dataset.path, loaded, settings, costs_for=costs_lookup(settings))
     line = (
         f"{baseline.signals} signals in the test part, win rate {baseline.win_rate:.3f}"
         if baseline.win_rate is not None

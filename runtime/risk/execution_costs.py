@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING
 
-from core.candles import SESSIONS
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from core.settings import Settings
@@ -66,15 +64,19 @@ def costs_from(settings: Settings) -> Costs:
     return Costs.of(settings.spread_bps, settings.slippage_bps, settings.fee_bps)
 
 
-def costs_lookup(settings: Settings, products: Sequence[str], at: datetime) -> CostsFor:
-    """Return a function from (product, session, moment) to costs; read once, so that a backfill never delays a decision."""
+def costs_lookup(settings: Settings) -> CostsFor:
+    """Return a function from (product, session, moment) to the costs that held then, from the store, else from the settings.
+
+    The store is read once, so that a backfill never delays a decision.
+    """
     flat = costs_from(settings)
-    known: dict[tuple[str, str], Costs] = {}
-    if settings.paths.market_db.exists():
-        store = FeatureStore(settings.paths.market_db)
-        for product in products:
-            for session in SESSIONS:
-                row = store.execution_costs(product, session, at)
-                if row is not None:
-                    known[product, session] = Costs.of(row["spread_bps"], row["slippage_bps"], settings.fee_bps)
-    return lambda product, session, _at: known.get((product, session), flat)
+    market_db = settings.paths.market_db
+    dated = FeatureStore(market_db).execution_costs() if market_db.exists() else []
+
+    def costs_for(product: str, session: str, at: datetime) -> Costs:
+        for row in dated:
+            if row.product in {product, "*"} and row.session in {session, "*"} and row.valid_from <= at:
+                return Costs.of(row.spread_bps, row.slippage_bps, settings.fee_bps)
+        return flat
+
+    return costs_for

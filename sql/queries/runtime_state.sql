@@ -347,19 +347,19 @@ from outbox as owed
 where list_contains($keys::varchar[], owed.message_key)
 order by owed.sequence;
 
--- execution_costs_at: the execution costs that hold for a product and session at a moment.
+-- execution_costs_dated: every row of execution costs, the most specific first, of those the newest.
 --
 -- reads        execution_costs
--- parameters   product, session, at
--- result       one row of execution_costs: the product's own before those for any, the session's before those for any, the newest first
-select *
+-- parameters   none
+-- result       rows of execution_costs: a product's own before those for any, a session's before those for any, the newest first
+select
+    product,
+    session,
+    valid_from,
+    spread_bps,
+    slippage_bps
 from execution_costs
-where
-    product in ($product, '*')
-    and session in ($session, '*')
-    and valid_from <= $at
 order by
-    product = $product desc,
-    session = $session desc,
-    valid_from desc
-limit 1;
+    product = '*' asc,
+    session = '*' asc,
+    valid_from desc;

@@ -197,20 +197,6 @@ def test_listing_is_replaced_and_read_back(store: FeatureStore) -> None:
     assert (found.state, found.first_open_time) == ("offered", T0 + MINUTE)
 
 
-def test_execution_costs_most_specific_and_newest_wins(store: FeatureStore) -> None:
-    base = dict.fromkeys(
-        ("spread_bps", "spread_p50_bps", "spread_p90_bps", "slippage_bps", "slippage_p50_bps", "slippage_p90_bps"), 12.0
-    )
-    for product, session, day, spread in (("*", "*", 0, 12), ("BTC-USD", "*", 0, 8), ("BTC-USD", "*", 2, 7)):
-        row = base | {"product": product, "session": session, "valid_from": T0 + timedelta(days=day)}
-        store.append("execution_costs", [row | {"spread_bps": float(spread), "source": "book"}])
-    later = T0 + timedelta(days=1)
-    assert store.execution_costs("BTC-USD", "tokyo", later)["spread_bps"] == 8
-    assert store.execution_costs("BTC-USD", "tokyo", T0 + timedelta(days=3))["spread_bps"] == 7
-    assert store.execution_costs("ETH-USD", "tokyo", later)["spread_bps"] == 12
-    assert store.execution_costs("ETH-USD", "tokyo", T0 - MINUTE) is None
-
-
 def test_registry_and_metrics_rows_are_appended_once(store: FeatureStore) -> None:
     event = {
         "event_id": "e1",
