@@ -24,6 +24,7 @@ _COMMANDS = {
     "sql": ("desk.sql:sql", "SQL on the published read copies"),
     "follow": ("desk.follow:follow", "Store every minute live, within seconds of its close"),
     "data": ("desk.data:app", "docs: coverage, quality and feature distributions as one page"),
+    "observation": ("desk.observation:app", "What was observed under which models and rules; begin anew"),
     "coverage": ("desk.coverage:coverage", "Which minutes are stored, proved empty, missing"),
     "import": ("desk.import_candles:import_", "Candles from CSV, JSON, Parquet and Feather files"),
     "verify": ("desk.verify_store:verify", "Prove the store against exports, ledger and checks"),

@@ -23,6 +23,7 @@ from core.errors import DiskFullError, FileError, ModelError, ProviderError, Sto
 from core.locks import runtime_lease
 from runtime.decision import MinuteInput, ProductInput, decide
 from runtime.inputs import Answers
+from runtime.observation_terms import observed
 from runtime.restored_state import product_rules
 from runtime.risk.guardrails import RiskEvent
 from runtime.session import LoopOptions, Session, open_session
@@ -260,6 +261,10 @@ class Loop:
         inputs.models = session.announcer.models = models
         products = {product: product_rules(session.settings, own) for product, own in models.items()}
         session.rules = replace(session.rules, products=products)
+        observation = observed(session.settings, session.rules, session.next_open, session.observation)
+        if observation != session.observation:
+            session.observation = observation
+            rows.observations.append(observation)
         detail = "; ".join(f"{product}: {own.line or 'none'}" for product, own in models.items())
         self._tell(RiskEvent(now, "model_switched", detail), rows)
 

@@ -13,6 +13,7 @@ from runtime.alerts.announcer import Announcer
 from runtime.alerts.notifier import ALL_TARGETS
 from runtime.drift import SHARES_FILE, DriftWatch, read_shares
 from runtime.inputs import Answers, Feed, Inputs, file_mark
+from runtime.observation_terms import observed, of_older_code
 from runtime.restored_state import decision_rules, restored_state
 from runtime.risk.guardrails import RiskEvent
 from runtime.risk.kill_switch import KillSwitch
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from runtime.decision import CostsFor, DecisionRules, TradingState
     from runtime.inputs import Reload
     from runtime.loaded_models import ProductModels
-    from store.signal_rows import OutboxRow, SignalRow
+    from store.signal_rows import ObservationRow, OutboxRow, SignalRow
     from store.signal_store import RecentSignal, RestoredState
 
 LONGEST_WINDOW = 120
@@ -83,6 +84,8 @@ class Session:
     last_candle: dict[str, datetime]
     history: Answers
     """The candles fetched at the start: those of the minutes a stopped runtime missed are among them."""
+    observation: ObservationRow
+    """What goes on: models, rules and code that are observed."""
     owed: list[OutboxRow]
     """Messages no earlier session delivered, and those of the start itself."""
 
@@ -151,6 +154,7 @@ def _restored_session(clock: Clock, mode: str, inputs: Inputs, store: SignalStor
         next_open=next_open,
         last_candle=last_candle,
         history=history,
+        observation=observed(settings, rules, floor_minute(now), stored.observation),
         owed=[],
     )
     inputs.record(history)
@@ -221,6 +225,10 @@ def _begin(session: Session, stored: RestoredState, remarks: list[str], now: dat
         event = RiskEvent(now, "crash", detail)
         announcer.tell_risk(event, session.state.headroom(now), rows, session_id=session_id)
     rows.outbox.append(announcer.start(now, remarks))
+    if session.observation != stored.observation:
+        if stored.observation is None and stored.first_start is not None:
+            rows.observations.append(of_older_code(floor_minute(stored.first_start)))
+        rows.observations.append(session.observation)
     models = ",".join(
         f"{kind}:{product}={model.model_id}"
         for product, own in session.inputs.models.items()

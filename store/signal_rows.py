@@ -28,6 +28,20 @@ class SessionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ObservationRow:
+    """What was observed under the same models, rules, costs and code; it lasts until the next begins."""
+
+    observation_id: str
+    began_at: datetime
+    mode: str
+    models: str
+    feature_set: str
+    terms: str
+    code: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEndRow:
     """How one session ended: ``iterations``, ``signal`` or ``error``."""
 
@@ -195,3 +209,4 @@ class TickRows:
     equity: list[EquityRow] = field(default_factory=list)
     risk_events: list[RiskEventRow] = field(default_factory=list)
     drift: list[DriftRow] = field(default_factory=list)
+    observations: list[ObservationRow] = field(default_factory=list)

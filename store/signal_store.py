@@ -18,6 +18,7 @@ from store.signal_rows import (
     DeliveryRow,
     DriftRow,
     EquityRow,
+    ObservationRow,
     OutboxRow,
     OutcomeRow,
     OwedMessage,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 Row = (
     SessionRow
+    | ObservationRow
     | SessionEndRow
     | DecisionRow
     | SignalRow
@@ -130,6 +132,9 @@ class RestoredState:
     """The later of the last signal, the last message about a day without any, and the first start."""
     digested_until: datetime | None
     """When the last digest was owed."""
+    first_start: datetime | None
+    observation: ObservationRow | None
+    """The newest; None before the first, and in a store of older code."""
 
     @property
     def kill_switch_was_on(self) -> bool:
@@ -155,6 +160,11 @@ class SignalStore(StoreSession):
         with self._writing() as connection:
             _insert(connection, "session_ends", [row])
 
+    def begin_observation(self, row: ObservationRow) -> None:
+        """Record that an observation begins."""
+        with self._writing() as connection:
+            _insert(connection, "observations", [row])
+
     def commit_tick(self, rows: TickRows) -> list[OutboxRow]:
         """Write everything one tick made in one transaction; return its messages, numbered.
 
@@ -168,6 +178,7 @@ class SignalStore(StoreSession):
             _insert(connection, "equity", rows.equity)
             _insert(connection, "risk_events", rows.risk_events)
             _insert(connection, "feature_drift", rows.drift)
+            _insert(connection, "observations", rows.observations)
             _insert(connection, "outbox", messages)
         return messages
 
@@ -178,6 +189,14 @@ class SignalStore(StoreSession):
             _insert(connection, "receipts", receipts)
 
     # reads
+
+    def observations(self) -> list[ObservationRow]:
+        """Return every observation, the newest last."""
+        return [ObservationRow(**row) for row in self._rows("queries/runtime_observations")]
+
+    def last_minutes(self) -> dict[str, datetime]:
+        """Return the last minute decided of each product."""
+        return {row["product"]: row["open_time"] for row in self._rows("queries/runtime_last_minutes")}
 
     def pending_messages(self, since: datetime = EPOCH) -> list[OwedMessage]:
         """Return the messages owed since ``since`` that are not delivered everywhere nor dead everywhere, in order."""
@@ -209,7 +228,7 @@ class SignalStore(StoreSession):
             def rows(query: str, **parameters: object) -> list[dict[str, Any]]:
                 return rows_of(connection, f"queries/runtime_{query}", **parameters)
 
-            last, equity = rows("last_minutes"), rows("last_equity")
+            last, equity, observations = rows("last_minutes"), rows("last_equity"), rows("observations")
             return RestoredState(
                 last_minutes={row["product"]: row["open_time"] for row in last},
                 tiers={row["product"]: row["tier"] for row in last if row["tier"]},
@@ -221,6 +240,7 @@ class SignalStore(StoreSession):
                 risk_events=tuple((row["happened_at"], row["kind"]) for row in rows("risk_events")),
                 crashed_sessions=tuple((row["session_id"], row["started_at"]) for row in rows("crashed_sessions")),
                 sessions=rows("counts")[0]["sessions"],
+                observation=ObservationRow(**observations[-1]) if observations else None,
                 **rows("told")[0],
             )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from reports.observation.gather_evidence import win_share
 from reports.observation.plots import cumulative_net, equity, pace_and_confidence, price_with_signals
-from reports.observation.record import read_extent, read_record
+from reports.observation.record import observation_folder, read_extent, read_record
 from reports.observation.tables import (
     alerts_table,
     drift_blocks,
@@ -37,23 +37,26 @@ if TYPE_CHECKING:
     from reports.observation.record import Record
 
 
-def observation_days(settings: Settings) -> int:
-    """Return how many UTC days the observation has touched.
+def observation_days(settings: Settings, observation: str | None = None) -> int:
+    """Return how many UTC days the newest observation has touched, or the one of this id.
 
     Raises:
-        StoreError: nothing was decided yet.
+        StoreError: nothing was decided yet, or there is no such observation.
     """
-    return read_extent(settings).days
+    return read_extent(settings, observation).days
 
 
-def write_daily(settings: Settings, day: int) -> Path:
+def write_daily(settings: Settings, day: int, observation: str | None = None) -> Path:
     """Write ``day<N>.md``, ``day<N>.html`` and their pictures; return the Markdown file.
+
+    Pages of the newest observation lie in `reports/observation`, those of an older one in a folder there, named by its id.
 
     Raises:
         StoreError: nothing was decided yet, or not on that day; the text names the days there are.
     """
-    document = daily_document(read_record(settings, day), settings, day)
-    return write_pages(document, settings.paths.observation, f"day{day}").markdown
+    record = read_record(settings, day, observation)
+    folder = observation_folder(settings, record.extent)
+    return write_pages(daily_document(record, settings, day), folder, f"day{day}").markdown
 
 
 def daily_document(record: Record, settings: Settings, day: int) -> Document:

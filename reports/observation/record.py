@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from core.candles import MINUTE
 from core.errors import StoreError
+from core.files import write_text
 from reports.observation.record_rows import (
     CandleProvenance,
     ConfidenceStep,
@@ -27,14 +28,18 @@ from reports.observation.record_rows import (
     TierHour,
 )
 from store.reader import Reader
+from store.signal_rows import ObservationRow
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from core.settings import Settings
 
 _DAY = timedelta(days=1)
 _MAX_POINTS = 1000
 """Points of a plotted line; more cannot be told apart on a page."""
 _T = TypeVar("_T")
+_EVER, _NEVER = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,17 @@ class Extent:
     since: datetime
     until: datetime
     products: tuple[str, ...]
+    began: datetime
+    """When the observation began: what was told before then belongs to another."""
+    ended: datetime
+    """When the next one began; far in the future while it goes on."""
+    observation: str = ""
+    """Its id, empty in a store of older code."""
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether it is the observation that goes on."""
+        return self.ended == _NEVER
 
     @property
     def first_midnight(self) -> datetime:
@@ -54,6 +70,11 @@ class Extent:
     def days(self) -> int:
         """UTC days the observation has touched."""
         return (self.until - MINUTE - self.first_midnight) // _DAY + 1
+
+    def includes(self, session: ObservedSession) -> bool:
+        """Return whether a start of the runtime fell into the observation, or decided a minute of it."""
+        last = _utc(session.last_decided or session.started_at)
+        return last >= self.began and _utc(session.started_at) < self.ended
 
     def day(self, number: int) -> tuple[datetime, datetime]:
         """Return the span of day ``number``, cut to what was observed.
@@ -170,25 +191,77 @@ class Record:
         )
 
 
-def read_extent(settings: Settings) -> Extent:
-    """Return what was observed so far.
+def read_extent(settings: Settings, observation: str | None = None) -> Extent:
+    """Return what was observed so far, in the newest observation or the one of this id.
 
     Raises:
-        StoreError: nothing was decided yet.
+        StoreError: nothing was decided yet, or there is no such observation.
     """
     with Reader(settings.paths) as reader:
-        return _extent(reader, settings)
+        return _extent(reader, settings, observation)
 
 
-def _extent(reader: Reader, settings: Settings) -> Extent:
+def read_observations(settings: Settings) -> list[ObservationRow]:
+    """Return every observation as published, the newest last; none of a store that older code wrote.
+
+    Raises:
+        StoreError: nothing is published yet.
+    """
+    with Reader(settings.paths) as reader:
+        _require_published(settings)
+        return _observations(reader)
+
+
+def _require_published(settings: Settings) -> None:
     if not settings.paths.signals_copy.exists():
         msg = f"no observation is published under {settings.paths.home} yet; run: make run-dry"
         raise StoreError(msg)
-    row = reader.rows("queries/report_extent")[0]
-    if row["first_open_time"] is None:
-        msg = "no minute was decided yet, so there is nothing to report; run: make run-dry"
+
+
+def _observations(reader: Reader) -> list[ObservationRow]:
+    if "observations" not in reader.names():
+        return []
+    rows = [ObservationRow(**row) for row in reader.rows("queries/runtime_observations")]
+    return [replace(row, began_at=_utc(row.began_at)) for row in rows]
+
+
+def _extent(reader: Reader, settings: Settings, observation: str | None = None) -> Extent:
+    _require_published(settings)
+    rows = _observations(reader)
+    ids = [row.observation_id for row in rows]
+    if observation is not None and observation not in ids:
+        msg = f"there is no observation {observation}; see: desk observation list"
         raise StoreError(msg)
-    return Extent(_utc(row["first_open_time"]), _utc(row["last_open_time"]) + MINUTE, tuple(row["products"].split(",")))
+    chosen = ids.index(observation) if observation is not None else len(rows) - 1
+    # only the first may have been told something before it began: what a start says before its first minute
+    began = rows[chosen].began_at if chosen > 0 else _EVER
+    ended = rows[chosen + 1].began_at if rows and chosen + 1 < len(rows) else _NEVER
+    row = reader.rows("queries/report_extent", since=began, until=ended)[0]
+    if row["first_open_time"] is None:
+        what = f"in observation {ids[chosen]}" if chosen > 0 else "yet"
+        msg = f"no minute was decided {what}, so there is nothing to report; run: make run-dry"
+        raise StoreError(msg)
+    products = tuple(row["products"].split(","))
+    first, last = _utc(row["first_open_time"]), _utc(row["last_open_time"])
+    return Extent(first, last + MINUTE, products, began, ended, ids[chosen] if ids else "")
+
+
+def observation_folder(settings: Settings, extent: Extent) -> Path:
+    """Return where the pages of an observation lie; those of the one before are moved out of the newest one's way."""
+    folder, mark = settings.paths.observation, settings.paths.observation / "observation_id"
+    if not extent.is_newest:
+        return folder / extent.observation
+    folder.mkdir(parents=True, exist_ok=True)
+    before = mark.read_text(encoding="utf-8").strip() if mark.exists() else extent.observation
+    if before != extent.observation:
+        older = folder / (before or "earlier")
+        older.mkdir(exist_ok=True)
+        for page in [path for pattern in ("day*", "summary*", "plots/*") for path in folder.glob(pattern)]:
+            target = older / page.relative_to(folder)
+            target.parent.mkdir(exist_ok=True)
+            page.replace(target)
+    write_text(mark, extent.observation + "\n")
+    return folder
 
 
 def _rows(reader: Reader, kind: type[_T], query: str, **parameters: object) -> tuple[_T, ...]:
@@ -197,18 +270,24 @@ def _rows(reader: Reader, kind: type[_T], query: str, **parameters: object) -> t
     return tuple(kind(**{name: row[name] for name in names}) for row in rows)
 
 
-def read_record(settings: Settings, day: int | None = None) -> Record:
-    """Read one day of the observation, or all of it.
+def read_record(settings: Settings, day: int | None = None, observation: str | None = None) -> Record:
+    """Read one day of an observation, or all of it: of the newest, or of the one of this id.
 
     Raises:
         StoreError: nothing was decided yet, or not on that day.
     """
     with Reader(settings.paths) as reader:
-        extent = _extent(reader, settings)
+        extent = _extent(reader, settings, observation)
         since, until = (extent.since, extent.until) if day is None else extent.day(day)
-        sessions = _rows(reader, ObservedSession, "sessions")
+        sessions = tuple(own for own in _rows(reader, ObservedSession, "sessions") if extent.includes(own))
         bucket = max(1, -(-((until - since) // MINUTE) // _MAX_POINTS))
-        alarms = _rows(reader, ObservedEvent, "risk_events", since=extent.since - _DAY, until=extent.until + _DAY)
+        alarms = _rows(
+            reader,
+            ObservedEvent,
+            "risk_events",
+            since=max(extent.began, extent.since - _DAY),
+            until=min(extent.ended, extent.until + _DAY),
+        )
 
         by_the_clock = _by_the_clock(extent, since, until)
 
@@ -253,8 +332,8 @@ def _by_the_clock(extent: Extent, since: datetime, until: datetime) -> dict[str,
     after (the stop message).
     """
     return {
-        "since": since - _DAY if since == extent.since else since + MINUTE,
-        "until": until + _DAY if until == extent.until else until + MINUTE,
+        "since": max(extent.began, since - _DAY) if since == extent.since else since + MINUTE,
+        "until": min(extent.ended + MINUTE, until + _DAY) if until == extent.until else until + MINUTE,
     }
 
 

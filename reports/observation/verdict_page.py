@@ -19,7 +19,7 @@ from reports.observation.exit_criteria import ObservationVerdict, judge_observat
 from reports.observation.exit_evidence import Criterion, Standing
 from reports.observation.gather_evidence import counted_signals, gather, promoted_slots, served_models, standings
 from reports.observation.plots import cumulative_net, equity, pace_and_confidence, price_with_signals, tier_mix
-from reports.observation.record import read_record
+from reports.observation.record import observation_folder, read_record
 from reports.observation.tables import (
     alerts_table,
     drift_blocks,
@@ -243,7 +243,7 @@ def _summary(settings: Settings, verdict: ObservationVerdict, record: Record, ev
         win_rate=evidence.win_share,
         tiers=evidence.tier_shares,
         commit=commit(),
-        folder=settings.paths.observation,
+        folder=observation_folder(settings, record.extent),
     )
 
 
@@ -272,7 +272,8 @@ def _document(
     return Document(
         title=f"{verdict.headline[0].upper()}{verdict.headline[1:]}",
         kicker="Candledesk verdict",
-        lead=f"Market: {summary.market} · mode: {summary.mode} · observed {when(record.since)} to {when(record.until)}.",
+        lead=f"Market: {summary.market} · mode: {summary.mode} · observed {when(record.since)} to {when(record.until)}"
+        + (f" · observation {record.extent.observation}." if record.extent.observation else "."),
         badge=Cell(verdict.word, _TONES[verdict.word]),  # type: ignore[arg-type]  # every tone in the table is one
         notices=tuple(text for text in (notice, shadow if record.mode == "shadow" else "") if text),
         sections=(

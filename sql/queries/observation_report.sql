@@ -1,9 +1,9 @@
--- report_extent: first and last minute ever decided on, and how many rows lie between.
+-- report_extent: first and last minute decided on in a span, and how many rows lie between.
 --
 -- database    signals
 -- grain       one row
 -- reads       decisions
--- parameters  nothing
+-- parameters  $since, $until
 --
 -- first_open_time   UTC start of the first decided minute, null when nothing was decided
 -- last_open_time    UTC start of the last one
@@ -14,7 +14,8 @@ select
     max(open_time) as last_open_time,
     string_agg(distinct product, ',' order by product) as products,
     count(*) as decisions
-from decisions;
+from decisions
+where open_time >= $since and open_time < $until;
 
 -- report_sessions: every start of the runtime, how it ended and the last minute it decided.
 --

@@ -13,6 +13,20 @@ select
         (select max(ended_at) from session_ends)
     ) as moment;
 
+-- runtime_observations: every observation, the newest last.
+--
+-- database    signals
+-- grain       one row per observation
+-- reads       observations
+-- parameters  nothing
+--
+-- result      rows of observations
+select *
+from observations
+order by
+    began_at,
+    rowid;
+
 -- runtime_counts: how many sessions there were, how many minutes are decided, and the last number in the outbox.
 --
 -- database    signals
@@ -191,6 +205,7 @@ order by started.started_at;
 --
 -- quiet_since      the latest of the last signal, the last alarm of a day without any and the first start; null before the first start
 -- digested_until   when the last digest was owed, null before the first
+-- first_start      the first start ever, null before it
 select
     greatest(
         (select max(made_at) from signals),
@@ -205,7 +220,8 @@ select
         select max(created_at)
         from outbox
         where kind = 'digest'
-    ) as digested_until;
+    ) as digested_until,
+    (select min(started_at) from sessions) as first_start;
 
 -- runtime_known_messages: which of some messages were committed before.
 --
