@@ -7,8 +7,9 @@ decided again from what was kept of it.
 Why a minute does not become a signal, in the order asked; the first that holds is recorded:
 
     duplicate        the minute was decided before
-    stale_candle     the minute's candle came too late, or the exchange could not be asked
-    no_candle        the exchange has no candle for it (a filled minute never emits)
+    stale_candle     the minute was decided too late: after an outage, or a stop of the runtime
+    unanswered       the exchange gave no answer for it, or for a product that its features also read
+    no_candle        the exchange answered that it has no candle for it (a filled minute never emits)
     no_model         no model is loaded for the product
     bad_score        a loaded model gave something that is no probability: not finite, or outside 0 to 1
     warming_up       features or the input window of a loaded model are not complete
@@ -103,12 +104,13 @@ class ProductInput:
     """What was seen of one product's minute."""
 
     candle: Candle | None
-    """None when the exchange has none."""
+    """None when the exchange has none, or gave no answer."""
     decided_at: datetime
     latency_ms: float
     is_stale: bool
     probabilities: Mapping[str, float | None]
     """For each LOADED model its probability, None when its window is not complete; empty without a model."""
+    is_answered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,8 @@ def _decide_product(minute: MinuteInput, product: str, state: TradingState, rule
 def _obstacle(seen: ProductInput) -> str | None:
     if seen.is_stale:
         return "stale_candle"
+    if not seen.is_answered:
+        return "unanswered"
     if seen.candle is None:
         return "no_candle"
     if not seen.probabilities:

@@ -51,8 +51,14 @@ class Answers:
     """What came back: candles by product and minute, and why a product could not be asked."""
 
     candles: dict[str, dict[datetime, Candle]] = field(default_factory=dict)
+    answered: dict[str, list[Span]] = field(default_factory=dict)
+    """Per product, the minutes the exchange spoke of, with or without a candle; it leaves out those not over by its own clock."""
     failures: dict[str, str] = field(default_factory=dict)
     sources: set[str] = field(default_factory=set)
+
+    def has_answer(self, product: str, open_time: datetime) -> bool:
+        """Return whether the exchange spoke of the minute: no candle of it is then no trade, and not a silent feed."""
+        return any(span.start <= open_time < span.end for span in self.answered.get(product, ()))
 
 
 class Feed:
@@ -71,12 +77,13 @@ class Feed:
         """
         return self._runner.run(self._provider.check())
 
-    def ask(self, spans: Mapping[str, Span]) -> Answers:
-        """Fetch the span of each product; a product that fails is named, never raised for."""
+    def ask(self, spans: Mapping[str, Span], timeout: float | None = None) -> Answers:
+        """Fetch the span of each product, for ``timeout`` seconds at most; a product that fails is named, never raised for."""
         answers = Answers()
-        for product, answer in self._runner.run(fetch_live(self._provider, spans)).items():
+        for product, answer in self._runner.run(fetch_live(self._provider, spans, timeout)).items():
             for page in answer.pages:
                 known = answers.candles.setdefault(product, {})
+                answers.answered.setdefault(product, []).append(page.window)
                 for candle in page.candles:
                     why = fault(candle, page.window, page.known_at)
                     if why is None:
@@ -109,22 +116,32 @@ class Inputs:
     reload: Reload | None = None
     registry_mark: tuple[int, int] | None = None
     _owed: dict[str, datetime] = field(default_factory=dict)
-    """Per product, the first minute the exchange could not be asked for."""
+    """Per product, the first minute the exchange gave no answer for."""
 
     @property
     def products(self) -> tuple[str, ...]:
         """The products watched, in order."""
         return tuple(self.models)
 
-    def fetch(self, first: datetime, last: datetime) -> Answers:
-        """Ask for the minutes ``[first, last]`` of all products, and again for those owed; keep what came."""
+    @property
+    def crosses_products(self) -> bool:
+        """Whether the features of a product also read the others."""
+        return feature_set(self.settings.feature_set).crosses_products
+
+    def fetch(self, first: datetime, last: datetime, timeout: float | None = None) -> Answers:
+        """Ask for the minutes ``[first, last]`` of all products, and again for those owed; keep what came.
+
+        A product that gives no answer within ``timeout`` seconds is left for the next time, so that the others are decided.
+        """
         back = first - REASK_MINUTES * MINUTE
         answers = self.feed.ask(
-            {product: Span(min(back, self._owed.get(product, back)), last + MINUTE) for product in self.products}
+            {product: Span(min(back, self._owed.get(product, back)), last + MINUTE) for product in self.products},
+            timeout,
         )
         for product in self.products:
             if product in answers.failures:
                 _log.warning("%s: %s", product, answers.failures[product])
+            if product in answers.failures or not answers.has_answer(product, last):
                 # never older than what the feature store keeps
                 self._owed.setdefault(product, max(first, last - self.kept))
             else:
@@ -140,9 +157,7 @@ class Inputs:
 
     def are_missing(self, product: str, answers: Answers) -> bool:
         """Return whether candles its features need could not be asked for: its own, or those of any product they also read."""
-        if feature_set(self.settings.feature_set).crosses_products:
-            return bool(answers.failures)
-        return product in answers.failures
+        return bool(answers.failures) if self.crosses_products else product in answers.failures
 
     def scores(self, first: datetime, last: datetime) -> Scores:
         """Score the minutes ``[first, last]`` of every product with a model, by the same SQL as in training."""

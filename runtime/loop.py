@@ -47,6 +47,10 @@ STALE_ALARM = timedelta(minutes=10)
 """A product without any candle for so long raises the alarm; a quiet minute or two is normal for a small coin."""
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
 CLOCK_PAUSE_SECONDS = 5.0
+TICK_DEADLINE_SECONDS = 5.0
+"""A product's answer takes 0.1 to 0.5 s; one that hangs delays the others, and the end of the session, by no more than this."""
+LAG_STEP, MAX_LAG = timedelta(seconds=1), timedelta(seconds=40)
+"""A start is refused when the clocks are more than 30 s apart (`MAX_CLOCK_SKEW_SECONDS`)."""
 STORE_TROUBLE = (StoreError, DiskFullError, FileError, OSError)
 """What a full disk, a locked file or a folder without rights raise; each may pass."""
 _log = logging.getLogger(__name__)
@@ -141,6 +145,8 @@ class Loop:
     """Products of which people were told that no candle comes."""
     _published_at: float = field(default_factory=time.monotonic)
     _last_now: datetime | None = None
+    _lag: timedelta = timedelta()
+    """How far the exchange's clock is behind ours, as learned from minutes it did not yet count as over."""
 
     def run(self) -> str:
         """Decide minutes until it is over; return why it is."""
@@ -176,7 +182,7 @@ class Loop:
         return timedelta(seconds=self.session.settings.settle_seconds)
 
     def _last_closed(self) -> datetime:
-        return floor_minute(self._now() - self._settle) - MINUTE
+        return floor_minute(self._now() - self._settle - self._lag) - MINUTE
 
     def _batch(self) -> int:
         left = self.options.iterations - self.minutes
@@ -185,7 +191,7 @@ class Loop:
     def _wait(self) -> None:
         if self.options.sleep_seconds > 0 and self.minutes:
             time.sleep(self.options.sleep_seconds)
-        self.clock.wait_until(self.session.next_open + self._batch() * MINUTE + self._settle)
+        self.clock.wait_until(self.session.next_open + self._batch() * MINUTE + self._settle + self._lag)
 
     def _tick(self) -> None:
         first, last = self.session.next_open, self._last_closed()
@@ -193,13 +199,38 @@ class Loop:
             last = min(last, first + (self.options.iterations - self.minutes - 1) * MINUTE)
         if last < first:
             return
-        self._take(first, last, self.session.inputs.fetch(first, last))
+        self._take(first, last, self._answers(first, last))
         self.minutes += (last - first) // MINUTE + 1
         self._report()
 
+    def _answers(self, first: datetime, last: datetime) -> Answers:
+        """Ask for the minutes until the exchange, too, counts them as over; give up what it does not answer.
+
+        A clock that runs 10 s ahead of the exchange's made every minute look as if nothing had been traded in it.
+        """
+        inputs = self.session.inputs
+        # a replay has no hurry; live, one product that hangs must not hold up those that answer
+        timeout = TICK_DEADLINE_SECONDS if self.clock.batch_minutes == 1 else None
+        answers = inputs.fetch(first, last, timeout)
+        waited = timedelta()
+        while waited < MAX_LAG and self._is_early(answers, last):
+            with self.stopping.waiting():
+                self.clock.wait_until(self._now() + LAG_STEP)
+            waited += LAG_STEP
+            answers = inputs.fetch(first, last, timeout)
+        # what was learned is forgotten slowly: our clock may have been set right
+        self._lag = max(self._lag + waited if waited else self._lag - LAG_STEP / 4, timedelta())
+        return answers
+
+    def _is_early(self, answers: Answers, last: datetime) -> bool:
+        products = self.session.inputs.products
+        asked = [product for product in products if product not in answers.failures]
+        return bool(asked) and not any(answers.has_answer(product, last) for product in asked)
+
     def _catch_up(self) -> None:
         """Decide the minutes a stopped runtime missed; their candles are in the history fetched at the start."""
-        last = self._last_closed()
+        # a start may take minutes: those since the history was asked for are decided by the first tick
+        last = min(self._last_closed(), self.session.history_until - MINUTE)
         if last >= self.session.next_open:
             self._take(self.session.next_open, last, self.session.history)
         # a day of every product is a few MB that the feature store holds as well
@@ -296,13 +327,14 @@ class Loop:
             session.announcer.tell_risk(event, result.headroom, rows)
         rows.outbox.extend(session.announcer.advance(open_time + MINUTE))
         candles = {product: own.candle for product, own in seen.items()}
-        self._watch_staleness(open_time, candles, result, rows)
+        self._watch_staleness(open_time, candles, result, tick.answers, rows)
         for decision in result.decisions:
             self._keep(decision, result, rows)
 
     def _seen(self, product: str, open_time: datetime, tick: Tick) -> ProductInput:
         inputs, close_time = self.session.inputs, open_time + MINUTE
-        is_stale = open_time < tick.oldest_fresh or inputs.are_missing(product, tick.answers)
+        is_stale = open_time < tick.oldest_fresh
+        is_answered = tick.answers.has_answer(product, open_time) and not inputs.are_missing(product, tick.answers)
         elapsed = tick.elapsed_ms()
         decided_at = tick.now + timedelta(milliseconds=elapsed)
         latency = 1e3 * (decided_at - close_time).total_seconds()
@@ -312,7 +344,7 @@ class Loop:
         candle = tick.answers.candles.get(product, {}).get(open_time)
         unscored: dict[str, float | None] = dict.fromkeys(inputs.models[product].models)
         scores = tick.scores.get(product, {}).get(epoch_minute(open_time), unscored)
-        return ProductInput(candle, decided_at, latency, is_stale, scores)
+        return ProductInput(candle, decided_at, latency, is_stale, scores, is_answered)
 
     def _keep(self, decision: Decision, result: MinuteResult, rows: TickRows) -> None:
         announcer, row = self.session.announcer, decision.row
@@ -328,7 +360,12 @@ class Loop:
             rows.outbox.extend(announcer.signal(decision.signal, decision.headroom))
 
     def _watch_staleness(
-        self, open_time: datetime, candles: Mapping[str, Candle | None], result: MinuteResult, rows: TickRows
+        self,
+        open_time: datetime,
+        candles: Mapping[str, Candle | None],
+        result: MinuteResult,
+        answers: Answers,
+        rows: TickRows,
     ) -> None:
         last_candle = self.session.last_candle
         for product, candle in candles.items():
@@ -337,7 +374,12 @@ class Loop:
                 self._alarmed.discard(product)
             elif product not in self._alarmed and open_time - last_candle[product] >= STALE_ALARM:
                 self._alarmed.add(product)
+                silent = "; ".join(f"{name}: {why}" for name, why in sorted(answers.failures.items()))
                 detail = f"{product}: the last candle is of {last_candle[product]:%Y-%m-%d %H:%M} UTC; check the exchange and the network"
+                if silent:
+                    detail += f" ({silent})"
+                if silent and self.session.inputs.crosses_products:
+                    detail += "; features read every product, so none is decided on meanwhile"
                 event = RiskEvent(open_time + MINUTE, "stale", detail, product)
                 self.session.announcer.tell_risk(event, result.headroom, rows)
 

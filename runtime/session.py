@@ -82,6 +82,8 @@ class Session:
     next_open: datetime
     """The first minute not decided yet."""
     last_candle: dict[str, datetime]
+    history_until: datetime
+    """End of the minutes asked for at the start."""
     history: Answers
     """The candles fetched at the start: those of the minutes a stopped runtime missed are among them."""
     observation: ObservationRow
@@ -134,6 +136,9 @@ def _restored_session(clock: Clock, mode: str, inputs: Inputs, store: SignalStor
     start = min(floor_minute(now), next_open) - inputs.kept
     history = inputs.feed.ask(dict.fromkeys(inputs.products, Span(start, floor_minute(now))))
     last_candle = _check_candles(history, inputs.products, now)
+    if mode == "live" and (simulated := _simulated(history)):
+        msg = f"live mode refuses simulated or replayed candles ({', '.join(simulated)}); start with --mode dryrun, or set PROVIDER to a real exchange"
+        raise PreflightError(msg)
     session_id = hashlib.sha256(f"{now.isoformat()}|{stored.sessions}".encode()).hexdigest()[:12]
     rules = decision_rules(
         settings,
@@ -153,6 +158,7 @@ def _restored_session(clock: Clock, mode: str, inputs: Inputs, store: SignalStor
         switch=KillSwitch(settings.paths.kill_switch, settings.kill_switch, was_on=stored.kill_switch_was_on),
         next_open=next_open,
         last_candle=last_candle,
+        history_until=floor_minute(now),
         history=history,
         observation=observed(settings, rules, floor_minute(now), stored.observation),
         owed=[],
@@ -207,8 +213,12 @@ def _kept(settings: Settings, clock: Clock, models: Mapping[str, ProductModels])
     return (feature_set(settings.feature_set).history_minutes + window + clock.batch_minutes) * MINUTE
 
 
+def _simulated(history: Answers) -> list[str]:
+    return sorted(source for source in history.sources if source.startswith(("local:", "synthetic")))
+
+
 def _source_remarks(history: Answers) -> list[str]:
-    simulated = sorted(source for source in history.sources if source.startswith(("local:", "synthetic")))
+    simulated = _simulated(history)
     return [f"candles are simulated or replayed: {', '.join(simulated)}"] if simulated else []
 
 

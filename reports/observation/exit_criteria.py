@@ -18,7 +18,7 @@ models without any edge, since `net` is tested at that (`EDGELESS_GO`). A NO-GO 
 them add up, to 4.5 % (`WRONG_NO_GO`). `python -m benchmarks.verdict_errors` measures both.
 
 A minute is decided when every product of the session has a decision row for it, at least one of them
-made in time (not `stale_candle`): a runtime that watches a dead feed observes nothing.
+made in time and on an answer (not `stale_candle`, not `unanswered`): a runtime that watches a dead feed observes nothing.
 
 A win rate that is shown to lie *above* the band fails too: a model that does better live than on its test part has not been
 understood, and its baseline is wrong. A pass does not wait for the opposite to be shown. Products without a promoted model are listed as refused with the

@@ -77,7 +77,7 @@ order by started.started_at, started.session_id;
 select
     made.open_time,
     count(*) >= coalesce(max(len(string_split(started.products, ','))), 1) as is_complete,
-    count(*) filter (where made.reason <> 'stale_candle') as seen,
+    count(*) filter (where made.reason not in ('stale_candle', 'unanswered')) as seen,
     count(made.probability) as scored
 from decisions as made
 left join sessions as started on made.session_id = started.session_id

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
+from core.candles import Span, floor_minute
 from core.clock import ManualClock
 from core.errors import (
     DiskFullError,
@@ -33,8 +36,11 @@ from store.signal_rows import SessionRow, TickRows
 from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
     from types import SimpleNamespace
+
+    from core.candles import Page
 
 RSI = feature_set("seed39").columns.index("rsi")
 
@@ -100,7 +106,7 @@ def test_candle_that_comes_too_late_is_stale(settings: Settings, desk_play: Simp
     assert [reason for (reason,) in found] == ["stale_candle"] * 3 + ["emitted", "position_open"]
 
 
-@pytest.mark.parametrize(("feature_set", "left"), [("seed39", {}), ("flow", {"stale_candle": 12})])
+@pytest.mark.parametrize(("feature_set", "left"), [("seed39", {}), ("flow", {"unanswered": 12})])
 def test_outage_of_one_product_leaves_the_other_and_is_made_up_for(
     settings: Settings, desk_play: SimpleNamespace, feature_set: str, left: dict[str, int]
 ) -> None:
@@ -116,7 +122,7 @@ def test_outage_of_one_product_leaves_the_other_and_is_made_up_for(
     found = desk_play.rows(
         settings, "select reason, count(*) from decisions where product = 'ETH-USD' group by 1 order by 1"
     )
-    assert found == [("below_threshold", 8), ("stale_candle", 12)]
+    assert found == [("below_threshold", 8), ("unanswered", 12)]
     of_btc = desk_play.rows(
         settings, "select reason, count(*) from decisions where product = 'BTC-USD' group by 1 order by 1"
     )
@@ -430,3 +436,66 @@ def test_promotion_takes_effect_in_the_next_tick_and_a_bad_one_does_not(
         "model_refused",
     ]
     assert "wrong columns" in notifier.messages[-2].body
+
+
+@pytest.mark.parametrize("ahead", [5, 10, 29])
+def test_clock_ahead_of_the_exchange_finds_its_candles_all_the_same(
+    settings: Settings, desk_play: SimpleNamespace, ahead: int
+) -> None:
+    """15 of 15 minutes were `no_candle` at 10 s, and counted as clean hours."""
+    clock = ManualClock(desk_play.START)
+
+    class Behind(desk_play.FakeProvider):  # type: ignore[misc, name-defined]
+        async def pages(self, product: str, windows: Sequence[Span]) -> AsyncIterator[Page]:
+            over = floor_minute(clock.moment - timedelta(seconds=ahead))
+            async for page in super().pages(product, [Span(own.start, min(own.end, over)) for own in windows]):
+                yield page
+
+    provider = Behind()
+    desk_play.play(settings, 15, clock=clock, provider=provider, probability=0.5)
+    assert reasons(settings, desk_play) == {"below_threshold": 30}
+    # it learns how far it is ahead, and asks a little more than once a minute after that
+    assert len(provider.asked) < 2 * (15 + ahead + 15)
+
+
+def test_product_that_hangs_holds_up_no_other(
+    settings: Settings, desk_play: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One product on HTTP 502 delayed every other by 33.6 s a minute."""
+    monkeypatch.setattr("runtime.loop.TICK_DEADLINE_SECONDS", 0.2)
+
+    class Hanging(desk_play.FakeProvider):  # type: ignore[misc, name-defined]
+        async def pages(self, product: str, windows: Sequence[Span]) -> AsyncIterator[Page]:
+            if product == "ETH-USD" and windows[-1].end > desk_play.minute(0):
+                await asyncio.sleep(3600)
+            async for page in super().pages(product, windows):
+                yield page
+
+    settings = settings.model_copy(update={"feature_set": "seed39"})
+    desk_play.play(settings, 2, provider=Hanging(), probability=0.5)
+    found = desk_play.rows(settings, "select product, reason, count(*) from decisions group by all order by all")
+    assert found == [("BTC-USD", "below_threshold", 2), ("ETH-USD", "unanswered", 2)]
+
+
+def test_live_mode_on_simulated_candles_is_refused(settings: Settings, desk_play: SimpleNamespace) -> None:
+    settings = settings.model_copy(update={"alert_urls": SecretStr("json://127.0.0.1:9")})
+    with pytest.raises(PreflightError, match="live mode refuses simulated or replayed candles"):
+        desk_play.play(settings, 1, mode="live")
+
+
+def test_minutes_of_a_slow_start_are_asked_for_before_they_are_decided(
+    settings: Settings, desk_play: SimpleNamespace
+) -> None:
+    """They were decided from a history that ended before them, as if nothing had been traded."""
+    desk_play.play(settings, 1)
+
+    class Slow(ManualClock):
+        asked = 0
+
+        def now(self) -> datetime:
+            self.asked += 1
+            # the start takes three minutes after it has looked at the clock
+            return self.moment if self.asked == 1 else self.moment + timedelta(minutes=3)
+
+    desk_play.play(settings, 3, clock=Slow(desk_play.minute(2)))
+    assert "no_candle" not in reasons(settings, desk_play)
