@@ -41,7 +41,7 @@ _COMMANDS = {
     "exchange": ("desk.exchange:exchange", "A local Coinbase on loopback"),
     "run": ("desk.run:run", "The runtime: decide every closed minute"),
     "alerts": ("desk.run:alerts_app", "test, list, retry"),
-    "account": ("desk.run:account_app", "rearm"),
+    "account": ("desk.account:app", "show, rearm, reset: the paper account of each mode"),
     "kill": ("desk.run:kill_app", "on, off, status"),
     "simulate-loss": ("desk.run:simulate_loss", "Drive a paper account into each limit and show the block"),
 }

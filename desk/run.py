@@ -1,4 +1,4 @@
-"""Run the serving loop and what a person steers it by: `desk run`, `alerts`, `kill`, `account rearm`, `simulate-loss`."""
+"""Run the serving loop and what a person steers it by: `desk run`, `alerts`, `kill`, `simulate-loss`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.clock import SystemClock
-from core.errors import AlertError, ConfigError, DeskError
-from core.locks import runtime_lease
+from core.errors import AlertError, DeskError
 from core.settings import Settings, exposed_files, load_settings, settings_file
 from market.providers import ExchangeClock, open_provider
 from runtime.alerts.announcer import message
@@ -21,11 +20,10 @@ from runtime.alerts.notifier import ALL_TARGETS, Notifier, apprise_targets
 from runtime.loaded_models import load_models
 from runtime.loop import run_loop
 from runtime.risk.execution_costs import costs_lookup
-from runtime.risk.guardrails import SEVERITY
 from runtime.risk.kill_switch import KillSwitch
 from runtime.risk.loss_simulation import run_drills
 from runtime.session import LoopOptions
-from store.signal_rows import RiskEventRow, TickRows
+from store.signal_rows import TickRows
 from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from store.signal_rows import DeliveryRow, OutboxRow, ReceiptRow
 
 alerts_app = typer.Typer(help="Alerts: try the targets, dead letters.", no_args_is_help=True, add_completion=False)
-account_app = typer.Typer(help="The paper account: re-arm it.", no_args_is_help=True, add_completion=False)
 kill_app = typer.Typer(
     help="The kill switch: on, off with a reason, status.", no_args_is_help=True, add_completion=False
 )
@@ -219,7 +216,7 @@ def _switch(settings: Settings) -> KillSwitch:
     was_on = False
     if settings.paths.signals_db.exists():
         try:
-            was_on = store.restore(datetime.now(UTC)).kill_switch_was_on
+            was_on = store.restore(datetime.now(UTC), settings.mode).kill_switch_was_on
         except DeskError:
             was_on = True  # nobody can say that it was off; it only counts where the file is missing
     return KillSwitch(settings.paths.kill_switch, settings.kill_switch, was_on=was_on)
@@ -247,34 +244,6 @@ def kill_status() -> None:
     typer.echo(f"kill switch is {'ON' if state.is_on else 'off'} ({state.source}): {state.reason}")
     for entry in switch.history():
         typer.echo(f"  {entry.since}  {entry.state}  {entry.reason}")
-
-
-@account_app.callback()
-def _account() -> None:
-    """The paper account: re-arm it."""
-
-
-@account_app.command("rearm")
-def account_rearm(reason: Annotated[str, typer.Option(help="Why it is safe to go on; must be given")] = "") -> None:
-    """Lift a total loss or the breach of a firm's limit; what still holds then blocks again at the next minute.
-
-    Raises:
-        ConfigError: no reason was given.
-        PreflightError: a runtime is at work.
-    """
-    if not reason.strip():
-        msg = 'lifting a total loss needs a reason, none was given; run: desk account rearm --reason "why it is safe"'
-        raise ConfigError(msg)
-    settings = load_settings()
-    store = SignalStore(settings.paths.signals_db)
-    # a running runtime took its state up at its start and would not see this
-    with runtime_lease(settings.paths.home):
-        store.migrate()
-        now = datetime.now(UTC)
-        event = RiskEventRow(now, "", "rearmed", SEVERITY["rearmed"], reason.strip())
-        text = message("risk", f"rearmed:{now:%Y%m%dT%H%M%S}", now, "warning", "The guardrails were re-armed", [reason])
-        store.commit_tick(TickRows(risk_events=[event], outbox=[text]))
-    typer.echo(f"guardrails are re-armed: {reason.strip()}")
 
 
 def simulate_loss() -> None:

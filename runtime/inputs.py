@@ -9,6 +9,7 @@ import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,7 @@ from store.feature_sets import feature_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime, timedelta
+    from datetime import datetime
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 REASK_MINUTES = 5
 """Each tick asks again for this many minutes before it: candles that came late or were revised still reach the features."""
+LAG_STEP, MAX_LAG = timedelta(seconds=1), timedelta(seconds=40)
+"""A start is refused when the clocks are more than 30 s apart (`MAX_CLOCK_SKEW_SECONDS`)."""
 SCORE_BATCH = 4
 """Windows per call: their activations stay in the cache and in a few MB; 60 at once take 200 MB more and are no faster."""
 Scores = dict[str, dict[int, dict[str, float | None]]]
@@ -148,6 +151,32 @@ class Inputs:
                 self._owed.pop(product, None)
         self.record(answers)
         return answers
+
+    def fetch_closed(
+        self, first: datetime, last: datetime, timeout: float | None, wait: Callable[[timedelta], None]
+    ) -> tuple[Answers, timedelta]:
+        """Fetch the minutes ``[first, last]`` once the exchange, too, counts them as over; return how long that took.
+
+        A clock 10 s ahead of the exchange's made every minute look as if nothing had been traded in it.
+        """
+        answers, waited = self.fetch(first, last, timeout), timedelta()
+        while waited < MAX_LAG and self._is_early(answers, last):
+            wait(LAG_STEP)
+            waited += LAG_STEP
+            answers = self.fetch(first, last, timeout)
+        return answers, waited
+
+    def _is_early(self, answers: Answers, last: datetime) -> bool:
+        asked = [product for product in self.products if product not in answers.failures]
+        return bool(asked) and not any(answers.has_answer(product, last) for product in asked)
+
+    def silence(self, answers: Answers) -> str:
+        """Return in words which products gave no answer and why, and whom that concerns; empty when all answered."""
+        if not answers.failures:
+            return ""
+        causes = "; ".join(f"{product}: {why}" for product, why in sorted(answers.failures.items()))
+        all_wait = "; features read every product, so none is decided on meanwhile" if self.crosses_products else ""
+        return f" ({causes}){all_wait}"
 
     def record(self, answers: Answers) -> None:
         """Put fetched candles into the in-memory feature store."""

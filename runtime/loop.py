@@ -22,7 +22,7 @@ from core.candles import MINUTE, epoch_minute, floor_minute
 from core.errors import DiskFullError, FileError, ModelError, ProviderError, StoreError
 from core.locks import runtime_lease
 from runtime.decision import MinuteInput, ProductInput, decide
-from runtime.inputs import Answers
+from runtime.inputs import LAG_STEP, Answers
 from runtime.observation_terms import observed
 from runtime.restored_state import product_rules
 from runtime.risk.guardrails import RiskEvent
@@ -33,7 +33,6 @@ from store.signal_rows import SessionEndRow, TickRows
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from core.candles import Candle
     from core.clock import Clock
     from core.settings import Settings
     from market.providers.base import Provider
@@ -49,8 +48,6 @@ FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
 CLOCK_PAUSE_SECONDS = 5.0
 TICK_DEADLINE_SECONDS = 5.0
 """A product's answer takes 0.1 to 0.5 s; one that hangs delays the others, and the end of the session, by no more than this."""
-LAG_STEP, MAX_LAG = timedelta(seconds=1), timedelta(seconds=40)
-"""A start is refused when the clocks are more than 30 s apart (`MAX_CLOCK_SKEW_SECONDS`)."""
 STORE_TROUBLE = (StoreError, DiskFullError, FileError, OSError)
 """What a full disk, a locked file or a folder without rights raise; each may pass."""
 _log = logging.getLogger(__name__)
@@ -204,28 +201,16 @@ class Loop:
         self._report()
 
     def _answers(self, first: datetime, last: datetime) -> Answers:
-        """Ask for the minutes until the exchange, too, counts them as over; give up what it does not answer.
-
-        A clock that runs 10 s ahead of the exchange's made every minute look as if nothing had been traded in it.
-        """
-        inputs = self.session.inputs
         # a replay has no hurry; live, one product that hangs must not hold up those that answer
         timeout = TICK_DEADLINE_SECONDS if self.clock.batch_minutes == 1 else None
-        answers = inputs.fetch(first, last, timeout)
-        waited = timedelta()
-        while waited < MAX_LAG and self._is_early(answers, last):
-            with self.stopping.waiting():
-                self.clock.wait_until(self._now() + LAG_STEP)
-            waited += LAG_STEP
-            answers = inputs.fetch(first, last, timeout)
+        answers, waited = self.session.inputs.fetch_closed(first, last, timeout, self._nap)
         # what was learned is forgotten slowly: our clock may have been set right
         self._lag = max(self._lag + waited if waited else self._lag - LAG_STEP / 4, timedelta())
         return answers
 
-    def _is_early(self, answers: Answers, last: datetime) -> bool:
-        products = self.session.inputs.products
-        asked = [product for product in products if product not in answers.failures]
-        return bool(asked) and not any(answers.has_answer(product, last) for product in asked)
+    def _nap(self, length: timedelta) -> None:
+        with self.stopping.waiting():
+            self.clock.wait_until(self._now() + length)
 
     def _catch_up(self) -> None:
         """Decide the minutes a stopped runtime missed; their candles are in the history fetched at the start."""
@@ -319,15 +304,15 @@ class Loop:
     def _minute(self, open_time: datetime, tick: Tick, rows: TickRows) -> None:
         session = self.session
         seen = {product: self._seen(product, open_time, tick) for product in session.inputs.products}
-        result = decide(MinuteInput(open_time, seen, self.switch_is_on), session.state, session.rules)
+        minute = MinuteInput(open_time, seen, self.switch_is_on)
+        result = decide(minute, session.state, session.rules)
         session.state = result.state
         rows.equity.append(result.equity)
         rows.outcomes.extend(result.outcomes)
         for event in result.events:
             session.announcer.tell_risk(event, result.headroom, rows)
         rows.outbox.extend(session.announcer.advance(open_time + MINUTE))
-        candles = {product: own.candle for product, own in seen.items()}
-        self._watch_staleness(open_time, candles, result, tick.answers, rows)
+        self._watch_staleness(minute, result, tick.answers, rows)
         for decision in result.decisions:
             self._keep(decision, result, rows)
 
@@ -359,27 +344,17 @@ class Loop:
             rows.signals.append(decision.signal)
             rows.outbox.extend(announcer.signal(decision.signal, decision.headroom))
 
-    def _watch_staleness(
-        self,
-        open_time: datetime,
-        candles: Mapping[str, Candle | None],
-        result: MinuteResult,
-        answers: Answers,
-        rows: TickRows,
-    ) -> None:
+    def _watch_staleness(self, minute: MinuteInput, result: MinuteResult, answers: Answers, rows: TickRows) -> None:
+        open_time = minute.open_time
         last_candle = self.session.last_candle
-        for product, candle in candles.items():
-            if candle is not None:
+        for product, seen in minute.products.items():
+            if seen.candle is not None:
                 last_candle[product] = open_time
                 self._alarmed.discard(product)
             elif product not in self._alarmed and open_time - last_candle[product] >= STALE_ALARM:
                 self._alarmed.add(product)
-                silent = "; ".join(f"{name}: {why}" for name, why in sorted(answers.failures.items()))
-                detail = f"{product}: the last candle is of {last_candle[product]:%Y-%m-%d %H:%M} UTC; check the exchange and the network"
-                if silent:
-                    detail += f" ({silent})"
-                if silent and self.session.inputs.crosses_products:
-                    detail += "; features read every product, so none is decided on meanwhile"
+                since = f"{product}: the last candle is of {last_candle[product]:%Y-%m-%d %H:%M} UTC"
+                detail = f"{since}; check the exchange and the network{self.session.inputs.silence(answers)}"
                 event = RiskEvent(open_time + MINUTE, "stale", detail, product)
                 self.session.announcer.tell_risk(event, result.headroom, rows)
 

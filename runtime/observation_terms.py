@@ -70,6 +70,12 @@ def observed(
     return with_id(replace(now, why=_in_words(last, now, changed))) if changed else last
 
 
+def capital_of(row: ObservationRow) -> float | None:
+    """Return the capital that was set, None in records of older code."""
+    text = json.loads(row.terms).get("initial_capital_usd")
+    return None if text is None else float(text)
+
+
 def with_id(row: ObservationRow) -> ObservationRow:
     """Return the row with the id that its content gives it."""
     text = "|".join((row.began_at.isoformat(), row.why, *(getattr(row, name) for name in _COMPARED)))

@@ -13,7 +13,7 @@ from runtime.alerts.announcer import Announcer
 from runtime.alerts.notifier import ALL_TARGETS
 from runtime.drift import SHARES_FILE, DriftWatch, read_shares
 from runtime.inputs import Answers, Feed, Inputs, file_mark
-from runtime.observation_terms import observed, of_older_code
+from runtime.observation_terms import capital_of, observed, of_older_code
 from runtime.restored_state import decision_rules, restored_state
 from runtime.risk.guardrails import RiskEvent
 from runtime.risk.kill_switch import KillSwitch
@@ -131,7 +131,8 @@ def _restored_session(clock: Clock, mode: str, inputs: Inputs, store: SignalStor
     settings, models = inputs.settings, inputs.models
     provider_line = inputs.feed.check()
     now = clock.now()
-    stored = store.restore(now - rate_rules_from(settings).memory)
+    stored = store.restore(now - rate_rules_from(settings).memory, mode)
+    _check_capital(settings, stored)
     next_open = _first_minute(now, inputs.products, stored)
     start = min(floor_minute(now), next_open) - inputs.kept
     history = inputs.feed.ask(dict.fromkeys(inputs.products, Span(start, floor_minute(now))))
@@ -175,6 +176,19 @@ def _check_before_start(settings: Settings, mode: str, models: Mapping[str, Prod
         raise NoPromotedModelError(msg)
     if mode == "live" and not settings.alert_targets:
         msg = "live mode has nobody to alert; set ALERT_URLS (for example tgram://bottoken/chatid), then run: desk alerts test"
+        raise PreflightError(msg)
+
+
+def _check_capital(settings: Settings, stored: RestoredState) -> None:
+    """Refuse to go on with an account that began with another capital: every limit would be of the wrong sum."""
+    if stored.equity is None or stored.observation is None:
+        return
+    before = capital_of(stored.observation)
+    if before is not None and before != settings.initial_capital_usd:
+        msg = (
+            f"the account began with {before:,.2f} USD, INITIAL_CAPITAL_USD is {settings.initial_capital_usd:,.2f}; "
+            'set it back, or begin a new account: desk account reset --reason "why"'
+        )
         raise PreflightError(msg)
 
 

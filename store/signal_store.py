@@ -113,6 +113,20 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountState:
+    """The paper account of one mode as it was last marked; money in the quote currency."""
+
+    mode: str
+    marked_at: datetime
+    balance_usd: float
+    equity_usd: float
+    day_start_balance_usd: float
+    open_positions: int
+    daily_used_pct: float
+    total_used_pct: float
+
+
+@dataclass(frozen=True, slots=True)
 class RestoredState:
     """All that a starting runtime takes up again."""
 
@@ -194,6 +208,10 @@ class SignalStore(StoreSession):
         """Return every observation, the newest last."""
         return [ObservationRow(**row) for row in self._rows("queries/runtime_observations")]
 
+    def accounts(self) -> list[AccountState]:
+        """Return the paper account of each mode that has one."""
+        return [AccountState(**row) for row in self._rows("queries/account_by_mode")]
+
     def last_minutes(self) -> dict[str, datetime]:
         """Return the last minute decided of each product."""
         return {row["product"]: row["open_time"] for row in self._rows("queries/runtime_last_minutes")}
@@ -221,23 +239,28 @@ class SignalStore(StoreSession):
         """Return how many different minutes have a decision of any product."""
         return int(self._rows("queries/runtime_counts")[0]["minutes"]) if self._file().exists() else 0
 
-    def restore(self, since: datetime) -> RestoredState:
-        """Return what a starting runtime takes up again; ``since`` bounds the limiter's memory."""
+    def restore(self, since: datetime, mode: str) -> RestoredState:
+        """Return what a starting runtime takes up again: its mode has an account, limiter and positions of its own.
+
+        Args:
+            since: How far the limiter's memory reaches back.
+            mode: dryrun, shadow or live.
+        """
         with self._reading() as connection:
 
             def rows(query: str, **parameters: object) -> list[dict[str, Any]]:
                 return rows_of(connection, f"queries/runtime_{query}", **parameters)
 
-            last, equity, observations = rows("last_minutes"), rows("last_equity"), rows("observations")
+            last, equity, observations = rows("last_minutes"), rows("last_equity", mode=mode), rows("observations")
             return RestoredState(
                 last_minutes={row["product"]: row["open_time"] for row in last},
                 tiers={row["product"]: row["tier"] for row in last if row["tier"]},
                 prices={row["product"]: row["close"] for row in last if row["close"] is not None},
-                signals=tuple(RecentSignal(**row) for row in rows("recent_signals", since=since)),
-                losses=tuple(row["closed_at"] for row in rows("recent_losses", since=since)),
-                open_signals=tuple(OpenSignal(**row) for row in rows("open_signals")),
+                signals=tuple(RecentSignal(**row) for row in rows("recent_signals", since=since, mode=mode)),
+                losses=tuple(row["closed_at"] for row in rows("recent_losses", since=since, mode=mode)),
+                open_signals=tuple(OpenSignal(**row) for row in rows("open_signals", mode=mode)),
                 equity=LastEquity(**equity[0]) if equity else None,
-                risk_events=tuple((row["happened_at"], row["kind"]) for row in rows("risk_events")),
+                risk_events=tuple((row["happened_at"], row["kind"]) for row in rows("risk_events", mode=mode)),
                 crashed_sessions=tuple((row["session_id"], row["started_at"]) for row in rows("crashed_sessions")),
                 sessions=rows("counts")[0]["sessions"],
                 observation=ObservationRow(**observations[-1]) if observations else None,

@@ -35,6 +35,7 @@ SEVERITY = {
     "total_loss": 1,
     "firm_limit": 1,
     "rearmed": 3,
+    "account_reset": 3,
     "kill_switch_on": 2,
     "kill_switch_off": 3,
     "loss_streak": 2,

@@ -61,12 +61,12 @@ select
 from decisions
 group by product;
 
--- runtime_last_equity: the paper account as it was last marked.
+-- runtime_last_equity: the paper account of a mode as it was last marked, since the last reset.
 --
 -- database    signals
 -- grain       at most one row
--- reads       equity
--- parameters  nothing
+-- reads       equity, sessions, risk_events
+-- parameters  $mode
 --
 -- marked_at               close of the minute, UTC
 -- balance_usd             closed profit and loss only, quote currency
@@ -76,15 +76,64 @@ select
     balance_usd,
     day_start_balance_usd
 from equity
+left join sessions on equity.session_id = sessions.session_id
+where
+    coalesce(sessions.mode, $mode) = $mode
+    and marked_at > coalesce(
+        (
+            select max(happened_at)
+            from risk_events
+            where kind = 'account_reset'
+        ),
+        '-infinity'::timestamptz
+    )
 order by marked_at desc
 limit 1;
 
--- runtime_recent_signals: signals made since a moment, for the rate limiter and the digest.
+-- account_by_mode: the paper account of each mode as it was last marked, since the last reset.
+--
+-- database    signals
+-- grain       one row per mode
+-- reads       equity, sessions, risk_events
+-- parameters  nothing
+--
+-- mode                    dryrun, shadow or live
+-- marked_at               close of the minute, UTC
+-- balance_usd             closed profit and loss only, quote currency
+-- equity_usd              open positions at their last prices included
+-- day_start_balance_usd   balance at the last midnight of the reset zone
+-- open_positions          positions held
+-- daily_used_pct          share of the daily limit in use, percent
+-- total_used_pct          share of the total limit in use, percent
+select
+    sessions.mode,
+    max(marked_at) as marked_at,
+    arg_max(balance_usd, marked_at) as balance_usd,
+    arg_max(equity_usd, marked_at) as equity_usd,
+    arg_max(day_start_balance_usd, marked_at) as day_start_balance_usd,
+    arg_max(open_positions, marked_at) as open_positions,
+    arg_max(daily_used_pct, marked_at) as daily_used_pct,
+    arg_max(total_used_pct, marked_at) as total_used_pct
+from equity
+inner join sessions on equity.session_id = sessions.session_id
+where
+    marked_at > coalesce(
+        (
+            select max(happened_at)
+            from risk_events
+            where kind = 'account_reset'
+        ),
+        '-infinity'::timestamptz
+    )
+group by sessions.mode
+order by sessions.mode;
+
+-- runtime_recent_signals: signals a mode made since a moment, for the rate limiter and the digest.
 --
 -- database    signals
 -- grain       one row per signal
 -- reads       signals
--- parameters  $since
+-- parameters  $since, $mode
 --
 -- made_at      when, by the runtime's clock
 -- tier         high, medium or low
@@ -98,28 +147,29 @@ select
     direction,
     confidence
 from signals
-where made_at >= $since
+where made_at >= $since and mode = $mode
 order by made_at, product;
 
--- runtime_recent_losses: when signals lost money since a moment, for the rate limiter.
+-- runtime_recent_losses: when signals of a mode lost money since a moment, for the rate limiter.
 --
 -- database    signals
 -- grain       one row per losing signal
--- reads       outcomes
--- parameters  $since
+-- reads       outcomes, signals
+-- parameters  $since, $mode
 --
 -- closed_at   when it ended, by the runtime's clock
-select closed_at
-from outcomes
-where closed_at >= $since and net_bps < 0
-order by closed_at;
+select ended.closed_at
+from outcomes as ended
+inner join signals as made on ended.signal_id = made.signal_id
+where ended.closed_at >= $since and ended.net_bps < 0 and made.mode = $mode
+order by ended.closed_at;
 
--- runtime_open_signals: signals whose outcome is not known yet, that is the open paper positions.
+-- runtime_open_signals: signals of a mode whose outcome is not known yet, that is its open paper positions.
 --
 -- database    signals
 -- grain       one row per signal
--- reads       signals, outcomes, decisions
--- parameters  nothing
+-- reads       signals, outcomes, decisions, risk_events
+-- parameters  $mode
 --
 -- signal_id         the signal
 -- product           exchange product id
@@ -148,27 +198,51 @@ from signals as made
 inner join decisions as decided
     on made.product = decided.product and made.open_time = decided.open_time
 where
-    not exists (
+    made.mode = $mode
+    and made.open_time >= coalesce(
+        (
+            select max(happened_at)
+            from risk_events
+            where kind = 'account_reset'
+        ),
+        '-infinity'::timestamptz
+    )
+    and not exists (
         select 1
         from outcomes as ended
         where ended.signal_id = made.signal_id
     )
 order by made.open_time, made.product;
 
--- runtime_risk_events: what the guardrails and the kill switch said, oldest first, for a restart.
+-- runtime_risk_events: what the guardrails of a mode's account and the kill switch said, oldest first, for a restart.
 --
 -- database    signals
 -- grain       one row per event
--- reads       risk_events
--- parameters  nothing
+-- reads       risk_events, sessions
+-- parameters  $mode
 --
 -- happened_at   when, by the runtime's clock
 -- kind          as in risk_events
 select
-    happened_at,
-    kind
-from risk_events
-order by happened_at;
+    told.happened_at,
+    told.kind
+from risk_events as told
+left join sessions as started on told.session_id = started.session_id
+where
+    told.kind like 'kill_switch%'
+    or (
+        -- what a person did by command is of no session, and holds for every mode
+        coalesce(started.mode, $mode) = $mode
+        and told.happened_at > coalesce(
+            (
+                select max(reset.happened_at)
+                from risk_events as reset
+                where reset.kind = 'account_reset'
+            ),
+            '-infinity'::timestamptz
+        )
+    )
+order by told.happened_at;
 
 -- runtime_crashed_sessions: earlier sessions that never said how they ended, and are not reported yet.
 --

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from core.candles import EPOCH
 from core.clock import SystemClock
-from core.errors import AlertError, ConfigError, NoPromotedModelError, PreflightError
-from core.locks import runtime_lease
+from core.errors import AlertError, ConfigError, NoPromotedModelError
 from desk import run
 from market.providers import ExchangeClock
 from runtime.alerts.announcer import message
@@ -46,17 +44,6 @@ def test_status_reads_a_vanished_switch_as_the_runtime_does(settings: Settings, 
     store.commit_tick(TickRows(risk_events=[RiskEventRow(datetime(2025, 1, 15, tzinfo=UTC), "s", kind, 2, "halt")]))
     wanted = "is ON (vanished)" if kind == "kill_switch_on" else "is off (none)"
     assert wanted in runner.invoke(run.kill_app, ["status"]).output
-
-
-def test_rearming_the_account_needs_a_reason_and_a_stopped_runtime(settings: Settings) -> None:
-    refused = runner.invoke(run.account_app, ["rearm"])
-    assert isinstance(refused.exception, ConfigError)
-    with runtime_lease(settings.paths.home):
-        running = runner.invoke(run.account_app, ["rearm", "--reason", "new challenge"])
-        assert isinstance(running.exception, PreflightError)
-    assert runner.invoke(run.account_app, ["rearm", "--reason", "new challenge"]).exit_code == 0
-    store = SignalStore(settings.paths.signals_db)
-    assert [kind for _, kind in store.restore(EPOCH).risk_events] == ["rearmed"]
 
 
 def test_simulate_loss_prints_every_limit(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

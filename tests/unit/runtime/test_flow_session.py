@@ -53,7 +53,7 @@ def test_session_on_flow_asks_for_a_day_of_history(desk_play: SimpleNamespace, t
         assert desk_play.START - first > needed
 
 
-def test_session_on_flow_is_stale_while_another_coin_cannot_be_asked(
+def test_session_on_flow_is_unanswered_while_another_coin_cannot_be_asked(
     desk_play: SimpleNamespace, tmp_path: Path
 ) -> None:
     def down(product: str, span: Any) -> bool:
@@ -65,5 +65,5 @@ def test_session_on_flow_is_stale_while_another_coin_cannot_be_asked(
     assert Counter(found) == {
         (product, reason): count
         for product in ("BTC-USD", "ETH-USD")
-        for reason, count in (("below_threshold", 5), ("stale_candle", 3))
+        for reason, count in (("below_threshold", 5), ("unanswered", 3))
     }

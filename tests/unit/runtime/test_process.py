@@ -81,7 +81,7 @@ def test_kill_between_commit_and_send_is_made_good_by_the_next_start(settings: S
     store = SignalStore(settings.paths.signals_db)
     died_at = store.resume_moment()
     assert died_at is not None
-    state = store.restore(died_at - rate_rules_from(settings).memory)
+    state = store.restore(died_at - rate_rules_from(settings).memory, settings.mode)
     assert len(state.crashed_sessions) == 1
     owed = {message.message_key for message in store.pending_messages(state.crashed_sessions[0][1])}
     assert len(owed) > 1

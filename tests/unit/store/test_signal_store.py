@@ -137,7 +137,7 @@ def test_pending_messages_are_those_no_try_delivered(store: SignalStore) -> None
 
 
 def test_restored_state_of_an_empty_store_is_empty(store: SignalStore) -> None:
-    state = store.restore(AT)
+    state = store.restore(AT, "dryrun")
     assert (state.last_minutes, state.signals, state.equity, state.quiet_since) == ({}, (), None, None)
     assert not state.kill_switch_was_on
     assert store.resume_moment() is None
@@ -154,7 +154,7 @@ def test_restored_state_has_what_a_runtime_needs(store: SignalStore) -> None:
         decisions, [made("old", 0), made("open", 3, "low")], [loss], [], [equity(1), equity(2, 99_001.5)], events
     )
     store.commit_tick(ticks)
-    state = store.restore(AT)
+    state = store.restore(AT, "dryrun")
     assert state.last_minutes == {"BTC-USD": AT + 3 * MINUTE}
     assert state.tiers == {"BTC-USD": "high"}
     assert [signal.tier for signal in state.signals] == ["high", "low"]

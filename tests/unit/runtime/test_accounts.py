@@ -1,0 +1,78 @@
+"""`desk account`: every mode has its own, a stop is lifted with a reason, and a reset begins anew without losing a row."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from core.errors import ConfigError, PreflightError, StoreError
+from core.locks import runtime_lease
+from desk.account import app
+from store.signal_store import EPOCH, SignalStore
+
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
+    from core.settings import Settings
+
+runner = CliRunner()
+
+
+@pytest.mark.parametrize("command", ["rearm", "reset"])
+def test_command_needs_a_reason_and_a_stopped_runtime(settings: Settings, command: str) -> None:
+    assert isinstance(runner.invoke(app, [command]).exception, ConfigError)
+    with runtime_lease(settings.paths.home):
+        running = runner.invoke(app, [command, "--reason", "new challenge"])
+        assert isinstance(running.exception, PreflightError)
+
+
+def test_rearming_is_recorded_for_every_mode(settings: Settings) -> None:
+    assert runner.invoke(app, ["rearm", "--reason", "new challenge"]).exit_code == 0
+    store = SignalStore(settings.paths.signals_db)
+    for mode in ("dryrun", "shadow"):
+        assert [kind for _, kind in store.restore(EPOCH, mode).risk_events] == ["rearmed"]
+
+
+def test_show_and_reset_without_an_account(settings: Settings) -> None:
+    assert "begins with 100,000.00 USD" in runner.invoke(app, ["show"]).output
+    assert isinstance(runner.invoke(app, ["reset", "--reason", "x"]).exception, StoreError)
+
+
+def losing(last_NF: np.ndarray) -> np.ndarray:
+    return np.full(len(last_NF), 0.9)
+
+
+def test_losses_in_shadow_are_not_those_of_dryrun(settings: Settings, desk_play: SimpleNamespace) -> None:
+    """Losses of refused candidates in shadow blocked the promoted model in dryrun."""
+    desk_play.play(settings, 40, mode="shadow", probability=losing)
+    (account,) = json.loads(runner.invoke(app, ["show", "--json"]).output)
+    assert account["mode"] == "shadow"
+    assert account["balance_usd"] != 100_000
+    desk_play.play(settings, 1, start=desk_play.minute(40), probability=0.5)
+    found = {own["mode"]: own["balance_usd"] for own in json.loads(runner.invoke(app, ["show", "--json"]).output)}
+    assert found == {"shadow": account["balance_usd"], "dryrun": 100_000}
+    # and shadow goes on with its own
+    desk_play.play(settings, 1, start=desk_play.minute(41), mode="shadow", probability=0.5)
+    query = "select balance_usd from equity join sessions using (session_id) where mode = 'shadow' order by marked_at desc limit 1"
+    assert desk_play.rows(settings, query)[0][0] != 100_000
+
+
+def test_reset_begins_with_the_capital_of_the_settings(settings: Settings, desk_play: SimpleNamespace) -> None:
+    """INITIAL_CAPITAL_USD typed wrongly once blocked for ever."""
+    desk_play.play(settings, 40, probability=losing)
+    right = settings.model_copy(update={"initial_capital_usd": 50_000.0})
+    with pytest.raises(PreflightError, match="desk account reset"):
+        desk_play.play(right, 1, start=desk_play.minute(40))
+    rows = desk_play.rows(settings, "select count(*) from equity")
+    environment = {"INITIAL_CAPITAL_USD": "50000"}
+    done = runner.invoke(app, ["reset", "--reason", "typed wrongly"], env=environment)
+    assert "new accounts begin with 50,000.00 USD" in done.output
+    assert "begins with 50,000.00 USD" in runner.invoke(app, ["show"], env=environment).output
+    desk_play.play(right, 1, start=desk_play.minute(40), probability=0.5)
+    assert desk_play.rows(settings, "select balance_usd from equity order by marked_at desc limit 1") == [(50_000.0,)]
+    assert desk_play.rows(settings, "select count(*) from equity")[0][0] > rows[0][0]
+    assert SignalStore(settings.paths.signals_db).observations()[-1].why == "account reset: typed wrongly"
