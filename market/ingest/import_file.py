@@ -23,7 +23,8 @@ from core.errors import CandleFileError
 from core.integrity import sha256_of
 from market.ingest.backfill import quiet
 from market.ingest.candle_file import open_candles, require_file
-from market.ingest.file_layout import PRICES, layout_of, number
+from market.ingest.cell_values import number
+from market.ingest.file_layout import PRICES, layout_of
 from store.candle_rules import fault
 from store.file_import import ImportCount
 from store.raw_export import exported_pages, read_manifest
