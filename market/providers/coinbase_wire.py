@@ -112,7 +112,12 @@ def _row(product: str, row: Any) -> Candle | None:  # noqa: ANN401  # whatever J
 
 def _candle(product: str, row: Json) -> Candle:
     """Read one row digit for digit: no float lies between the exchange's text and the decimal."""
-    values = [Decimal(row[name]) for name in ("open", "high", "low", "close", "volume")]
+    texts = [row[name] for name in ("open", "high", "low", "close", "volume")]
+    # Decimal takes true for 1
+    if any(text is True or text is False for text in texts):
+        msg = "not a number"
+        raise ValueError(msg)
+    values = [Decimal(text) for text in texts]
     # one of them infinite or no number makes the sum so; cheaper than to ask each
     if not sum(values[1:], values[0]).is_finite():
         msg = "not a finite number"
