@@ -15,6 +15,7 @@ import sys
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 Cells = tuple[str | None, ...]
 """One row; a row that could not be parted into cells is one cell with its text."""
+Columns = Sequence[Sequence[str | None]]
+"""A batch of rows, of one number of cells, as columns."""
 
 _PACKED = {
     b"\x1f\x8b": "gzip",
@@ -68,18 +71,19 @@ class CandleFile:
     """First rows; headers and lines above them too where ``names`` is None."""
     names: Cells | None
     """Column names where the format has them (Parquet, Feather, JSON objects)."""
-    batches: Callable[[int], Iterator[list[Cells]]]
-    """Return all rows in batches, without so many of ``head``."""
+    read: Callable[[int], Iterator[Columns]]
+    """Return all rows in batches, without so many of ``head``; rows that are torn have batches of another width."""
 
-    def rows(self, skipped: int) -> Iterator[Cells]:
-        """Yield the rows after the first ``skipped``.
+    def batches(self, skipped: int) -> Iterator[Columns]:
+        """Yield the rows after the first ``skipped``, some at a time.
 
         Raises:
             CandleFileError: the file is damaged.
         """
         with _readable(self.path):
-            for batch in self.batches(skipped):
-                yield from batch
+            for columns in self.read(skipped):
+                if columns and columns[0]:
+                    yield columns
 
 
 def open_candles(path: Path) -> CandleFile:
@@ -140,17 +144,26 @@ def require_file(path: Path) -> None:
 
 
 def _table(path: Path, schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]) -> CandleFile:
-    def rows(_skipped: int) -> Iterator[list[Cells]]:
+    def read(_skipped: int) -> Iterator[Columns]:
         for batch in batches():
             for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
-                yield _cells(batch.slice(start, _ROWS_AT_ONCE))
+                yield _columns(batch.slice(start, _ROWS_AT_ONCE))
 
-    head = next((_cells(batch.slice(0, _HEAD_LINES)) for batch in batches() if batch.num_rows), [])
-    return CandleFile(path, head, tuple(schema.names), rows)
+    head = next((_columns(batch.slice(0, _HEAD_LINES)) for batch in batches() if batch.num_rows), [])
+    return CandleFile(path, list(zip(*head, strict=True)), tuple(schema.names), read)
 
 
-def _cells(batch: pa.RecordBatch) -> list[Cells]:
-    return list(zip(*(_texts(column) for column in batch.columns), strict=True))
+def _columns(batch: pa.RecordBatch) -> Columns:
+    return [_texts(column) for column in batch.columns]
+
+
+def _by_width(rows: Iterable[Cells]) -> Iterator[Columns]:
+    """Yield rows as columns, those of one number of cells together."""
+    widths: dict[int, list[Cells]] = {}
+    for row in rows:
+        widths.setdefault(len(row), []).append(row)
+    for alike in widths.values():
+        yield list(zip(*alike, strict=True))
 
 
 def _texts(column: pa.Array) -> list[str | None]:
@@ -238,11 +251,11 @@ def _csv(path: Path, text: str, encoding: str, packing: str | None) -> CandleFil
     quotes = [line.count('"') for line in lines]
     is_quoted = any(quotes) and not any(count % 2 for count in quotes)
 
-    def rows(skipped: int) -> Iterator[list[Cells]]:
-        torn: list[Cells] = []
+    def read(skipped: int) -> Iterator[Columns]:
+        torn: list[str | None] = []
 
         def set_aside(row: pacsv.InvalidRow) -> str:
-            torn.extend((line,) for line in _LINE_END.split(row.text) if line)
+            torn.extend(line for line in _LINE_END.split(row.text) if line)
             return "skip"
 
         names = [str(number) for number in range(width)]
@@ -265,16 +278,16 @@ def _csv(path: Path, text: str, encoding: str, packing: str | None) -> CandleFil
         )
         with stream:
             for batch in reader:
-                cells = _cells(batch)
-                yield _parted(cells) if is_quoted else cells
-        yield torn
+                has_line_end = is_quoted and any(pc.any(pc.match_substring(column, "\n")).as_py() for column in batch)
+                yield from _by_width(_parted(_columns(batch))) if has_line_end else [_columns(batch)]
+        yield [torn]
 
-    return CandleFile(path, parted[delimiter], None, rows)
+    return CandleFile(path, parted[delimiter], None, read)
 
 
-def _parted(rows: list[Cells]) -> list[Cells]:
+def _parted(columns: Columns) -> list[Cells]:
     """Give each line that a quote without its twin drew into a cell back as a torn row of its own."""
-    parted: list[Cells] = []
+    rows, parted = list(zip(*columns, strict=True)), list[Cells]()
     for row in rows:
         further = [(line,) for cell in row if cell for line in _LINE_END.split(cell)[1:]]
         parted += [(row[0],), *further] if further else [row]
@@ -295,7 +308,7 @@ def _json(path: Path, text: str, chunks: Callable[[], Iterator[str]]) -> CandleF
     names = tuple(begun[0]) if begun and isinstance(begun[0], dict) else None
     head = [_json_cells(value, names) for value in begun]
 
-    def rows(_skipped: int) -> Iterator[list[Cells]]:
+    def read(_skipped: int) -> Iterator[Columns]:
         left, has_begun = "", False
         for chunk in chunks():
             left += chunk
@@ -314,11 +327,11 @@ def _json(path: Path, text: str, chunks: Callable[[], Iterator[str]]) -> CandleF
             if len(left) > 2 * _BLOCK:
                 msg = f"{path} holds no candles as JSON; write each as an array or an object"
                 raise CandleFileError(msg)
-            yield batch
+            yield from _by_width(batch)
         rest = left.lstrip(" \t\r\n,]}")
-        yield [(rest,)] if rest[:1] in {"[", "{"} else []
+        yield [[rest]] if rest[:1] in {"[", "{"} else []
 
-    return CandleFile(path, head, names, rows)
+    return CandleFile(path, head, names, read)
 
 
 def _json_value(text: str) -> list[object] | dict[str, object] | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from core.candles import EPOCH
@@ -49,6 +49,28 @@ def number(cell: str | None) -> Decimal:
         return Decimal(text)
     text = text.strip(_LOOSE)
     return Decimal(text) if _NUMBER.fullmatch(text) else _NOTHING
+
+
+def numbers(cells: Sequence[str | None]) -> list[Decimal]:
+    """Return a column's numbers, see `number`; nearly every column is nothing but digits and points."""
+    try:
+        text = "".join(cells)  # type: ignore[arg-type]  # a cell that is None is a TypeError
+        if text.isascii() and text.replace(".", "").isdigit():
+            return list(map(Decimal, cells))  # type: ignore[arg-type]  # there is none
+    except (TypeError, InvalidOperation):
+        pass
+    return [number(cell) for cell in cells]
+
+
+def moments(cells: Sequence[str | None]) -> list[int | None]:
+    """Return a column's times, see `micros`; those that are numbers of one unit all at once."""
+    texts = [cell or "" for cell in cells]
+    if all(map(str.isdecimal, texts)) and _COMPACT.isdisjoint(map(len, texts)):
+        values = list(map(int, texts))
+        for least, factor, _ in _UNITS:
+            if least <= min(values) and max(values) < 1000 * least:
+                return [value * factor if factor else value // 1000 for value in values]
+    return [micros(text) for text in texts]
 
 
 def micros(text: str) -> int | None:

@@ -18,6 +18,7 @@ from market.ingest.cell_values import (
     TIME_KINDS,
     day_and_month,
     micros,
+    moments,
     number,
     time_kind,
     year_first,
@@ -26,7 +27,7 @@ from market.ingest.cell_values import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from market.ingest.candle_file import CandleFile, Cells
+    from market.ingest.candle_file import CandleFile, Cells, Columns
 
 PRICES = ("open", "high", "low", "close", "volume")
 IGNORED = "-"
@@ -93,16 +94,18 @@ class Layout:
         words |= dict(zip(self.time, time, strict=True))
         return ",".join(words.values())
 
-    def micros(self, row: Cells) -> int | None:
-        """Return the row's time as microseconds since 1970; None where it has none or the row is torn."""
-        if len(row) != self.width:
-            return None
-        if len(self.time) == 1:
-            text = row[self.time[0]] or ""
-        else:
-            date, clock = (str(row[index]).strip() for index in self.time)
-            text = f"{date} {clock if ':' in clock or not date.isdigit() else 'T' + clock}".replace(" T", "T")
-        return micros(year_first(text, self.dates) if self.dates else text)
+    def times(self, columns: Columns) -> list[int | None]:
+        """Return the time of each row as microseconds since 1970, None where it has none; the rows have this width."""
+        texts = columns[self.time[0]]
+        if len(self.time) > 1:
+            pairs = zip(texts, columns[self.time[1]], strict=True)
+            texts = [_joined(str(date).strip(), str(clock).strip()) for date, clock in pairs]
+        return moments([year_first(text or "", self.dates) for text in texts] if self.dates else texts)
+
+
+def _joined(date: str, clock: str) -> str:
+    """Return ``2024-01-05 03:49``, and of digits alone ``20240105T034900``."""
+    return f"{date} {clock}" if ":" in clock or not date.isdigit() else f"{date}T{clock}"
 
 
 def layout_of(file: CandleFile, product: str, order: Sequence[str] | None = None) -> Layout:
@@ -245,12 +248,18 @@ class _Sniffer:
     def _date_order(self, layout: Layout) -> str:
         """Return what 01/05/2024 means in this file, by its first row with a day after the twelfth."""
         column, shown = layout.time[0], ""
-        for row in self.file.rows(self.skipped):
-            numbers = day_and_month(row[column] or "") if len(row) == self.width else None
+        texts = (
+            text or ""
+            for batch in self.file.batches(self.skipped)
+            if len(batch) == self.width
+            for text in batch[column]
+        )
+        for text in texts:
+            numbers = day_and_month(text)
             if numbers is not None:
                 if max(numbers) > 12:
                     return "dmy" if numbers[0] > 12 else "mdy"
-                shown = shown or str(row[column])
+                shown = shown or text
         ways = [f"--columns {replace(layout, dates=order)}" for order in DATE_ORDERS]
         msg = f"{self.path}: no row tells whether {shown!r} names the day first or the month; say it with {ways[0]} (day first) or {ways[1]} (month first)"
         raise CandleFileError(msg)

@@ -13,7 +13,7 @@ from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import islice, pairwise
+from itertools import compress, islice, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ from core.errors import CandleFileError
 from core.integrity import sha256_of
 from market.ingest.backfill import quiet
 from market.ingest.candle_file import open_candles, require_file
-from market.ingest.cell_values import number
+from market.ingest.cell_values import numbers
 from market.ingest.file_layout import PRICES, layout_of
 from store.candle_rules import fault
 from store.file_import import ImportCount
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from market.ingest.backfill import OnProgress
-    from market.ingest.candle_file import CandleFile, Cells
+    from market.ingest.candle_file import CandleFile, Columns
     from market.ingest.file_layout import Layout
     from store.feature_store import FeatureStore
 
@@ -160,18 +160,17 @@ def examine(order: ImportOrder, now: datetime | None = None) -> Examined:
         CandleFileError: no row can be understood, no product is named or the file is of another one, its candles are not
             of one minute, or its times repeat.
     """
-    times, opens, others = array("q"), array("d"), Counter[str]()
-    rows = 0
+    times, opens, others, rows = array("q"), array("d"), Counter[str](), 0
     file = open_candles(order.path)
     layout = layout_of(file, order.product or "-", order.columns)
     product = order.product or _named_product(file, layout)
-    opened = layout.index["open"]
-    for row in _rows_of(file, layout, product, others):
-        rows += 1
-        moment = layout.micros(row)
-        if moment is not None:
-            times.append(moment)
-            opens.append(float(number(row[opened])))
+    for columns in _batches_of(file, layout, product, others):
+        rows += len(columns[0])
+        if len(columns) == layout.width:
+            for moment, value in zip(layout.times(columns), numbers(columns[layout.index["open"]]), strict=True):
+                if moment is not None:
+                    times.append(moment)
+                    opens.append(float(value))
     _require_product(order, product, rows, others)
     minutes = _Minutes(order.path, np.array(times, dtype=np.int64), np.array(opens), now or datetime.now(UTC))
     interval = minutes.interval(sparse=order.sparse)
@@ -183,9 +182,7 @@ def examine(order: ImportOrder, now: datetime | None = None) -> Examined:
 def _named_product(file: CandleFile, layout: Layout) -> str:
     """Return the one product that the file's own column names."""
     at = layout.index.get("product")
-    cells = (
-        {str(row[at]) for row in file.head[layout.skipped :] if len(row) == layout.width} if at is not None else set()
-    )
+    cells = {str(row[at]) for row in file.head[layout.skipped :] if at is not None and len(row) == layout.width}
     products = {product for cell in cells if (product := product_in_name(cell.rpartition(":")[2].replace("/", "-")))}
     if len(products) == 1:
         return products.pop()
@@ -193,18 +190,20 @@ def _named_product(file: CandleFile, layout: Layout) -> str:
     raise CandleFileError(msg)
 
 
-def _rows_of(file: CandleFile, layout: Layout, product: str, others: Counter[str]) -> Iterator[Cells]:
-    """Yield the rows of ``product``; count those that name another."""
+def _batches_of(file: CandleFile, layout: Layout, product: str, others: Counter[str]) -> Iterator[Columns]:
+    """Yield the rows of ``product``, and torn ones; count those that name another."""
     at = layout.index.get("product")
     wanted = _plain(product)
-    if at is None:
-        yield from file.rows(layout.skipped)
-        return
-    for row in file.rows(layout.skipped):
-        if len(row) == layout.width and (symbol := row[at]) and _plain(symbol) != wanted:
-            others[symbol] += 1
-        else:
-            yield row
+    for columns in file.batches(layout.skipped):
+        if at is None or len(columns) != layout.width:
+            yield columns
+            continue
+        symbols = columns[at]
+        foreign = {symbol for symbol in set(symbols) if symbol and _plain(symbol) != wanted}
+        others.update(symbol for symbol in symbols if symbol in foreign)
+        is_ours = [symbol not in foreign for symbol in symbols]
+        if any(is_ours):
+            yield [list(compress(column, is_ours)) for column in columns]
 
 
 def _plain(product: str) -> str:
@@ -355,17 +354,17 @@ def _candles(order: ImportOrder, seen: Examined) -> Iterator[tuple[Candle, str |
     A row without a time, or with too few or too many cells, claims 1970.
     """
     layout = seen.layout
-    columns = [layout.index[name] for name in PRICES]
-    nothing = Candle(seen.product, EPOCH, *(number(None) for _ in PRICES))
-    for row in _rows_of(open_candles(order.path), layout, seen.product, Counter()):
-        if len(row) != layout.width:
-            yield nothing, TORN_ROW
+    nothing = Candle(seen.product, EPOCH, *numbers([None] * 5))
+    for columns in _batches_of(open_candles(order.path), layout, seen.product, Counter()):
+        if len(columns) != layout.width:
+            yield from [(nothing, TORN_ROW)] * len(columns[0])
             continue
-        moment = layout.micros(row)
-        open_time = EPOCH if moment is None else EPOCH + timedelta(microseconds=moment)
-        candle = Candle(seen.product, open_time, *(number(row[at]) for at in columns))
-        is_held = open_time == seen.last and not order.last_is_closed
-        yield candle, NO_TIME if moment is None else LAST_OF_FILE if is_held else None
+        values = [numbers(columns[layout.index[name]]) for name in PRICES]
+        for moment, *prices in zip(layout.times(columns), *values, strict=True):
+            open_time = EPOCH if moment is None else EPOCH + timedelta(microseconds=moment)
+            is_held = open_time == seen.last and not order.last_is_closed
+            candle = Candle(seen.product, open_time, *prices)
+            yield candle, NO_TIME if moment is None else LAST_OF_FILE if is_held else None
 
 
 def restore_file(store: FeatureStore, path: Path, on_progress: OnProgress = quiet) -> int:
