@@ -155,7 +155,10 @@ def _registry(settings: Settings) -> Finding:
     if not path.exists():
         repair = "make train COIN=BTC && make evaluate"
         return Finding("models", "no model was ever trained: the runtime would signal nothing", repair)
-    slots = json.loads(path.read_text(encoding="utf-8")).get("current", {})
+    try:
+        slots = json.loads(path.read_bytes()).get("current", {})
+    except (ValueError, AttributeError):
+        return Finding("models", f"{path} is not as it was written", "desk models restore")
     if not slots:
         return Finding("models", "none is promoted; the gates' reasons: desk models list", "desk models list")
     return Finding("models", ", ".join(sorted(slots)))
