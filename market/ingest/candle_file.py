@@ -15,7 +15,7 @@ import sys
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
@@ -49,10 +49,12 @@ _REFUSED = {
     b"\xd0\xcf\x11\xe0": "a spreadsheet; save it as CSV",
     b"\x89HDF": "HDF5; write it as Parquet or CSV",
     b"SQLite f": "a database of SQLite; write its table as CSV",
+    b"FEA1": "Feather of version 1; write it as version 2, or as Parquet",
+    b"\xff\xff\xff\xff": "a stream of Arrow; write it as Feather or Parquet",
 }
 _TABLES = {b"PAR1": "Parquet", b"ARROW1": "Feather"}
-# of two signs that part the lines alike the comma is the one inside numbers
-_DELIMITERS = ";\t|,"
+# of two signs that part the lines alike the comma is the one inside numbers, and the blank the one behind commas
+_DELIMITERS = ";\t|, "
 _BLOCK = 1 << 20
 """Bytes read at once; a longer line is no candle."""
 _HEAD_LINES = 100
@@ -71,17 +73,17 @@ class CandleFile:
     """First rows; headers and lines above them too where ``names`` is None."""
     names: Cells | None
     """Column names where the format has them (Parquet, Feather, JSON objects)."""
-    read: Callable[[int], Iterator[Columns]]
+    read: Callable[[int, Collection[int]], Iterator[Columns]]
     """Return all rows in batches, without so many of ``head``; rows that are torn have batches of another width."""
 
-    def batches(self, skipped: int) -> Iterator[Columns]:
-        """Yield the rows after the first ``skipped``, some at a time.
+    def batches(self, skipped: int, wanted: Collection[int]) -> Iterator[Columns]:
+        """Yield the rows after the first ``skipped``, some at a time; the cells of columns that are not ``wanted`` may be None.
 
         Raises:
             CandleFileError: the file is damaged.
         """
         with _readable(self.path):
-            for columns in self.read(skipped):
+            for columns in self.read(skipped, wanted):
                 if columns and columns[0]:
                     yield columns
 
@@ -115,15 +117,10 @@ def _readable(path: Path) -> Iterator[None]:
     """Turn what goes wrong while reading into one line."""
     try:
         yield
-    except (
-        pa.ArrowException,
-        OSError,
-        UnicodeError,
-        EOFError,
-        lzma.LZMAError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except UnicodeError as error:
+        msg = f"{path} is no text in UTF-8 ({error}), and no table that is read here; save it as CSV in UTF-8, or as Parquet"
+        raise CandleFileError(msg) from error
+    except (pa.ArrowException, OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         msg = f"{path} cannot be read to its end, it is damaged or cut off ({reason}); fetch or copy it again, then run the same command"
         raise CandleFileError(msg) from error
@@ -144,17 +141,19 @@ def require_file(path: Path) -> None:
 
 
 def _table(path: Path, schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]) -> CandleFile:
-    def read(_skipped: int) -> Iterator[Columns]:
+    def read(_skipped: int, wanted: Collection[int]) -> Iterator[Columns]:
         for batch in batches():
             for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
-                yield _columns(batch.slice(start, _ROWS_AT_ONCE))
+                yield _columns(batch.slice(start, _ROWS_AT_ONCE), wanted)
 
-    head = next((_columns(batch.slice(0, _HEAD_LINES)) for batch in batches() if batch.num_rows), [])
+    every = range(len(schema.names))
+    head = next((_columns(batch.slice(0, _HEAD_LINES), every) for batch in batches() if batch.num_rows), [])
     return CandleFile(path, list(zip(*head, strict=True)), tuple(schema.names), read)
 
 
-def _columns(batch: pa.RecordBatch) -> Columns:
-    return [_texts(column) for column in batch.columns]
+def _columns(batch: pa.RecordBatch, wanted: Collection[int]) -> Columns:
+    # text of cells that nobody looks at would be a tenth of the time of an import
+    return [_texts(column) if at in wanted else [None] * len(column) for at, column in enumerate(batch.columns)]
 
 
 def _by_width(rows: Iterable[Cells]) -> Iterator[Columns]:
@@ -184,7 +183,8 @@ def _text(path: Path, packing: str | None) -> CandleFile:
     if inside:
         msg = f"{path} is packed with {packing}, and what lies inside is {inside[0]}; unpack it"
         raise CandleFileError(msg)
-    encoding = "utf-16" if begun.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    has_mark = begun.startswith((b"\xff\xfe", b"\xfe\xff"))
+    encoding = "utf-16" if has_mark else "utf-16-le" if begun[1:2] == b"\x00" else "utf-8-sig"
     # the last character may be cut in two
     text = codecs.getincrementaldecoder(encoding)().decode(begun, len(begun) < _BLOCK)
     if not text.strip():
@@ -251,7 +251,7 @@ def _csv(path: Path, text: str, encoding: str, packing: str | None) -> CandleFil
     quotes = [line.count('"') for line in lines]
     is_quoted = any(quotes) and not any(count % 2 for count in quotes)
 
-    def read(skipped: int) -> Iterator[Columns]:
+    def read(skipped: int, wanted: Collection[int]) -> Iterator[Columns]:
         torn: list[str | None] = []
 
         def set_aside(row: pacsv.InvalidRow) -> str:
@@ -279,7 +279,10 @@ def _csv(path: Path, text: str, encoding: str, packing: str | None) -> CandleFil
         with stream:
             for batch in reader:
                 has_line_end = is_quoted and any(pc.any(pc.match_substring(column, "\n")).as_py() for column in batch)
-                yield from _by_width(_parted(_columns(batch))) if has_line_end else [_columns(batch)]
+                if has_line_end:
+                    yield from _by_width(_parted(_columns(batch, range(width))))
+                else:
+                    yield _columns(batch, wanted)
         yield [torn]
 
     return CandleFile(path, parted[delimiter], None, read)
@@ -308,7 +311,7 @@ def _json(path: Path, text: str, chunks: Callable[[], Iterator[str]]) -> CandleF
     names = tuple(begun[0]) if begun and isinstance(begun[0], dict) else None
     head = [_json_cells(value, names) for value in begun]
 
-    def read(_skipped: int) -> Iterator[Columns]:
+    def read(_skipped: int, _wanted: Collection[int]) -> Iterator[Columns]:
         left, has_begun = "", False
         for chunk in chunks():
             left += chunk

@@ -63,6 +63,8 @@ RECIPES = {
 
 _MEANING = {word: name for name, words in WORDS.items() for word in words.split()}
 _RANK = {word: rank for words in WORDS.values() for rank, word in enumerate(words.split())}
+_ENDS = {"close_time", "closetime", "time_close", "end", "end_time", "time_period_end", "kline_close_time"}
+_NO_VALUE = {"", "nan", "null", "none", "n_a", "na"}
 _HEADER_LINES = 20
 _MIN_VALUES = 4
 """A line above the header may hold a date or a count; four prices it does not."""
@@ -167,6 +169,10 @@ class _Sniffer:
         """Return a header's cell as `WORDS` has it: ``<DATE>`` is date, ``Volume BTC`` the volume of BTC-USD."""
         word = re.sub(r"[^a-z0-9]+", "_", (cell or "").strip().lower()).strip("_")
         word = re.sub(r"^[0-9]+_(?=[a-z])", "", word) or "index"
+        # yfinance's ('Close', 'BTC-USD'), and what becomes of it
+        for stem in (word.removesuffix(f"_{self.base}_{self.quote}"), word.removeprefix(f"{self.base}_{self.quote}_")):
+            if stem != word:
+                return stem
         for currency in (self.base, self.quote):
             stem = word.removesuffix(f"_{currency}")
             # a price is in the quote currency, a volume in the base currency
@@ -227,10 +233,13 @@ class _Sniffer:
             (at for at, word in enumerate(words) if _MEANING.get(word) == "time"), key=lambda at: _RANK[words[at]]
         )
         missing = [name for name in PRICES if name not in index] + ([] if times else ["time"])
+        if missing == ["time"] and (ends := [word for word in words if word in _ENDS]):
+            msg = f"{subject}: {ends[0]} is when a minute ends, and a candle is named by its start; add a column time, a minute earlier"
+            raise CandleFileError(msg)
         if missing:
             msg = f"{subject}: {', '.join(missing)} is missing; name all {self.width} columns from the left with --columns, such as {self._advice(words)}"
             raise CandleFileError(msg)
-        self._require_points([row[index[name]] for row in self.rows for name in PRICES])
+        self._require_numbers(index)
         time, unit = self._time(times)
         layout = Layout(self.width, index, time, unit, recipe, tuple(self.names or ()), self.skipped)
         if any(day_and_month(row[time[0]] or "") for row in self.rows):
@@ -245,12 +254,21 @@ class _Sniffer:
             msg = f"{self.path} writes numbers with a comma, such as {commas[0]!r}; write them with a point, as 1234.56, and nothing between the thousands"
             raise CandleFileError(msg)
 
+    def _require_numbers(self, index: dict[str, int]) -> None:
+        """Refuse a column of prices or volumes in which nothing is a number: all rows would be set aside."""
+        self._require_points([row[index[name]] for row in self.rows for name in PRICES])
+        for name in PRICES:
+            cells = [row[index[name]] for row in self.rows if self._word(row[index[name]]) not in _NO_VALUE]
+            if cells and not any(number(cell).is_finite() for cell in cells):
+                msg = f"{self.path}: {name} is no number, such as {cells[0]!r}; write digits and a point alone, as 1234.56"
+                raise CandleFileError(msg)
+
     def _date_order(self, layout: Layout) -> str:
         """Return what 01/05/2024 means in this file, by its first row with a day after the twelfth."""
         column, shown = layout.time[0], ""
         texts = (
             text or ""
-            for batch in self.file.batches(self.skipped)
+            for batch in self.file.batches(self.skipped, [column])
             if len(batch) == self.width
             for text in batch[column]
         )

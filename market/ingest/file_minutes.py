@@ -35,8 +35,11 @@ class FileMinutes:
         """Keep the times on the minute grid that have begun; the others go to quarantine row by row."""
         begun = (times % 60_000_000 == 0) & (times <= (now - EPOCH) // timedelta(microseconds=1))
         self.path = path
-        self.times, self.opens = times[begun], opens[begun]
-        self.unique = np.unique(self.times)
+        # most files are in order, whole and without repetition: there nothing is copied
+        self.times = times if begun.all() else times[begun]
+        self.opens = opens if begun.all() else opens[begun]
+        is_ascending = bool((self.times[1:] > self.times[:-1]).all())
+        self.unique = self.times if is_ascending else np.unique(self.times)
         if not len(self.unique):
             shown = f", such as {_utc(int(times[0]))}" if len(times) else ""
             msg = f"no row of {path} has a time at the start of a minute that has begun{shown}; name the column of the time with --columns"
@@ -77,6 +80,8 @@ class FileMinutes:
         Raises:
             CandleFileError: it shows one of them.
         """
+        if len(self.unique) == len(self.times):
+            return
         order = np.lexsort((self.opens, self.times))
         times, opens = self.times[order], self.opens[order]
         again = np.unique(times[1:][(times[1:] == times[:-1]) & (opens[1:] != opens[:-1])])

@@ -157,7 +157,7 @@ def examine(order: ImportOrder, now: datetime | None = None) -> Examined:
     file = open_candles(order.path)
     layout = layout_of(file, order.product or "-", order.columns)
     product = order.product or _named_product(file, layout)
-    for columns in _batches_of(file, layout, product, others):
+    for columns in _batches_of(file, layout, product, others, [*layout.time, layout.index["open"]]):
         rows += len(columns[0])
         if len(columns) == layout.width:
             for moment, value in zip(layout.times(columns), numbers(columns[layout.index["open"]]), strict=True):
@@ -165,7 +165,9 @@ def examine(order: ImportOrder, now: datetime | None = None) -> Examined:
                     times.append(moment)
                     opens.append(float(value))
     _require_product(order, product, rows, others)
-    minutes = FileMinutes(order.path, np.array(times, dtype=np.int64), np.array(opens), now or datetime.now(UTC))
+    minutes = FileMinutes(
+        order.path, np.frombuffer(times, dtype=np.int64), np.frombuffer(opens), now or datetime.now(UTC)
+    )
     interval = minutes.interval(sparse=order.sparse)
     minutes.require_once()
     first, last = (EPOCH + timedelta(microseconds=int(minutes.unique[at])) for at in (0, -1))
@@ -183,16 +185,18 @@ def _named_product(file: CandleFile, layout: Layout) -> str:
     raise CandleFileError(msg)
 
 
-def _batches_of(file: CandleFile, layout: Layout, product: str, others: Counter[str]) -> Iterator[Columns]:
-    """Yield the rows of ``product``, and torn ones; count those that name another."""
+def _batches_of(
+    file: CandleFile, layout: Layout, product: str, others: Counter[str], wanted: Sequence[int]
+) -> Iterator[Columns]:
+    """Yield the rows of ``product``, and torn ones, with the ``wanted`` columns in them; count those that name another."""
     at = layout.index.get("product")
-    wanted = _plain(product)
-    for columns in file.batches(layout.skipped):
+    named = _plain(product)
+    for columns in file.batches(layout.skipped, [*wanted, *([] if at is None else [at])]):
         if at is None or len(columns) != layout.width:
             yield columns
             continue
         symbols = columns[at]
-        foreign = {symbol for symbol in set(symbols) if symbol and _plain(symbol) != wanted}
+        foreign = {symbol for symbol in set(symbols) if symbol and _plain(symbol) != named}
         others.update(symbol for symbol in symbols if symbol in foreign)
         is_ours = [symbol not in foreign for symbol in symbols]
         if any(is_ours):
@@ -280,7 +284,8 @@ def _candles(order: ImportOrder, seen: Examined) -> Iterator[tuple[Candle, str |
     """
     layout = seen.layout
     nothing = Candle(seen.product, EPOCH, *numbers([None] * 5))
-    for columns in _batches_of(open_candles(order.path), layout, seen.product, Counter()):
+    wanted = [*layout.time, *(layout.index[name] for name in PRICES)]
+    for columns in _batches_of(open_candles(order.path), layout, seen.product, Counter(), wanted):
         if len(columns) != layout.width:
             yield from [(nothing, TORN_ROW)] * len(columns[0])
             continue

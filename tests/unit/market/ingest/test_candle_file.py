@@ -44,7 +44,7 @@ def read(path: Path, order: Sequence[str] | None = None, product: str = "SOL-USD
     file = open_candles(path)
     layout = layout_of(file, product, order)
     rows: list[Row] = []
-    for columns in file.batches(layout.skipped):
+    for columns in file.batches(layout.skipped, range(layout.width)):
         if len(columns) != layout.width:
             rows += [(None, *numbers([None] * 5))] * len(columns[0])
             continue
@@ -219,6 +219,12 @@ REFUSED = {
     "header_alone": ([HEADER], "holds a header and no candle"),
     "no_known_order": (["1704426480,1,2"], r"\(3 columns\) fit no known order"),
     "json_without_close": (['{"time": 1704426480, "open": 1', "}"], r"high, low, close, volume is missing"),
+    "time_of_the_end": (
+        ["close_time,open,high,low,close,volume", "1704426480,1,1,1,1,1"],
+        r"close_time is when a minute ends.*add a column time",
+    ),
+    "currency_signs": ([HEADER, "1704426480,$1,$2,$1,$2,3"], r"open is no number, such as '\$1'; write digits"),
+    "blanks_inside": ([HEADER, "1704426480,42 280,42 281,42 279,42 280,3"], r"open is no number, such as '42 280'"),
     "quote_volume_only": (
         ["unix,open,high,low,close,Volume USD", "1704426480,1,1,1,1,1"],
         r"volume is missing",
@@ -338,6 +344,23 @@ FILES = {
     "dukascopy": (lines_of("{m:%d.%m.%Y %H:%M:%S}.000," + BODY, "Gmt time,Open,High,Low,Close,Volume"), "header"),
     "pandas_index": (lines_of(STAMP + "," + BODY, ",open,high,low,close,volume"), "header"),
     "pandas_range_index": (lines_of("{n}," + STAMP + "," + BODY, ",time,open,high,low,close,volume"), "header"),
+    "yahoo_flattened": (
+        lines_of(
+            STAMP + ",{c},{h},{low},{o},{v}",
+            "Datetime,Close_SOL-USD,High_SOL-USD,Low_SOL-USD,Open_SOL-USD,Volume_SOL-USD",
+        ),
+        "header",
+    ),
+    "yahoo_pairs_of_two_products": (
+        lines_of(
+            "{t},7,{c},{h},{low},{o},{v},8",
+            "\"('Datetime', '')\",\"('Close', 'BTC-USD')\",\"('Close', 'SOL-USD')\",\"('High', 'SOL-USD')\","
+            "\"('Low', 'SOL-USD')\",\"('Open', 'SOL-USD')\",\"('Volume', 'SOL-USD')\",\"('Volume', 'BTC-USD')\"",
+        ),
+        "header",
+    ),
+    "blanks_between": (lines_of("{t} {o} {h} {low} {c} {v}"), "plain, freqtrade, TradingView"),
+    "blanks_between_and_in_the_time": (lines_of(STAMP + " {o} {h} {low} {c} {v}"), "MetaTrader"),
     "units_below_the_header": (lines_of("{t}," + BODY, HEADER, "UTC,USD,USD,USD,USD,SOL"), "header"),
     "coinapi": (
         lines_of(
@@ -481,8 +504,9 @@ def test_quote_far_below_the_head_swallows_no_row_in_silence(tmp_path: Path, hea
     assert sum(map(sound, found)) >= 300 or head
 
 
-def test_utf_16_file_is_read(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes("\n".join(FILES["metatrader_5"][0]).encode("utf-16"))
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_utf_16_file_is_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a").write_bytes("\n".join(FILES["metatrader_5"][0]).encode(encoding))
     assert as_told(read(tmp_path / "a")[1]) == ROWS
 
 
@@ -540,7 +564,10 @@ def test_file_that_is_none_is_one_clear_error(tmp_path: Path) -> None:
         b"\x28\xb5\x2f\xfd....": "damaged or cut off",
         b"PAR1 and no more": "damaged or cut off",
         b"ARROW1 and no more": "damaged or cut off",
-        b"\x80\x81\x82": "damaged or cut off",
+        b"\x80\x81\x82": "no text in UTF-8 .*save it as CSV in UTF-8",
+        "time,öpen\n".encode("latin-1"): "no text in UTF-8",
+        b"FEA1....": "Feather of version 1",
+        b"\xff\xff\xff\xff....": "a stream of Arrow",
         b"1" * 200_000: "no known order",
         b"[1, 2" * 1_000_000: "no candle",
     }.items():
