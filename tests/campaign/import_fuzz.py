@@ -352,8 +352,8 @@ class PageChecker:
 
 def _has_minute(row: object) -> bool:
     try:
-        # of any time: one outside the window is not of this page
-        return isinstance(row, dict) and isinstance(int(row["start"]), int)
+        # one outside the window is not of this page; one of another day is no time at all
+        return isinstance(row, dict) and abs(int(row["start"]) - T0.timestamp()) < 80_000
     except (KeyError, TypeError, ValueError, OverflowError):
         return False
 
