@@ -121,6 +121,13 @@ def test_numbers_with_a_comma_are_refused_with_what_to_write(tmp_path: Path, cas
         examine(import_order(path, "BTC-USD"))
 
 
+@pytest.mark.parametrize("case", ["semicolons", "semicolons_without_header", "tabs", "text_time"])
+def test_numbers_written_with_a_point_as_advised_are_read(tmp_path: Path, case: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(COMMAS[case].format(t=1704426480).replace(",", "."), encoding="utf-8")
+    assert examine(import_order(path, "BTC-USD")).minutes == 1
+
+
 def test_comma_in_a_column_that_is_not_read_is_no_fault(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(f'time,open,high,low,close,volume,turnover\n1704426480,{NUMBERS},"1,5"', encoding="utf-8")
