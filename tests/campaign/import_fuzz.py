@@ -209,7 +209,7 @@ def odd_files(draw: strategies.DrawFn) -> OddFile:
     is_known = bool(header) and data[0] in sound and not any('"' in line or "time" in line for line in data)
     count = len(data) if is_known else None
     # a header that came in by chance names the columns of a file that had none
-    is_named = not header and any("time" in line for line in data)
+    is_named = not header and any("time" in line for line in lines)
     return OddFile(f"BTC-USD{packing}", _PACKINGS[packing](text.encode()), {} if is_named else _sound(core), count)
 
 
