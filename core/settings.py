@@ -333,11 +333,7 @@ def _refuse_mistyped() -> None:
     Raises:
         ConfigError: it names each of them and the nearest setting, never a value.
     """
-    faults = [
-        f".env, line {line.original.line} is not NAME=value and would set nothing (a value of several lines needs quotes)"
-        for line in _env_file_lines()
-        if line.error or (line.key and line.value is None)
-    ]
+    faults = _faulty_lines(_env_file_lines())
     faults += [f".env sets {name}, which is no setting; {near} is" for name, near in _mistyped(unknown_names(), 0.8)]
     # many programs share the environment: there only what is nearly a whole name of two words or more
     faults += [
@@ -348,6 +344,25 @@ def _refuse_mistyped() -> None:
     if faults:
         msg = f"{'; '.join(faults)}. Correct or remove it; .env.example lists every setting"
         raise ConfigError(msg)
+
+
+def _faulty_lines(lines: Iterable[Binding]) -> list[str]:
+    """Return what is wrong with lines that set nothing; the lines of a pasted key are one fault, and never shown."""
+    key, others, is_inside = "", [], False
+    for line in lines:
+        text, number = line.original.string, line.original.line
+        is_begun = "-----BEGIN" in text and (line.error or (line.key and "-----END" not in (line.value or "")))
+        if is_begun and not key:
+            key = (
+                f".env, line {number}: a key of several lines stands without its quotes; paste it between double quotes, from "
+                "-----BEGIN to -----END, or in one line with \\n between its lines, or name its file in COINBASE_KEY_FILE"
+            )
+        elif not is_inside and not is_begun and (line.error or (line.key and line.value is None)):
+            others.append(
+                f".env, line {number} is not NAME=value and would set nothing (quotes stand around the whole value, with nothing behind)"
+            )
+        is_inside = (is_inside or bool(is_begun)) and "-----END" not in text
+    return [key, *others] if key else others
 
 
 def _mistyped(names: Iterable[str], cutoff: float) -> list[tuple[str, str]]:

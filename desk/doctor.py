@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from core.errors import StoreError
+import typer
+
+from core.errors import CredentialsError, DeskError, StoreError
 from core.settings import REMOVED, exposed_files, load_settings, settings_file, unknown_names
 from desk import services
+from market.providers import RetryPolicy, open_provider
+from market.providers.credentials import load_signer
 from market.providers.extras import EXTRAS, install_command, is_installed
 from reports.page.console import print_blocks, screen
 from reports.page.document import Cell, Table, Text
@@ -16,6 +22,9 @@ from store.reader import Reader
 
 if TYPE_CHECKING:
     from core.settings import Settings
+
+_SOON = RetryPolicy(attempts=3, wait_initial=0.5, wait_max=2.0, wait_jitter=0.5)
+"""A person waits: three tries, for Coinbase refuses good tokens now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +37,18 @@ class Finding:
     """The command that mends it; empty when nothing needs mending."""
 
 
-def doctor() -> None:
+def doctor(
+    online: Annotated[
+        bool, typer.Option("--online", help="Ask the exchange too: one request, signed where a key is set")
+    ] = False,
+) -> None:
     """Examine the folder step by step and name the next command."""
     settings = load_settings()
     settings.paths.make()
     findings = [
         *_settings(settings),
         _market(settings),
+        *([_online(settings)] if online else []),
         *_store(settings),
         _registry(settings),
         _alerts(settings),
@@ -69,18 +83,54 @@ def _market(settings: Settings) -> Finding:
     name = settings.provider
     if name in EXTRAS and not is_installed(name):
         return Finding("market", f"{name} is chosen and not installed", install_command(name))
-    if name == "ccxt":
-        return Finding("market", f"ccxt, exchange {settings.ccxt_exchange}, public data")
-    if name == "yfinance":
-        return Finding("market", "Yahoo Finance, not an exchange: composite prices, 30 days of minutes")
-    if name == "synthetic":
-        return Finding("market", f"synthetic, seed {settings.synthetic_seed}: not real prices")
-    if settings.has_key:
-        return Finding("market", f"{settings.provider} with a key at {settings.coinbase_base_url}")
+    others = {
+        "ccxt": f"ccxt, exchange {settings.ccxt_exchange}, public data",
+        "yfinance": "Yahoo Finance, not an exchange: composite prices, 30 days of minutes",
+        "synthetic": f"synthetic, seed {settings.synthetic_seed}: not real prices",
+    }
+    return Finding("market", others[name]) if name in others else _coinbase(settings)
+
+
+def _coinbase(settings: Settings) -> Finding:
+    """Say with which key the exchange is asked; half a key, or one that cannot be read, is none."""
+    try:
+        signer = load_signer(settings)
+    except CredentialsError as error:
+        return _failed("market", error)
+    if signer is not None:
+        return Finding("market", f"{settings.provider} with the key {signer.label} at {settings.coinbase_base_url}")
     return Finding(
         "market",
         f"{settings.provider} at {settings.coinbase_base_url}, public data (no key: 10 requests a second instead of 30)",
     )
+
+
+def _online(settings: Settings) -> Finding:
+    """Ask the exchange for its time and, where a key is set, with one signed request for what the key may do."""
+
+    async def ask() -> str:
+        provider = open_provider(settings, retry=_SOON)
+        try:
+            return await provider.check()
+        finally:
+            await provider.aclose()
+
+    log = logging.getLogger("market.providers")
+    level = log.level
+    # one line is the answer; each try that failed would be one more
+    log.setLevel(logging.ERROR)
+    try:
+        return Finding("online", asyncio.run(ask()))
+    except DeskError as error:
+        return _failed("online", error)
+    finally:
+        log.setLevel(level)
+
+
+def _failed(what: str, error: DeskError) -> Finding:
+    """Return an error as a finding; what follows its first semicolon is the repair."""
+    detail, _, repair = str(error).partition("; ")
+    return Finding(what, detail, repair or "see .env.example")
 
 
 def _store(settings: Settings) -> list[Finding]:
@@ -105,7 +155,10 @@ def _registry(settings: Settings) -> Finding:
     if not path.exists():
         repair = "make train COIN=BTC && make evaluate"
         return Finding("models", "no model was ever trained: the runtime would signal nothing", repair)
-    slots = json.loads(path.read_text(encoding="utf-8")).get("current", {})
+    try:
+        slots = json.loads(path.read_bytes()).get("current", {})
+    except (ValueError, AttributeError):
+        return Finding("models", f"{path} is not as it was written", "desk models restore")
     if not slots:
         return Finding("models", "none is promoted; the gates' reasons: desk models list", "desk models list")
     return Finding("models", ", ".join(sorted(slots)))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from core.errors import StoreError
 from core.settings import load_settings
 from store.feature_store import FeatureStore
 from store.schema import migrate_databases
@@ -18,16 +19,24 @@ console = Console()
 
 
 def publish() -> None:
-    """Refresh the read copies of both databases."""
+    """Refresh the read copies of both databases.
+
+    Raises:
+        StoreError: there is neither, or one cannot be written.
+    """
     paths = load_settings().paths
-    for store, copy in (
+    stores = (
         (FeatureStore(paths.market_db), paths.market_copy),
         (SignalStore(paths.signals_db), paths.signals_copy),
-    ):
-        if store.path is not None and store.path.exists():
-            # an older file is brought up to date first: readers refuse a copy of another version
-            store.migrate()
-            console.print(f"published {store.publish(copy)}")
+    )
+    present = [(store, copy) for store, copy in stores if store.path is not None and store.path.exists()]
+    if not present:
+        msg = f"there is no database under {paths.home} yet; run: make backfill"
+        raise StoreError(msg)
+    for store, copy in present:
+        # an older file is brought up to date first: readers refuse a copy of another version
+        store.migrate()
+        console.print(f"published {store.publish(copy)}")
 
 
 def migrate() -> None:

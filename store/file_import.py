@@ -99,7 +99,7 @@ def record_rows(
         pages, contradicting = _judged(versions, verdicts, count, replace=replace)
         bad += [(candle, "contradicts_exchange") for candle in contradicting]
     for start in range(0, len(pages), _PAGES_AT_ONCE):
-        written = ingest.record_pages(connection, pages[start : start + _PAGES_AT_ONCE])
+        written = ingest.record_pages(connection, pages[start : start + _PAGES_AT_ONCE], are_sound=True)
         count.stored += written.stored
         count.revised += written.revised
     quarantine_rows(connection, bad, source, at)

@@ -94,7 +94,11 @@ def migrate(path: Path, database: str) -> bool:
         NotADatabaseError: the file is something else, damaged or newer than this code.
         StoreError: it cannot be written; the old version stays whole.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"the folder {path.parent} cannot be written ({error.strerror}); set DESK_HOME to one you own"
+        raise StoreError(msg) from error
     return build_file(path, lambda connection: apply_schema(connection, database))
 
 

@@ -9,12 +9,16 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import lzma
 import re
 import sys
+import zipfile
+import zlib
 from collections import Counter
+from collections.abc import Collection, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,14 +34,33 @@ if TYPE_CHECKING:
 
 Cells = tuple[str | None, ...]
 """One row; a row that could not be parted into cells is one cell with its text."""
+Columns = Sequence[Sequence[str | None]]
+"""A batch of rows, of one number of cells, as columns."""
 
-_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
-_REFUSED = {b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z"}
-_DELIMITERS = ",;\t|"
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bz2",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ": "xz",
+    b"PK\x03\x04": "zip",
+}
+_REFUSED = {
+    b"7z\xbc\xaf": "packed with 7z; unpack it, or pack it with gzip",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet; save it as CSV",
+    b"\x89HDF": "HDF5; write it as Parquet or CSV",
+    b"SQLite f": "a database of SQLite; write its table as CSV",
+    b"FEA1": "Feather of version 1; write it as version 2, or as Parquet",
+    b"\xff\xff\xff\xff": "a stream of Arrow; write it as Feather or Parquet",
+}
+_TABLES = {b"PAR1": "Parquet", b"ARROW1": "Feather"}
+# of two signs that part the lines alike the comma is the one inside numbers, and the blank the one behind commas
+_DELIMITERS = ";\t|, "
 _BLOCK = 1 << 20
-"""Bytes read at once; a longer line is no candle."""
+"""Bytes read at once; a line longer than a quarter is no candle."""
 _HEAD_LINES = 100
-_ROWS_AT_ONCE = 16_384
+_ROWS_AT_ONCE = 4_096
+"""Cells as text take a hundred bytes each: four times as many rows took 12 MB more and no less time."""
+_LINE_END = re.compile(r"\r\n|\n|\r")
 _JSON_ROW = re.compile(r"\[[^\[\]{}]*\]|\{[^\[\]{}]*\}")
 _JSON_BETWEEN = re.compile(r"[\s,:\[\]{}]+")
 
@@ -51,18 +74,19 @@ class CandleFile:
     """First rows; headers and lines above them too where ``names`` is None."""
     names: Cells | None
     """Column names where the format has them (Parquet, Feather, JSON objects)."""
-    batches: Callable[[int], Iterator[list[Cells]]]
-    """Return all rows in batches, without so many of ``head``."""
+    read: Callable[[int, Collection[int]], Iterator[Columns]]
+    """Return all rows in batches, without so many of ``head``; rows that are torn have batches of another width."""
 
-    def rows(self, skipped: int) -> Iterator[Cells]:
-        """Yield the rows after the first ``skipped``.
+    def batches(self, skipped: int, wanted: Collection[int]) -> Iterator[Columns]:
+        """Yield the rows after the first ``skipped``, some at a time; the cells of columns that are not ``wanted`` may be None.
 
         Raises:
             CandleFileError: the file is damaged.
         """
         with _readable(self.path):
-            for batch in self.batches(skipped):
-                yield from batch
+            for columns in self.read(skipped, wanted):
+                if columns and columns[0]:
+                    yield columns
 
 
 def open_candles(path: Path) -> CandleFile:
@@ -75,9 +99,9 @@ def open_candles(path: Path) -> CandleFile:
     with _readable(path):
         with path.open("rb") as raw:
             start = raw.read(8)
-        for magic, name in _REFUSED.items():
+        for magic, what in _REFUSED.items():
             if start.startswith(magic):
-                msg = f"{path} is packed with {name}; unpack it, or pack it with gzip"
+                msg = f"{path} is {what}"
                 raise CandleFileError(msg)
         if start.startswith(b"PAR1"):
             return _table(
@@ -94,7 +118,10 @@ def _readable(path: Path) -> Iterator[None]:
     """Turn what goes wrong while reading into one line."""
     try:
         yield
-    except (pa.ArrowException, OSError, UnicodeError) as error:
+    except UnicodeError as error:
+        msg = f"{path} is no text in UTF-8 ({error}), and no table that is read here; save it as CSV in UTF-8, or as Parquet"
+        raise CandleFileError(msg) from error
+    except (pa.ArrowException, OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         msg = f"{path} cannot be read to its end, it is damaged or cut off ({reason}); fetch or copy it again, then run the same command"
         raise CandleFileError(msg) from error
@@ -115,17 +142,28 @@ def require_file(path: Path) -> None:
 
 
 def _table(path: Path, schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]) -> CandleFile:
-    def rows(_skipped: int) -> Iterator[list[Cells]]:
+    def read(_skipped: int, wanted: Collection[int]) -> Iterator[Columns]:
         for batch in batches():
             for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
-                yield _cells(batch.slice(start, _ROWS_AT_ONCE))
+                yield _columns(batch.slice(start, _ROWS_AT_ONCE), wanted)
 
-    head = next((_cells(batch.slice(0, _HEAD_LINES)) for batch in batches() if batch.num_rows), [])
-    return CandleFile(path, head, tuple(schema.names), rows)
+    every = range(len(schema.names))
+    head = next((_columns(batch.slice(0, _HEAD_LINES), every) for batch in batches() if batch.num_rows), [])
+    return CandleFile(path, list(zip(*head, strict=True)), tuple(schema.names), read)
 
 
-def _cells(batch: pa.RecordBatch) -> list[Cells]:
-    return list(zip(*(_texts(column) for column in batch.columns), strict=True))
+def _columns(batch: pa.RecordBatch, wanted: Collection[int]) -> Columns:
+    # text of cells that nobody looks at would be a tenth of the time of an import
+    return [_texts(column) if at in wanted else [None] * len(column) for at, column in enumerate(batch.columns)]
+
+
+def _by_width(rows: Iterable[Cells]) -> Iterator[Columns]:
+    """Yield rows as columns, those of one number of cells together."""
+    widths: dict[int, list[Cells]] = {}
+    for row in rows:
+        widths.setdefault(len(row), []).append(row)
+    for alike in widths.values():
+        yield list(zip(*alike, strict=True))
 
 
 def _texts(column: pa.Array) -> list[str | None]:
@@ -142,7 +180,12 @@ def _texts(column: pa.Array) -> list[str | None]:
 
 def _text(path: Path, packing: str | None) -> CandleFile:
     begun = b"".join(_chunks(path, packing, _BLOCK))
-    encoding = "utf-16" if begun.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    inside = [name for magic, name in (_TABLES | _PACKED).items() if packing and begun.startswith(magic)]
+    if inside:
+        msg = f"{path} is packed with {packing}, and what lies inside is {inside[0]}; unpack it"
+        raise CandleFileError(msg)
+    has_mark = begun.startswith((b"\xff\xfe", b"\xfe\xff"))
+    encoding = "utf-16" if has_mark else "utf-16-le" if begun[1:2] == b"\x00" else "utf-8-sig"
     # the last character may be cut in two
     text = codecs.getincrementaldecoder(encoding)().decode(begun, len(begun) < _BLOCK)
     if not text.strip():
@@ -155,53 +198,104 @@ def _text(path: Path, packing: str | None) -> CandleFile:
 
 def _chunks(path: Path, packing: str | None, most: int = sys.maxsize) -> Iterator[bytes]:
     """Yield the content from its begin, ``most`` bytes of it."""
-    with pa.input_stream(str(path), compression=packing) as stream:
+    with _stream(path, packing) as stream:
         while most > 0 and (more := stream.read(min(_BLOCK, most))):
             yield more
             most -= len(more)
 
 
+def _stream(path: Path, packing: str | None) -> pa.NativeFile:
+    """Open the content as it was before it was packed."""
+    if packing == "xz":
+        return pa.PythonFile(lzma.open(path), mode="r")
+    if packing == "zip":
+        return pa.PythonFile(_only_member(path), mode="r")
+    return pa.input_stream(str(path), compression=packing)
+
+
+def _only_member(path: Path) -> IO[bytes]:
+    """Open the one file in a zip archive.
+
+    Raises:
+        CandleFileError: it holds several, or none that can be unpacked here.
+    """
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+        if "[Content_Types].xml" in names:
+            msg = f"{path} is a spreadsheet; save it as CSV"
+            raise CandleFileError(msg)
+        if len(names) != 1:
+            msg = f"{path} holds {len(names)} files ({', '.join(names[:3])} ...); unpack it and name the files in it"
+            raise CandleFileError(msg)
+        try:
+            # it stays open when the archive is closed
+            return archive.open(names[0])
+        except RuntimeError as error:
+            # a password, or a method that zipfile does not know
+            msg = f"{path} cannot be unpacked here ({error}); unpack it and name the file in it"
+            raise CandleFileError(msg) from error
+
+
 def _csv(path: Path, text: str, encoding: str, packing: str | None) -> CandleFile:
-    lines = re.split(r"\r\n|\n|\r", text)[:_HEAD_LINES]
+    lines = _LINE_END.split(text)[:_HEAD_LINES]
     parted = {delimiter: [_split(line, delimiter) for line in lines] for delimiter in _DELIMITERS}
     # the delimiter that parts most lines into the same number of cells, five of them with something in it at least
     widths = {
         sign: Counter(len(row) for row in rows if sum(map(bool, row)) >= 5).most_common(1)
         for sign, rows in parted.items()
     }
-    delimiter = max(_DELIMITERS, key=lambda sign: widths[sign][0][1] if widths[sign] else 0)
+    delimiter = (
+        max(_DELIMITERS, key=lambda sign: widths[sign][0][1] if widths[sign] else 0) if any(widths.values()) else ","
+    )
     width = widths[delimiter][0][0] if widths[delimiter] else max(len(row) for row in parted[","])
+    # a quote without its twin is a fault of its line, not the begin of a cell over many lines
+    quotes = [line.count('"') for line in lines]
+    is_quoted = any(quotes) and not any(count % 2 for count in quotes)
 
-    def rows(skipped: int) -> Iterator[list[Cells]]:
-        torn: list[Cells] = []
+    def read(skipped: int, wanted: Collection[int]) -> Iterator[Columns]:
+        torn: list[str | None] = []
 
         def set_aside(row: pacsv.InvalidRow) -> str:
-            torn.extend((line,) for line in row.text.splitlines())
+            torn.extend(line for line in _LINE_END.split(row.text) if line)
             return "skip"
 
         names = [str(number) for number in range(width)]
+        stream = _stream(path, packing)
         reader = pacsv.open_csv(
-            pa.input_stream(str(path), compression=packing),
+            stream,
             pacsv.ReadOptions(
                 use_threads=False,
-                block_size=_BLOCK,
+                block_size=_BLOCK // 4,
                 column_names=names,
                 skip_rows=skipped,
                 encoding="utf8" if encoding == "utf-8-sig" else encoding,
             ),
             pacsv.ParseOptions(
                 delimiter=delimiter,
-                # a quote without its twin is a fault of its line, not the begin of a cell over many lines
-                quote_char=False if any(line.count('"') % 2 for line in lines) else '"',
+                quote_char='"' if is_quoted else False,
                 invalid_row_handler=set_aside,
             ),
             pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
         )
-        for batch in reader:
-            yield _cells(batch)
-        yield torn
+        with stream:
+            for batch in reader:
+                has_line_end = is_quoted and any(pc.any(pc.match_substring(column, "\n")).as_py() for column in batch)
+                if has_line_end:
+                    yield from _by_width(_parted(_columns(batch, range(width))))
+                else:
+                    yield _columns(batch, wanted)
+        yield [torn]
 
-    return CandleFile(path, parted[delimiter], None, rows)
+    return CandleFile(path, parted[delimiter], None, read)
+
+
+def _parted(columns: Columns) -> list[Cells]:
+    """Give each line that a quote without its twin drew into a cell back as a torn row of its own."""
+    rows, parted = list(zip(*columns, strict=True)), list[Cells]()
+    for row in rows:
+        further = [(line,) for cell in row if cell for line in _LINE_END.split(cell)[1:]]
+        parted += [(row[0],), *further] if further else [row]
+    return parted
 
 
 def _split(line: str, delimiter: str) -> Cells:
@@ -218,7 +312,7 @@ def _json(path: Path, text: str, chunks: Callable[[], Iterator[str]]) -> CandleF
     names = tuple(begun[0]) if begun and isinstance(begun[0], dict) else None
     head = [_json_cells(value, names) for value in begun]
 
-    def rows(_skipped: int) -> Iterator[list[Cells]]:
+    def read(_skipped: int, _wanted: Collection[int]) -> Iterator[Columns]:
         left, has_begun = "", False
         for chunk in chunks():
             left += chunk
@@ -237,11 +331,11 @@ def _json(path: Path, text: str, chunks: Callable[[], Iterator[str]]) -> CandleF
             if len(left) > 2 * _BLOCK:
                 msg = f"{path} holds no candles as JSON; write each as an array or an object"
                 raise CandleFileError(msg)
-            yield batch
+            yield from _by_width(batch)
         rest = left.lstrip(" \t\r\n,]}")
-        yield [(rest,)] if rest[:1] in {"[", "{"} else []
+        yield [[rest]] if rest[:1] in {"[", "{"} else []
 
-    return CandleFile(path, head, names, rows)
+    return CandleFile(path, head, names, read)
 
 
 def _json_value(text: str) -> list[object] | dict[str, object] | None:

@@ -1,25 +1,33 @@
-"""Decide what the columns of a candle file mean: names, order, units of time, numbers.
+"""Decide what the columns of a candle file mean: names, order, how the time is written.
 
 Nothing is guessed that could be wrong in silence: columns come from a header, from the caller, or from the one recipe
-that all first rows fit. A time's unit follows from its size, which tells the four apart for every year since 1973.
+that all first rows fit. Whether ``01/05/2024`` is in January or in May a row with a day after the twelfth tells, or the caller.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from core.candles import EPOCH
 from core.errors import CandleFileError
+from market.ingest.cell_values import (
+    COMMA_NUMBER,
+    DATE_ORDERS,
+    TIME_KINDS,
+    day_and_month,
+    micros,
+    moments,
+    number,
+    time_kind,
+    year_first,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from market.ingest.candle_file import CandleFile, Cells
+    from market.ingest.candle_file import CandleFile, Cells, Columns
 
 PRICES = ("open", "high", "low", "close", "volume")
 IGNORED = "-"
@@ -55,66 +63,11 @@ RECIPES = {
 
 _MEANING = {word: name for name, words in WORDS.items() for word in words.split()}
 _RANK = {word: rank for words in WORDS.values() for rank, word in enumerate(words.split())}
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
-_CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?|[0-9]{4}|[0-9]{6}")
-_DAY_FIRST = re.compile(r"([0-9]{2})\.([0-9]{2})\.([0-9]{4})(?!\d)")
-_YEAR_FIRST = re.compile(r"([0-9]{4})[./]([0-9]{2})[./]([0-9]{2})(?!\d)")
-_LOOSE = ' \t"'
-_COMPACT = {8, 12, 14}
-"""Digits of 20240105, 202401050349 and 20240105034900: as a number since 1970 none of them is of this century."""
-_NOTHING = Decimal("NaN")
-# from this many of a unit on (1973) up to a thousand times as many -> microseconds in a unit, or a divisor
-_UNITS = (
-    (10**8, 1_000_000, "seconds"),
-    (10**11, 1_000, "milliseconds"),
-    (10**14, 1, "microseconds"),
-    (10**17, 0, "nanoseconds"),
-)
+_ENDS = {"close_time", "closetime", "time_close", "end", "end_time", "time_period_end", "kline_close_time"}
+_NO_VALUE = {"", "nan", "null", "none", "n_a", "na"}
 _HEADER_LINES = 20
 _MIN_VALUES = 4
 """A line above the header may hold a date or a count; four prices it does not."""
-
-
-def number(cell: str | None) -> Decimal:
-    """Return a cell's exact number; NaN, which no quality rule lets pass, for one that holds none."""
-    text = cell or ""
-    # nearly every cell: three times as fast as the pattern
-    if text.isascii() and text.replace(".", "", 1).isdigit():
-        return Decimal(text)
-    text = text.strip(_LOOSE)
-    return Decimal(text) if _NUMBER.fullmatch(text) else _NOTHING
-
-
-def micros(text: str) -> int | None:
-    """Return a written time as microseconds since 1970, None for what is none; without a zone it is UTC."""
-    is_whole = text.isascii() and text.isdigit()
-    if not is_whole:
-        text = text.strip(_LOOSE)
-        is_whole = text.isascii() and text.isdigit()
-    if is_whole and len(text) not in _COMPACT:
-        return _of_unit(int(text)) if len(text) < 20 else None
-    if not is_whole and _NUMBER.fullmatch(text):
-        value = Decimal(text)
-        return _of_unit(value) if 0 < value < 10**20 else None
-    plain = text.removesuffix(" UTC").removesuffix(" GMT")
-    if is_whole and len(plain) > 8:
-        plain = f"{plain[:8]}T{plain[8:]}"
-    plain = _YEAR_FIRST.sub(r"\1-\2-\3", _DAY_FIRST.sub(r"\3-\2-\1", plain))
-    try:
-        moment = datetime.fromisoformat(plain)
-    except ValueError:
-        return None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    past = moment - EPOCH
-    return (past.days * 86_400 + past.seconds) * 1_000_000 + past.microseconds
-
-
-def _of_unit(value: int | Decimal) -> int | None:
-    """Return a number since 1970 in microseconds, its unit being that which makes it a time after 1973."""
-    for least, factor, _ in _UNITS:
-        if least <= value < 1000 * least:
-            return int(value * factor) if factor else int(value) // 1000
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,21 +86,28 @@ class Layout:
     """The header's own words, where there is one."""
     skipped: int = 0
     """Lines above the first row of data."""
+    dates: str = ""
+    """``dmy`` or ``mdy`` where the time is written like 01/05/2024."""
 
     def __str__(self) -> str:
         """Return ``time,low,high,...`` in the file's order, ``-`` for columns that are not used."""
         words = dict.fromkeys(range(self.width), IGNORED) | {index: name for name, index in self.index.items()}
-        words |= dict(zip(self.time, ("time",) if len(self.time) == 1 else ("date", "time"), strict=True))
+        time = (self.dates or "time",) if len(self.time) == 1 else (self.dates or "date", "time")
+        words |= dict(zip(self.time, time, strict=True))
         return ",".join(words.values())
 
-    def micros(self, row: Cells) -> int | None:
-        """Return the row's time as microseconds since 1970; None where it has none or the row is torn."""
-        if len(row) != self.width:
-            return None
-        if len(self.time) == 1:
-            return micros(row[self.time[0]] or "")
-        date, clock = (str(row[index]).strip() for index in self.time)
-        return micros(f"{date} {clock if ':' in clock or not date.isdigit() else 'T' + clock}".replace(" T", "T"))
+    def times(self, columns: Columns) -> list[int | None]:
+        """Return the time of each row as microseconds since 1970, None where it has none; the rows have this width."""
+        texts = columns[self.time[0]]
+        if len(self.time) > 1:
+            pairs = zip(texts, columns[self.time[1]], strict=True)
+            texts = [_joined(str(date).strip(), str(clock).strip()) for date, clock in pairs]
+        return moments([year_first(text or "", self.dates) for text in texts] if self.dates else texts)
+
+
+def _joined(date: str, clock: str) -> str:
+    """Return ``2024-01-05 03:49``, and of digits alone ``20240105T034900``."""
+    return f"{date} {clock}" if ":" in clock or not date.isdigit() else f"{date}T{clock}"
 
 
 def layout_of(file: CandleFile, product: str, order: Sequence[str] | None = None) -> Layout:
@@ -168,7 +128,8 @@ class _Sniffer:
     """The head of a file, parted into lines above the header, names, and rows of data."""
 
     def __init__(self, file: CandleFile, product: str) -> None:
-        self.path = file.path
+        self.file, self.path = file, file.path
+        self.dates = ""
         self.base, _, self.quote = product.lower().partition("-")
         self.names: list[str] | None = None
         self.skipped = 0
@@ -176,6 +137,8 @@ class _Sniffer:
             self.names, self.data = [str(name) for name in file.names], file.head
         else:
             self._part(file.head)
+        if self.names is None:
+            self._require_points([cell for row in file.head for cell in row])
         if not self.data:
             what = "a header and no candle" if self.names else "no candle"
             msg = f"{self.path} holds {what}; name a file with candles in it"
@@ -206,6 +169,10 @@ class _Sniffer:
         """Return a header's cell as `WORDS` has it: ``<DATE>`` is date, ``Volume BTC`` the volume of BTC-USD."""
         word = re.sub(r"[^a-z0-9]+", "_", (cell or "").strip().lower()).strip("_")
         word = re.sub(r"^[0-9]+_(?=[a-z])", "", word) or "index"
+        # yfinance's ('Close', 'BTC-USD'), and what becomes of it
+        for stem in (word.removesuffix(f"_{self.base}_{self.quote}"), word.removeprefix(f"{self.base}_{self.quote}_")):
+            if stem != word:
+                return stem
         for currency in (self.base, self.quote):
             stem = word.removesuffix(f"_{currency}")
             # a price is in the quote currency, a volume in the base currency
@@ -240,12 +207,14 @@ class _Sniffer:
 
     def _ordered(self, order: Sequence[str]) -> Layout:
         words = [name.strip().lower() for name in order]
+        self.dates = next((word for word in words if word in DATE_ORDERS), "")
+        words = ["date" if word in DATE_ORDERS else word for word in words]
         unknown = [word for word in words if word != IGNORED and word not in _MEANING]
         if unknown or len(words) != self.width:
             fault = f"{', '.join(unknown)} means nothing here" if unknown else f"it names {len(words)} columns"
             msg = (
                 f"--columns {','.join(order)}: {fault}, and {self.path} has {self.width}; name each of them from the left with "
-                f"time (or date and time), open, high, low, close, volume, or {IGNORED} for one to ignore"
+                f"time (or date and time; dmy or mdy for a date like 01/05/2024), open, high, low, close, volume, or {IGNORED} for one to ignore"
             )
             raise CandleFileError(msg)
         return self._placed(words, "--columns", f"--columns are {','.join(order)}")
@@ -264,11 +233,54 @@ class _Sniffer:
             (at for at, word in enumerate(words) if _MEANING.get(word) == "time"), key=lambda at: _RANK[words[at]]
         )
         missing = [name for name in PRICES if name not in index] + ([] if times else ["time"])
+        if missing == ["time"] and (ends := [word for word in words if word in _ENDS]):
+            msg = f"{subject}: {ends[0]} is when a minute ends, and a candle is named by its start; add a column time, a minute earlier"
+            raise CandleFileError(msg)
         if missing:
             msg = f"{subject}: {', '.join(missing)} is missing; name all {self.width} columns from the left with --columns, such as {self._advice(words)}"
             raise CandleFileError(msg)
+        self._require_numbers(index)
         time, unit = self._time(times)
-        return Layout(self.width, index, time, unit, recipe, tuple(self.names or ()), self.skipped)
+        layout = Layout(self.width, index, time, unit, recipe, tuple(self.names or ()), self.skipped)
+        if any(day_and_month(row[time[0]] or "") for row in self.rows):
+            return replace(layout, dates=self.dates or self._date_order(layout))
+        return layout
+
+    def _require_points(self, cells: Sequence[str | None]) -> None:
+        """Refuse numbers with a comma: ``1,234`` may be more than a thousand or little more than one."""
+        texts = [cell.strip(' \t"') for cell in cells if cell]
+        commas = [text for text in texts if COMMA_NUMBER.fullmatch(text)]
+        if 2 * len(commas) > len(texts):
+            msg = f"{self.path} writes numbers with a comma, such as {commas[0]!r}; write them with a point, as 1234.56, and nothing between the thousands"
+            raise CandleFileError(msg)
+
+    def _require_numbers(self, index: dict[str, int]) -> None:
+        """Refuse a column of prices or volumes in which nothing is a number: all rows would be set aside."""
+        self._require_points([row[index[name]] for row in self.rows for name in PRICES])
+        for name in PRICES:
+            cells = [row[index[name]] for row in self.rows if self._word(row[index[name]]) not in _NO_VALUE]
+            if cells and not any(number(cell).is_finite() for cell in cells):
+                msg = f"{self.path}: {name} is no number, such as {cells[0]!r}; write digits and a point alone, as 1234.56"
+                raise CandleFileError(msg)
+
+    def _date_order(self, layout: Layout) -> str:
+        """Return what 01/05/2024 means in this file, by its first row with a day after the twelfth."""
+        column, shown = layout.time[0], ""
+        texts = (
+            text or ""
+            for batch in self.file.batches(self.skipped, [column])
+            if len(batch) == self.width
+            for text in batch[column]
+        )
+        for text in texts:
+            numbers = day_and_month(text)
+            if numbers is not None:
+                if max(numbers) > 12:
+                    return "dmy" if numbers[0] > 12 else "mdy"
+                shown = shown or text
+        ways = [f"--columns {replace(layout, dates=order)}" for order in DATE_ORDERS]
+        msg = f"{self.path}: no row tells whether {shown!r} names the day first or the month; say it with {ways[0]} (day first) or {ways[1]} (month first)"
+        raise CandleFileError(msg)
 
     def _advice(self, words: Sequence[str]) -> str:
         """Return an order of as many columns as there are, with those names that are understood."""
@@ -285,8 +297,8 @@ class _Sniffer:
 
     def _time(self, columns: Sequence[int]) -> tuple[tuple[int, ...], str]:
         """Choose the time among its candidates: numbers before their text twin, date and clock together."""
-        kinds = {at: _time_kind([row[at] for row in self.rows]) for at in columns}
-        for kind in (*(name for _, _, name in _UNITS), "date and time as text"):
+        kinds = {at: time_kind([row[at] for row in self.rows]) for at in columns}
+        for kind in TIME_KINDS:
             if chosen := [at for at in columns if kinds[at] == kind]:
                 return (chosen[0],), kind
         dates = [at for at in columns if kinds[at] == "date"]
@@ -322,9 +334,7 @@ class _Sniffer:
         raise CandleFileError(msg)
 
     def _fits(self, order: Sequence[str]) -> bool:
-        kinds = [
-            _time_kind([row[at] for row in self.rows]) for at, name in enumerate(order) if name in {"time", "date"}
-        ]
+        kinds = [time_kind([row[at] for row in self.rows]) for at, name in enumerate(order) if name in {"time", "date"}]
         if kinds[0] in {"", "clock"} or kinds[1:] not in ([], ["clock"]):
             return False
         at = {name: column for column, name in enumerate(order)}
@@ -342,18 +352,3 @@ class _Sniffer:
 def _values(row: Cells) -> int:
     """Return how many cells of a row are numbers or times."""
     return sum(number(cell).is_finite() or micros(cell or "") is not None for cell in row)
-
-
-def _time_kind(cells: Sequence[str | None]) -> str:
-    """Return how most cells that are times are written: a unit's name, ``date and time as text``, ``date`` or ``clock``."""
-    kinds = [kind for cell in cells if (kind := _cell_kind((cell or "").strip(_LOOSE)))]
-    return max(dict.fromkeys(kinds), key=kinds.count, default="")
-
-
-def _cell_kind(text: str) -> str:
-    moment = micros(text)
-    if moment is None:
-        return "clock" if _CLOCK.fullmatch(text) else ""
-    if _NUMBER.fullmatch(text) and not (text.isdigit() and len(text) in _COMPACT):
-        return next(name for least, _, name in _UNITS if least <= Decimal(text) < 1000 * least)
-    return "date" if len(text) <= 10 else "date and time as text"

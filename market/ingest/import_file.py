@@ -13,7 +13,7 @@ from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import islice, pairwise
+from itertools import compress, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,9 @@ from core.errors import CandleFileError
 from core.integrity import sha256_of
 from market.ingest.backfill import quiet
 from market.ingest.candle_file import open_candles, require_file
-from market.ingest.file_layout import PRICES, layout_of, number
+from market.ingest.cell_values import numbers
+from market.ingest.file_layout import PRICES, layout_of
+from market.ingest.file_minutes import FileMinutes
 from store.candle_rules import fault
 from store.file_import import ImportCount
 from store.raw_export import exported_pages, read_manifest
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from market.ingest.backfill import OnProgress
-    from market.ingest.candle_file import CandleFile, Cells
+    from market.ingest.candle_file import CandleFile, Columns
     from market.ingest.file_layout import Layout
     from store.feature_store import FeatureStore
 
@@ -42,14 +44,6 @@ ROWS_PER_WRITE = 20_000
 
 LAST_OF_FILE, NO_TIME, TORN_ROW = "last_of_file", "no_time", "torn_row"
 ANY_TIME = Span(EPOCH, datetime(9999, 1, 1, tzinfo=UTC))
-
-MAX_EQUAL_STEPS = 20
-"""More rows in a row at one same distance of several minutes are candles of another interval, laid among minutes: in a thin
-product two neighbours are two minutes apart at most a quarter of the time, so twenty by chance are one in 10^12."""
-
-MAX_REPEATED_MINUTES, MAX_REPEATED_SHARE = 30, 0.05
-"""So many minutes told with different opens are not one minute looked at twice (its first trade stays): the time is cut to
-the hour or day, or local with an hour that comes twice (60 minutes), or two files were put together."""
 
 _QUOTES = "USD|USDT|USDC|EUR|GBP|BTC|ETH"
 _NO_BASE = (
@@ -159,20 +153,21 @@ def examine(order: ImportOrder, now: datetime | None = None) -> Examined:
         CandleFileError: no row can be understood, no product is named or the file is of another one, its candles are not
             of one minute, or its times repeat.
     """
-    times, opens, others = array("q"), array("d"), Counter[str]()
-    rows = 0
+    times, opens, others, rows = array("q"), array("d"), Counter[str](), 0
     file = open_candles(order.path)
     layout = layout_of(file, order.product or "-", order.columns)
     product = order.product or _named_product(file, layout)
-    opened = layout.index["open"]
-    for row in _rows_of(file, layout, product, others):
-        rows += 1
-        moment = layout.micros(row)
-        if moment is not None:
-            times.append(moment)
-            opens.append(float(number(row[opened])))
+    for columns in _batches_of(file, layout, product, others, [*layout.time, layout.index["open"]]):
+        rows += len(columns[0])
+        if len(columns) == layout.width:
+            for moment, value in zip(layout.times(columns), numbers(columns[layout.index["open"]]), strict=True):
+                if moment is not None:
+                    times.append(moment)
+                    opens.append(float(value))
     _require_product(order, product, rows, others)
-    minutes = _Minutes(order.path, np.array(times, dtype=np.int64), np.array(opens), now or datetime.now(UTC))
+    minutes = FileMinutes(
+        order.path, np.frombuffer(times, dtype=np.int64), np.frombuffer(opens), now or datetime.now(UTC)
+    )
     interval = minutes.interval(sparse=order.sparse)
     minutes.require_once()
     first, last = (EPOCH + timedelta(microseconds=int(minutes.unique[at])) for at in (0, -1))
@@ -182,9 +177,7 @@ def examine(order: ImportOrder, now: datetime | None = None) -> Examined:
 def _named_product(file: CandleFile, layout: Layout) -> str:
     """Return the one product that the file's own column names."""
     at = layout.index.get("product")
-    cells = (
-        {str(row[at]) for row in file.head[layout.skipped :] if len(row) == layout.width} if at is not None else set()
-    )
+    cells = {str(row[at]) for row in file.head[layout.skipped :] if at is not None and len(row) == layout.width}
     products = {product for cell in cells if (product := product_in_name(cell.rpartition(":")[2].replace("/", "-")))}
     if len(products) == 1:
         return products.pop()
@@ -192,18 +185,22 @@ def _named_product(file: CandleFile, layout: Layout) -> str:
     raise CandleFileError(msg)
 
 
-def _rows_of(file: CandleFile, layout: Layout, product: str, others: Counter[str]) -> Iterator[Cells]:
-    """Yield the rows of ``product``; count those that name another."""
+def _batches_of(
+    file: CandleFile, layout: Layout, product: str, others: Counter[str], wanted: Sequence[int]
+) -> Iterator[Columns]:
+    """Yield the rows of ``product``, and torn ones, with the ``wanted`` columns in them; count those that name another."""
     at = layout.index.get("product")
-    wanted = _plain(product)
-    if at is None:
-        yield from file.rows(layout.skipped)
-        return
-    for row in file.rows(layout.skipped):
-        if len(row) == layout.width and (symbol := row[at]) and _plain(symbol) != wanted:
-            others[symbol] += 1
-        else:
-            yield row
+    named = _plain(product)
+    for columns in file.batches(layout.skipped, [*wanted, *([] if at is None else [at])]):
+        if at is None or len(columns) != layout.width:
+            yield columns
+            continue
+        symbols = columns[at]
+        foreign = {symbol for symbol in set(symbols) if symbol and _plain(symbol) != named}
+        others.update(symbol for symbol in symbols if symbol in foreign)
+        is_ours = [symbol not in foreign for symbol in symbols]
+        if any(is_ours):
+            yield [list(compress(column, is_ours)) for column in columns]
 
 
 def _plain(product: str) -> str:
@@ -223,74 +220,6 @@ def _require_product(order: ImportOrder, product: str, rows: int, others: Counte
         f"{order.path} holds no row of {product}, its rows are of {symbol}; import it as what it is: --product {right}"
     )
     raise CandleFileError(msg)
-
-
-class _Minutes:
-    """The times of a file, to tell its interval and whether a time stands in it again and again."""
-
-    def __init__(self, path: Path, times: np.ndarray, opens: np.ndarray, now: datetime) -> None:
-        """Keep the times on the minute grid that have begun; the others go to quarantine row by row."""
-        begun = (times % 60_000_000 == 0) & (times <= (now - EPOCH) // timedelta(microseconds=1))
-        self.path = path
-        self.times, self.opens = times[begun], opens[begun]
-        self.unique = np.unique(self.times)
-        if not len(self.unique):
-            shown = f", such as {_utc(int(times[0]))}" if len(times) else ""
-            msg = f"no row of {path} has a time at the start of a minute that has begun{shown}; name the column of the time with --columns"
-            raise CandleFileError(msg)
-
-    def interval(self, *, sparse: bool) -> int:
-        """Return the candles' interval in minutes, 0 for a single minute.
-
-        Raises:
-            CandleFileError: it is not one minute, of all or of a run of rows.
-        """
-        steps = np.diff(self.unique) // 60_000_000
-        interval = int(np.gcd.reduce(steps)) if len(steps) else 0
-        if interval > 1 and not sparse:
-            msg = (
-                f"the candles of {self.path} are of {_interval(interval)}, not of one minute: fetch the file of minutes; "
-                "if they are minutes with holes between all of them, say so with --sparse"
-            )
-            raise CandleFileError(msg)
-        # where steps of equal length above a minute begin and end
-        borders = np.flatnonzero(np.diff(steps, prepend=0, append=0))
-        for begin, end in pairwise(borders):
-            if steps[begin] > 1 and end - begin >= MAX_EQUAL_STEPS and not sparse:
-                msg = (
-                    f"{self.path} holds candles of {_interval(int(steps[begin]))} among minutes, from {_utc(int(self.unique[begin]))} "
-                    f"to {_utc(int(self.unique[end]))}: leave them out; if they are minutes with holes between them, say so with --sparse"
-                )
-                raise CandleFileError(msg)
-        return interval
-
-    def require_once(self) -> None:
-        """Refuse times that stand there again and again with different candles.
-
-        Raises:
-            CandleFileError: it shows one of them.
-        """
-        order = np.lexsort((self.opens, self.times))
-        times, opens = self.times[order], self.opens[order]
-        again = np.unique(times[1:][(times[1:] == times[:-1]) & (opens[1:] != opens[:-1])])
-        if len(again) >= MAX_REPEATED_MINUTES or len(again) > MAX_REPEATED_SHARE * len(self.unique):
-            msg = (
-                f"{self.path}: {len(again)} of {len(self.unique)} minutes stand there more than once with different opens, the first "
-                f"{_utc(int(again[0]))}: a time cut to the hour or day, local times with an hour that comes twice, or two files in one; "
-                "write one row a minute with its time in UTC, or name the columns of date and time with --columns"
-            )
-            raise CandleFileError(msg)
-
-
-def _interval(minutes: int) -> str:
-    for size, name in ((1440, "day"), (60, "hour"), (1, "minute")):
-        if minutes % size == 0:
-            return f"{minutes // size} {name}{'s' if minutes > size else ''}"
-    raise AssertionError(minutes)
-
-
-def _utc(micros: int) -> str:
-    return f"{EPOCH + timedelta(microseconds=micros):%Y-%m-%d %H:%M}"
 
 
 def import_file(
@@ -354,17 +283,18 @@ def _candles(order: ImportOrder, seen: Examined) -> Iterator[tuple[Candle, str |
     A row without a time, or with too few or too many cells, claims 1970.
     """
     layout = seen.layout
-    columns = [layout.index[name] for name in PRICES]
-    nothing = Candle(seen.product, EPOCH, *(number(None) for _ in PRICES))
-    for row in _rows_of(open_candles(order.path), layout, seen.product, Counter()):
-        if len(row) != layout.width:
-            yield nothing, TORN_ROW
+    nothing = Candle(seen.product, EPOCH, *numbers([None] * 5))
+    wanted = [*layout.time, *(layout.index[name] for name in PRICES)]
+    for columns in _batches_of(open_candles(order.path), layout, seen.product, Counter(), wanted):
+        if len(columns) != layout.width:
+            yield from [(nothing, TORN_ROW)] * len(columns[0])
             continue
-        moment = layout.micros(row)
-        open_time = EPOCH if moment is None else EPOCH + timedelta(microseconds=moment)
-        candle = Candle(seen.product, open_time, *(number(row[at]) for at in columns))
-        is_held = open_time == seen.last and not order.last_is_closed
-        yield candle, NO_TIME if moment is None else LAST_OF_FILE if is_held else None
+        values = [numbers(columns[layout.index[name]]) for name in PRICES]
+        for moment, *prices in zip(layout.times(columns), *values, strict=True):
+            open_time = EPOCH if moment is None else EPOCH + timedelta(microseconds=moment)
+            is_held = open_time == seen.last and not order.last_is_closed
+            candle = Candle(seen.product, open_time, *prices)
+            yield candle, NO_TIME if moment is None else LAST_OF_FILE if is_held else None
 
 
 def restore_file(store: FeatureStore, path: Path, on_progress: OnProgress = quiet) -> int:

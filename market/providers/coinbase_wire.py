@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _TICK = timedelta(microseconds=1)
+_FAR = timedelta(days=1)
 _NO_NUMBERS = (Decimal("NaN"),) * 5
 _BAD_PRODUCT = "product_id argument is invalid"
 
@@ -77,7 +78,7 @@ def candles_in(content: Json, product: str, window: Span, present: datetime) -> 
     if isinstance(rows, list) and len(rows) > MAX_ROWS:
         msg = f"HTTP 200 with {len(rows):,} rows, more than {MAX_ROWS:,}, which no answer of an exchange has"
         raise TryAgainError(msg, status=200)
-    read = [_row(product, row) for row in rows] if isinstance(rows, list) else [None]
+    read = [_row(product, row, window) for row in rows] if isinstance(rows, list) else [None]
     kept: dict[datetime, Candle] = {}
     first, end = window.start, min(window.end, present - MINUTE + _TICK)
     for candle in read:
@@ -99,20 +100,27 @@ def fuller(candle: Candle, other: Candle | None) -> Candle:
     return candle if candle.close.is_finite() and candle.volume > other.volume else other
 
 
-def _row(product: str, row: Any) -> Candle | None:  # noqa: ANN401  # whatever JSON holds
-    """Read one row: one whose numbers are none is a candle of NaN, one without a minute is None."""
+def _row(product: str, row: Any, window: Span) -> Candle | None:  # noqa: ANN401  # whatever JSON holds
+    """Read one row: one whose numbers are none is a candle of NaN, one without a minute, or far from the window, is None."""
     try:
-        return _candle(product, row)
+        candle = _candle(product, row)
     except (KeyError, TypeError, ValueError, InvalidOperation, OverflowError, OSError):
         try:
-            return Candle(product, datetime.fromtimestamp(int(row["start"]), UTC), *_NO_NUMBERS)
+            candle = Candle(product, datetime.fromtimestamp(int(row["start"]), UTC), *_NO_NUMBERS)
         except (KeyError, TypeError, ValueError, InvalidOperation, OverflowError, OSError):
             return None
+    # true, 0, milliseconds: no time of an answer to this question
+    return candle if window.start - _FAR < candle.open_time < window.end + _FAR else None
 
 
 def _candle(product: str, row: Json) -> Candle:
     """Read one row digit for digit: no float lies between the exchange's text and the decimal."""
-    values = [Decimal(row[name]) for name in ("open", "high", "low", "close", "volume")]
+    texts = [row[name] for name in ("open", "high", "low", "close", "volume")]
+    # Decimal takes true for 1
+    if any(text is True or text is False for text in texts):
+        msg = "not a number"
+        raise ValueError(msg)
+    values = [Decimal(text) for text in texts]
     # one of them infinite or no number makes the sum so; cheaper than to ask each
     if not sum(values[1:], values[0]).is_finite():
         msg = "not a finite number"

@@ -80,10 +80,10 @@ def load_signer(settings: Settings) -> Signer | None:
     Raises:
         CredentialsError: half a key, or one in no form that can be read; names the setting, never shows it.
     """
-    name, secret = settings.coinbase_api_key.strip(), settings.coinbase_api_secret.get_secret_value().strip()
     if settings.coinbase_key_file is not None:
         name, secret = _from_file(settings.coinbase_key_file)
         return Signer(name, parse_private_key(secret, "privateKey in COINBASE_KEY_FILE"))
+    name, secret = _unwrapped(settings.coinbase_api_key), settings.coinbase_api_secret.get_secret_value().strip()
     if not name and not secret:
         return None
     if not name or not secret:
@@ -103,12 +103,17 @@ def parse_private_key(text: str, setting: str) -> EllipticCurvePrivateKey | Ed25
     Raises:
         CredentialsError: it is in no form that can be read.
     """
-    plain = re.sub(r"\\+[nr]", "\n", text).strip("\"', \t\r\n\ufeff")
+    plain = _unwrapped(text)
     key = _from_pem(plain, setting) if "-----BEGIN" in plain else _from_base64(plain, setting)
     if isinstance(key, EllipticCurvePrivateKey) and not isinstance(key.curve, SECP256R1):
         msg = f"{setting} holds an EC key on the curve {key.curve.name}; Coinbase takes P-256 only, make a new API key"
         raise CredentialsError(msg)
     return key
+
+
+def _unwrapped(text: str) -> str:
+    """Return a pasted value with its line ends real, without what surrounds it: blanks, quotes, a comma, a byte-order mark."""
+    return re.sub(r"\\+[nr]", "\n", text).strip("\"', \t\r\n\ufeff")
 
 
 def _from_pem(plain: str, setting: str) -> EllipticCurvePrivateKey | Ed25519PrivateKey:
@@ -146,19 +151,20 @@ def _from_base64(plain: str, setting: str) -> Ed25519PrivateKey:
 def _from_file(file: Path) -> tuple[str, str]:
     """Read a key file of either age: ``name`` or ``id``, and ``privateKey``."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        # of bytes it finds UTF-8 and UTF-16, each with or without its mark
+        content = json.loads(file.read_bytes())
         name = content.get("name") or content.get("id")
         secret = content.get("privateKey")
     except OSError as error:
         msg = f"COINBASE_KEY_FILE {file} cannot be read ({error.strerror}); correct the path or its permissions"
         raise CredentialsError(msg) from None
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         name = secret = None
     if not isinstance(name, str) or not isinstance(secret, str):
         msg = f"COINBASE_KEY_FILE {file} is not a Coinbase key file (JSON with name or id, and privateKey); download it again"
         raise CredentialsError(msg)
-    return name.strip(), secret
+    return _unwrapped(name), secret
 
 
 def _malformed(setting: str, problem: str) -> CredentialsError:
-    return CredentialsError(f"{setting} cannot be used: {problem}. Expected {_FORMS}")
+    return CredentialsError(f"{setting} cannot be used: {problem}; paste {_FORMS}")

@@ -163,6 +163,45 @@ def test_line_that_would_set_nothing_is_an_error(env_file: Path, line: str) -> N
         load_settings()
 
 
+PEM = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIHush/hushHushHushHushHushHushHushHushHush\nAwEHoUQDQgAEhushhush==\n-----END EC PRIVATE KEY-----"
+PASTED = {
+    "quoted": ('"{pem}"', None),
+    "quoted_in_one_line": ('"{line}"', None),
+    "in_one_line": ("{line}", None),
+    "unquoted": ("{pem}", 2),
+    "unquoted_with_parameters": (
+        "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n{pem}",
+        2,
+    ),
+    "only_begun": ("-----BEGIN EC PRIVATE KEY-----", 2),
+    "below_its_name": ("\n{pem}", 3),
+    "comma_behind_the_quotes": ('"{line}",', 2),
+}
+
+
+@pytest.mark.parametrize("form", PASTED)
+def test_key_in_the_env_file_is_taken_or_told_how_to_paste_it(env_file: Path, form: str) -> None:
+    text, number = PASTED[form]
+    pasted = text.format(pem=PEM, line=PEM.replace("\n", "\\n"))
+    env_file.write_text(f"COINBASE_API_KEY=k\nCOINBASE_API_SECRET={pasted}\nEPOCHS=3\n", encoding="utf-8")
+    if number is None:
+        secret = load_settings().coinbase_api_secret.get_secret_value()
+        assert secret.replace("\\n", "\n") == PEM
+        return
+    with pytest.raises(ConfigError) as refused:
+        load_settings()
+    told = str(refused.value)
+    assert told.count(".env, line") == 1
+    assert f".env, line {number}: a key of several lines" in told
+    assert "between double quotes" in told
+    assert "ush" not in told
+
+
+def test_key_in_a_comment_is_no_fault(env_file: Path) -> None:
+    env_file.write_text(f"# COINBASE_API_SECRET={PEM.splitlines()[0]}\nEPOCHS=3\n", encoding="utf-8")
+    assert load_settings().epochs == 3
+
+
 def test_env_file_in_another_encoding_is_one_line(env_file: Path) -> None:
     env_file.write_bytes("KILL_SWITCH=on\n".encode("utf-16"))
     with pytest.raises(ConfigError, match="cannot be read as UTF-8 text"):

@@ -351,6 +351,8 @@ INTERVALS = {
     "five_minutes_newest_first": (every(5, 40)[::-1], "5 minutes"),
     "day": (every(1440, 3), "1 day"),
     "two_rows": (every(240, 2), "4 hours"),
+    "hours_and_the_one_that_is_not_over": ([*every(60, 8), minute(7 * 60 + 37)], "1 hour"),
+    "quarters_with_a_stray_minute": ([*every(15, 12), minute(31)], "15 minutes"),
     "hours_then_minutes": (every(60, 24) + every(1, 500, 24 * 60), "1 hour among minutes"),
     "minutes_then_quarters": (every(1, 500) + every(15, 30, 510), "15 minutes among minutes"),
 }

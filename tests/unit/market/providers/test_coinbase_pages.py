@@ -324,6 +324,10 @@ ODD = {
     "volume_negative": ({"volume": "-1"}, "negative_volume"),
     "start_null": ({"start": None}, "not_finite"),
     "start_word": ({"start": "yesterday"}, "not_finite"),
+    "start_true": ({"start": True}, "not_finite"),
+    "start_negative": ({"start": "-1"}, "not_finite"),
+    "start_milliseconds": ({"start": "1709294400000"}, "not_finite"),
+    "low_true": ({"low": True}, "not_finite"),
     "start_missing": ({"start": ...}, "not_finite"),
 }
 

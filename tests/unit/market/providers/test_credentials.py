@@ -111,7 +111,7 @@ def broken_keys(ec_key, ed_key, pem):
 def test_broken_key_is_refused_by_the_name_of_its_setting_and_never_shown(ec_key, ed_key, pem, which, tmp_path):
     secret = broken_keys(ec_key, ed_key, pem)[which]
     settings = load_settings(desk_home=tmp_path, coinbase_api_key="k", coinbase_api_secret=secret)
-    with pytest.raises(CredentialsError, match="COINBASE_API_SECRET") as raised:
+    with pytest.raises(CredentialsError, match=r"COINBASE_API_SECRET .*(; paste a PEM|make a new API key)") as raised:
         load_signer(settings)
     shown = "".join(traceback.format_exception(raised.value)) + repr(settings)
     pieces = [piece for piece in secret.split() if len(piece) > 12 and "-----" not in piece]
@@ -137,7 +137,27 @@ def test_key_file_with_byte_order_mark_and_loose_ends_is_read(tmp_path, ec_key, 
     assert signer is not None and signer.name == "organizations/a/apiKeys/b"
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"name": "x"}', '{"name": 1, "privateKey": 2}', "not json"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_key_file_of_a_windows_shell_is_read(tmp_path, ec_key, pem, encoding):
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps({"id": "2c3d4e5f", "privateKey": pem(ec_key)}), encoding=encoding)
+    signer = load_signer(load_settings(desk_home=tmp_path, coinbase_key_file=file))
+    assert signer is not None and signer.name == "2c3d4e5f"
+
+
+@pytest.mark.parametrize("form", ["{name}", '"{name}",', "{name},", "{name}\\n", "\ufeff{name}", " '{name}'\r\n"])
+def test_key_name_is_read_as_people_paste_it(tmp_path, ec_key, pem, form):
+    name = "organizations/a/apiKeys/b"
+    settings = load_settings(
+        desk_home=tmp_path, coinbase_api_key=form.format(name=name), coinbase_api_secret=pem(ec_key)
+    )
+    signer = load_signer(settings)
+    assert signer is not None and signer.name == name
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "[" * 100_000, "[]", "{}", '{"name": "x"}', '{"name": 1, "privateKey": 2}', "not json"]
+)
 def test_key_file_that_is_none_is_refused_by_name(tmp_path, content):
     file = tmp_path / "key.json"
     if content is not None:
