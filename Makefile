@@ -30,8 +30,8 @@ demo: setup ## from nothing to a verdict; MARKET=planted|null|recorded DATA=fold
 test: setup ## every test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-check: setup ## ruff, mypy strict, import rules, SQL style
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/sqlfluff lint --disable-progress-bar sql
+check: setup ## ruff, mypy strict, import rules, SQL style, known faults of packages
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/sqlfluff lint --disable-progress-bar sql && $(BIN)/python -m tests.audit
 
 backfill: setup ## fetch the minutes that are missing
 	@$(BIN)/python flows/backfill.py

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from pydantic import SecretStr
 
 from core.errors import TrainingError
+from core.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +40,8 @@ _ENVIRONMENT = {
     "MALLOC_TOP_PAD_": "67108864",
 }
 
-
+_SECRETS = {name.upper() for name, own in Settings.model_fields.items() if own.annotation is SecretStr}
+"""No child that trains, judges or reads needs a key or an alert address."""
 _IF_PARENT_LIVES = 'test "$PPID" = "$0" && exec "$@"'
 
 
@@ -77,7 +80,7 @@ def run_child(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=os.environ | _ENVIRONMENT,
+            env={name: value for name, value in os.environ.items() if name not in _SECRETS} | _ENVIRONMENT,
             cwd=Path(__file__).resolve().parent.parent,
         )
         try:

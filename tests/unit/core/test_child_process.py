@@ -100,3 +100,10 @@ def test_child_runs_on_one_thread_with_this_python(run):
     """)
     assert said == [{"threads": "1", "python": sys.executable}]
     assert "MALLOC_MMAP_THRESHOLD_" not in os.environ
+
+
+def test_child_sees_no_secret_of_its_parent(run, monkeypatch):
+    monkeypatch.setenv("COINBASE_API_SECRET", "sealed")
+    monkeypatch.setenv("ALERT_URLS", "tgram://sealed/1")
+    said = run('print(json.dumps({"told": [name for name, value in os.environ.items() if "sealed" in value]}))')
+    assert said == [{"told": []}]
