@@ -58,6 +58,18 @@ def bound_to_parent(command: Sequence[str], parent: int | None = None) -> list[s
     return [setpriv, "--pdeathsig", "TERM", "--", *still_there, *command]
 
 
+_running: set[subprocess.Popen[bytes]] = set()
+
+
+def stop_children() -> None:
+    """End every child that a thread of this process waits for, so that the thread ends too; for Ctrl-C in the main one.
+
+    A terminal sends Ctrl-C to the children as well, `kill -INT` and a supervisor do not.
+    """
+    for child in list(_running):
+        child.kill()
+
+
 def run_child(
     module: str,
     job: dict[str, Any],
@@ -83,9 +95,11 @@ def run_child(
             env={name: value for name, value in os.environ.items() if name not in _SECRETS} | _ENVIRONMENT,
             cwd=Path(__file__).resolve().parent.parent,
         )
+        _running.add(child)
         try:
             refusal = _attend(child, job, name, on_line, memory_gb, timeout_seconds)
         finally:
+            _running.discard(child)
             if child.poll() is None:
                 child.kill()
             child.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
 from importlib import import_module
 
@@ -96,7 +97,10 @@ def main() -> None:
         if not is_interrupt:
             raise
         print("desk: interrupted", file=sys.stderr)
-        sys.exit(_INTERRUPTED)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # no thread is waited for: one may be minutes away from its end
+        os._exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -43,14 +43,20 @@ def follow(
     options = FollowOptions(iterations=iterations, is_dry=dry_run)
     screen = Screen(Console(highlight=False))
     logging.getLogger("market").addHandler(ToScreen(screen))
-    screen.summary(asyncio.run(_follow(settings, chosen, options, screen)))
+    signals: list[int] = []
+    screen.summary(asyncio.run(_follow(settings, chosen, options, screen, signals)))
+    if signals:
+        # as the shell would say it: 130 after Ctrl-C, 143 after SIGTERM
+        raise typer.Exit(128 + signals[0])
 
 
-async def _follow(settings: Settings, products: tuple[str, ...], options: FollowOptions, screen: Screen) -> FollowStats:
+async def _follow(
+    settings: Settings, products: tuple[str, ...], options: FollowOptions, screen: Screen, signals: list[int]
+) -> FollowStats:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, _stopping, loop, stop, screen)
+        loop.add_signal_handler(number, _stopping, loop, stop, screen, signals, number)
     provider = open_provider(settings, retry=LIVE_RETRY)
     try:
         watcher = Watcher(screen.minute, screen.note)
@@ -60,12 +66,15 @@ async def _follow(settings: Settings, products: tuple[str, ...], options: Follow
         await provider.aclose()
 
 
-def _stopping(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, screen: Screen) -> None:
+def _stopping(
+    loop: asyncio.AbstractEventLoop, stop: asyncio.Event, screen: Screen, signals: list[int], number: int
+) -> None:
     """Ask for the end; a second signal ends the process as if there were no handler."""
+    signals.append(number)
     screen.note("ending after the commit in hand")
     stop.set()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.remove_signal_handler(number)
+    for handled in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(handled)
 
 
 def _clock(settings: Settings, provider: Provider) -> LiveClock:

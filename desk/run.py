@@ -77,6 +77,9 @@ def run(  # one parameter for each flag of the command line
         f"{result.undelivered} messages undelivered; ended by {result.reason}",
         err=True,
     )
+    if result.signal_number:
+        # as the shell would say it: 130 after Ctrl-C, 143 after SIGTERM
+        raise typer.Exit(128 + result.signal_number)
 
 
 def open_clock(settings: Settings, batch_minutes: int) -> Clock:

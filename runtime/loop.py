@@ -75,6 +75,8 @@ class SessionResult:
     decisions: int
     signals: int
     undelivered: int
+    signal_number: int = 0
+    """The signal that ended it, 0 for another end."""
 
 
 def run_loop(
@@ -105,9 +107,8 @@ def run_loop(
             raise
         finally:
             undelivered = loop.finish(reason, detail)
-        return SessionResult(
-            session.rules.session_id, reason, loop.minutes, loop.counts.total(), loop.counts["emitted"], undelivered
-        )
+        counts = loop.minutes, loop.counts.total(), loop.counts["emitted"], undelivered
+        return SessionResult(session.rules.session_id, reason, *counts, signal_number=stopping.number)
 
 
 @dataclass(frozen=True, slots=True)

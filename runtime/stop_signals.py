@@ -26,7 +26,8 @@ class StopSignals:
 
     def __init__(self) -> None:
         """Install nothing yet."""
-        self.is_requested = False
+        self.number = 0
+        """The signal that came, 0 while there is none."""
         self._is_waiting = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -43,8 +44,13 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self.is_requested = True
+    @property
+    def is_requested(self) -> bool:
+        """Whether the end is asked for."""
+        return self.number != 0
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.number = number
         if self._is_waiting:
             self._is_waiting = False
             raise StopRequestedError

@@ -120,7 +120,7 @@ def test_follow_by_rest_killed_cut_off_and_stopped_ends_equal_to_the_exchange(st
     street.follow_for(second, 3)
     second.send_signal(signal.SIGTERM)
     said, _ = second.communicate(timeout=60)
-    assert second.returncode == 0, said
+    assert second.returncode == 143, said
     assert "ending after the commit in hand" in said
     assert "minutes followed" in said.splitlines()[-1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.candles import minute_start
-from core.child_process import run_child
+from core.child_process import run_child, stop_children
 from core.errors import DatasetError
 from models.datasets.dataset import load_dataset
 from models.judging.leak_canaries import Leak, input_leaks, split_leaks
@@ -49,6 +49,7 @@ _SLOW_EVERY = 5
 """Of clean seeds, every fifth also builds the data set and trains the baselines twice, which takes as long as the rest."""
 _MOMENTS = 4
 _MOMENT_MINUTES = 90
+_LISTEN_SECONDS = 0.5
 _MEMORY_GB = 4.0
 
 
@@ -193,7 +194,14 @@ def _beside(runs: Sequence[FitRun], folder: Path, on_check: OnCheck) -> Iterator
     """Try fits in a child process while the block runs; what goes wrong there goes wrong here, at its end."""
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(_fit, runs, folder, on_check)
-        yield
+        try:
+            yield
+            while not done.done():
+                # a wait without an end would hear of Ctrl-C only after it: a library's handler restarts it (measured)
+                wait([done], timeout=_LISTEN_SECONDS)
+        except BaseException:
+            stop_children()
+            raise
         done.result()
 
 

@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from core.child_process import run_child
+from core.child_process import run_child, stop_children
 from core.errors import LockHeldError, TrainingError
 from core.locks import hold
 from core.version import commit
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _BATCH = 4
 """Universes a child process tries; more would save little, for loading torch takes two seconds, and cost more when killed."""
+_LISTEN_SECONDS = 0.5
 _MEMORY_GB = 3.0
 
 
@@ -120,16 +121,23 @@ def try_universes(
         log.add(outcome)
         on_outcome(outcome)
 
-    with ThreadPoolExecutor(workers) as pool:
-        running = [
-            pool.submit(_try, batch, terms, folder / f"work-{os.getpid()}-{number}", keep)
-            for number, batch in enumerate(batches)
-        ]
-        try:
-            for batch in running:
+    works = [folder / f"work-{os.getpid()}-{number}" for number in range(len(batches))]
+    pool = ThreadPoolExecutor(workers)
+    try:
+        waiting = {pool.submit(_try, batch, terms, work, keep) for batch, work in zip(batches, works, strict=True)}
+        while waiting:
+            # a wait without an end would hear of Ctrl-C only after it: a library's handler restarts it (measured)
+            ended, waiting = wait(waiting, timeout=_LISTEN_SECONDS, return_when=FIRST_EXCEPTION)
+            for batch in ended:
                 batch.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    except BaseException:
+        # not waited for: a thread may be half-way through a universe of 180 days
+        pool.shutdown(wait=False, cancel_futures=True)
+        stop_children()
+        for work in works:
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+    pool.shutdown()
 
 
 def _try(batch: Sequence[Universe], terms: NullTerms, work: Path, keep: Callable[[UniverseOutcome], None]) -> None:

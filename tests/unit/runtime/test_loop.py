@@ -204,7 +204,7 @@ def test_signal_ends_the_session_cleanly(settings: Settings, desk_play: SimpleNa
                 os.kill(os.getpid(), signal.SIGTERM)
 
     result = desk_play.play(settings, -1, clock=Interrupted(desk_play.START), products=["BTC-USD"])
-    assert (result.reason, result.minutes) == ("signal", 2)
+    assert (result.reason, result.minutes, result.signal_number) == ("signal", 2, signal.SIGTERM)
     assert desk_play.rows(settings, "select reason from session_ends") == [("signal",)]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
