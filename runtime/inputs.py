@@ -56,6 +56,8 @@ class Answers:
     candles: dict[str, dict[datetime, Candle]] = field(default_factory=dict)
     answered: dict[str, list[Span]] = field(default_factory=dict)
     """Per product, the minutes the exchange spoke of, with or without a candle; it leaves out those not over by its own clock."""
+    present: datetime | None = None
+    """The exchange's own time at its last answer."""
     failures: dict[str, str] = field(default_factory=dict)
     sources: set[str] = field(default_factory=set)
 
@@ -87,6 +89,7 @@ class Feed:
             for page in answer.pages:
                 known = answers.candles.setdefault(product, {})
                 answers.answered.setdefault(product, []).append(page.window)
+                answers.present = max(answers.present or page.known_at, page.known_at)
                 for candle in page.candles:
                     why = fault(candle, page.window, page.known_at)
                     if why is None:
@@ -160,15 +163,11 @@ class Inputs:
         A clock 10 s ahead of the exchange's made every minute look as if nothing had been traded in it.
         """
         answers, waited = self.fetch(first, last, timeout), timedelta()
-        while waited < MAX_LAG and self._is_early(answers, last):
+        while waited < MAX_LAG and answers.present is not None and answers.present < last + MINUTE:
             wait(LAG_STEP)
             waited += LAG_STEP
             answers = self.fetch(first, last, timeout)
         return answers, waited
-
-    def _is_early(self, answers: Answers, last: datetime) -> bool:
-        asked = [product for product in self.products if product not in answers.failures]
-        return bool(asked) and not any(answers.has_answer(product, last) for product in asked)
 
     def silence(self, answers: Answers) -> str:
         """Return in words which products gave no answer and why, and whom that concerns; empty when all answered."""

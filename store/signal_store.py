@@ -212,6 +212,10 @@ class SignalStore(StoreSession):
         """Return the paper account of each mode that has one."""
         return [AccountState(**row) for row in self._rows("queries/account_by_mode")]
 
+    def opened_minutes(self, mode: str) -> list[datetime]:
+        """Return when the positions of a mode's account were opened, since its last reset."""
+        return [row["opened_at"] for row in self._rows("queries/account_opened", mode=mode)]
+
     def last_minutes(self) -> dict[str, datetime]:
         """Return the last minute decided of each product."""
         return {row["product"]: row["open_time"] for row in self._rows("queries/runtime_last_minutes")}

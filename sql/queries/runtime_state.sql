@@ -128,6 +128,28 @@ where
 group by sessions.mode
 order by sessions.mode;
 
+-- account_opened: when positions of a mode's account were opened, since the last reset.
+--
+-- database    signals
+-- grain       one row per signal
+-- reads       signals, risk_events
+-- parameters  $mode
+--
+-- opened_at   close of the minute decided on, UTC
+select open_time + interval 1 minute as opened_at
+from signals
+where
+    mode = $mode
+    and open_time >= coalesce(
+        (
+            select max(happened_at)
+            from risk_events
+            where kind = 'account_reset'
+        ),
+        '-infinity'::timestamptz
+    )
+order by open_time;
+
 -- runtime_recent_signals: signals a mode made since a moment, for the rate limiter and the digest.
 --
 -- database    signals

@@ -499,3 +499,21 @@ def test_minutes_of_a_slow_start_are_asked_for_before_they_are_decided(
 
     desk_play.play(settings, 3, clock=Slow(desk_play.minute(2)))
     assert "no_candle" not in reasons(settings, desk_play)
+
+
+def test_minute_that_no_candle_proves_is_unanswered_and_not_waited_for(
+    settings: Settings, desk_play: SimpleNamespace
+) -> None:
+    """Some sources say nothing of a minute until a later candle is there; their clock says that it is over."""
+
+    class Unproved(desk_play.FakeProvider):  # type: ignore[misc, name-defined]
+        async def pages(self, product: str, windows: Sequence[Span]) -> AsyncIterator[Page]:
+            async for page in super().pages(product, windows):
+                proved = Span(page.window.start, page.window.end - timedelta(minutes=1))
+                yield replace(page, window=proved, candles=[own for own in page.candles if own.open_time < proved.end])
+
+    provider = Unproved()
+    desk_play.play(settings, 4, provider=provider, probability=0.5)
+    assert reasons(settings, desk_play) == {"unanswered": 8}
+    windows = Counter(window.end for _, window in provider.asked)
+    assert max(windows.values()) == 2
