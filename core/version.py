@@ -11,10 +11,10 @@ from pathlib import Path
 def commit() -> str:
     """Return the commit of this code, with ``+changes`` if the tree differs from it; ``unknown`` outside git."""
     root = Path(__file__).resolve().parent.parent
-    found = _git(root, "rev-parse", "HEAD")
-    if found is None:
+    head = _git(root, "rev-parse", "HEAD")
+    if head is None:
         return "unknown"
-    return found + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    return head + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -59,7 +59,7 @@ def rearm(reason: Annotated[str, typer.Option(help="Why it is safe to go on; mus
     with runtime_lease(settings.paths.home):
         store.migrate()
         now = datetime.now(UTC)
-        store.commit_tick(_told(now, now, "rearmed", "The guardrails were re-armed", why))
+        store.commit_tick(_recorded(now, now, "rearmed", "The guardrails were re-armed", why))
     typer.echo(f"guardrails are re-armed: {why}")
 
 
@@ -85,7 +85,7 @@ def reset(reason: Annotated[str, typer.Option(help="Why a new account begins; mu
         store.migrate()
         # by the clock of the accounts: a replay's is not the machine's
         last = max(own.marked_at for own in accounts).astimezone(UTC)
-        rows = _told(datetime.now(UTC), last, "account_reset", "A new paper account begins", why)
+        rows = _recorded(datetime.now(UTC), last, "account_reset", "A new paper account begins", why)
         if observations := store.observations():
             terms = json.loads(observations[-1].terms) | {"initial_capital_usd": str(settings.initial_capital_usd)}
             began_at = max(observations[-1].began_at, last)
@@ -103,7 +103,7 @@ def _reason(reason: str, what: str, command: str) -> str:
     return reason.strip()
 
 
-def _told(now: datetime, happened_at: datetime, kind: str, title: str, why: str) -> TickRows:
+def _recorded(now: datetime, happened_at: datetime, kind: str, title: str, why: str) -> TickRows:
     event = RiskEventRow(happened_at, "", kind, SEVERITY[kind], why)
     return TickRows(
         risk_events=[event], outbox=[message("risk", f"{kind}:{now:%Y%m%dT%H%M%S}", now, "warning", title, [why])]

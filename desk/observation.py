@@ -39,13 +39,11 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = 
 def show(observation: Annotated[str, typer.Argument(help="Its id, or how it begins")]) -> None:
     """Write the day reports of one observation again, into a folder of its own, and print its terms."""
     settings = load_settings()
-    found = [row for row in read_observations(settings) if row.observation_id.startswith(observation)]
-    if len(found) != 1:
-        msg = (
-            f"{observation!r} names {len(found) or 'no'} observation{'s' if found else ''}; see: desk observation list"
-        )
+    matching = [row for row in read_observations(settings) if row.observation_id.startswith(observation)]
+    if len(matching) != 1:
+        msg = f"{observation!r} names {len(matching) or 'no'} observation{'s' if matching else ''}; see: desk observation list"
         raise StoreError(msg)
-    row = found[0]
+    row = matching[0]
     print(f"{row.observation_id} began {row.began_at:%Y-%m-%d %H:%M} UTC: {row.why}")
     print(f"mode {row.mode}, feature set {row.feature_set}, code {row.code}\nmodels {row.models or 'none'}")
     for name, value in json.loads(row.terms).items():

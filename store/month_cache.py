@@ -265,13 +265,13 @@ class Scratch:
 
     def rows(self, product: str, span: Span) -> pa.Table:
         """Return features and labels, sorted by minute."""
-        return _labelled(self.features(product, span), self._asked("dataset_labels", product, span))
+        return _labelled(self.features(product, span), self._rows_of("dataset_labels", product, span))
 
     def features(self, product: str, span: Span) -> pa.Table:
         """Return the features alone."""
-        return self._asked("dataset_rows", product, span)
+        return self._rows_of("dataset_rows", product, span)
 
-    def _asked(self, query: str, product: str, span: Span) -> pa.Table:
+    def _rows_of(self, query: str, product: str, span: Span) -> pa.Table:
         parameters = {"product": product, "first": epoch_minute(span.start), "last": epoch_minute(span.end)}
         try:
             return _sorted(self.connection.sql(load_sql(f"queries/{query}"), params=parameters).to_arrow_table())

@@ -18,7 +18,7 @@ def schema_markdown() -> str:
     ]
     for database in ("market", "signals"):
         parts.append(f"## `{database}.duckdb`\n")
-        for name, (folder, header) in sorted(objects(database).items(), key=lambda item: _place(item[1][0], item[0])):
+        for name, (folder, header) in sorted(objects(database).items(), key=lambda item: _order(item[1][0], item[0])):
             parts.append(_section(name, folder, header))
     parts += [
         "## Worked questions\n",
@@ -30,7 +30,7 @@ def schema_markdown() -> str:
     return "\n".join(parts) + "\n"
 
 
-def _place(folder: str, name: str) -> tuple[int, str]:
+def _order(folder: str, name: str) -> tuple[int, str]:
     return list(_FOLDERS).index(folder), name
 
 

@@ -46,12 +46,12 @@ LONG_FUNCTIONS = {
 SERVED_ROOMS_OF_CORE: dict[str, str] = {}
 """Files of core that fewer than two rooms use, each with the reason."""
 CEILINGS = {
-    "file twins": 5,
-    "class twins": 1,
-    "banned identifiers": 75,
+    "file twins": 4,
+    "class twins": 0,
+    "banned identifiers": 0,
     "long files": 0,
-    "long functions": 7,
-    "untyped signatures": 12,
+    "long functions": 6,
+    "untyped signatures": 11,
 }
 """What still offends against each guard; a number here may only fall, and none is the aim."""
 ALLOWED = {

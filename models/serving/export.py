@@ -148,6 +148,6 @@ def parity(
         whole = max(whole, float(np.abs(scorer.score(x_BTF[rows], product) - want_B[rows]).max()))
         # the runtime scores a minute at a time, and a batch of one may take other kernels and round otherwise
         alone = rows[:: max(1, len(rows) // 50)]
-        said = np.array([scorer.score(x_BTF[row : row + 1], product)[0] for row in alone])
-        single = max(single, float(np.abs(said - want_B[alone]).max()))
+        alone_B = np.array([scorer.score(x_BTF[row : row + 1], product)[0] for row in alone])
+        single = max(single, float(np.abs(alone_B - want_B[alone]).max()))
     return Parity(len(x_BTF), whole, single)

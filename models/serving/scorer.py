@@ -116,8 +116,8 @@ def _open(folder: Path, passport: Passport) -> ort.InferenceSession:
         _refuse(f"{passport.model_id} has no graph at {path}")
     # read once: what is hashed is what is opened, whoever changes the file in between
     content = read_bytes(path)
-    if (found := hashlib.sha256(content).hexdigest()) != passport.sha256:
-        _refuse(f"{path} has sha256 {found[:12]}, its passport says {passport.sha256[:12]}")
+    if (digest := hashlib.sha256(content).hexdigest()) != passport.sha256:
+        _refuse(f"{path} has sha256 {digest[:12]}, its passport says {passport.sha256[:12]}")
     if (outside := external_data(content)) is not None:
         _refuse(f"the graph of {passport.model_id} reads weights from another file ({outside}), which no hash covers")
     if passport.opset not in OPSETS:
@@ -175,12 +175,12 @@ def require_probabilities(p_N: NDArray[np.float64], model_id: str) -> NDArray[np
 
 
 def _check_inputs(session: ort.InferenceSession, passport: Passport) -> None:
-    found = {part.name: (part.type, list(part.shape)[1:]) for part in session.get_inputs()}
+    actual = {part.name: (part.type, list(part.shape)[1:]) for part in session.get_inputs()}
     wanted: dict[str, tuple[str, list[int]]] = {"x": ("tensor(float)", [passport.window_minutes, len(passport.inputs)])}
-    if len(passport.products) > 1 or "coin" in found:
+    if len(passport.products) > 1 or "coin" in actual:
         wanted["coin"] = ("tensor(int64)", [])
-    if found != wanted:
-        _refuse(f"the graph of {passport.model_id} reads {found}, its passport says {wanted}")
+    if actual != wanted:
+        _refuse(f"the graph of {passport.model_id} reads {actual}, its passport says {wanted}")
     outputs = [part.name for part in session.get_outputs()]
     if outputs not in (["probability"], ["probability", "logit"]):
         _refuse(f"the graph of {passport.model_id} says {outputs}, not ['probability', 'logit']")
