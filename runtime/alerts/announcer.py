@@ -41,6 +41,7 @@ RISK_TITLES: Mapping[str, tuple[str, str]] = {
     "total_loss": ("failure", "Total loss stop: no signals any more"),
     "firm_limit": ("failure", "Beyond the firm's own limit: its account is over, no signals until re-armed"),
     "rearmed": ("warning", "The guardrails were re-armed"),
+    "account_reset": ("warning", "A new paper account begins"),
     "kill_switch_on": ("failure", "Kill switch is ON: no signals"),
     "kill_switch_off": ("warning", "Kill switch was let go"),
     "loss_streak": ("warning", "Losses in a row: signals are paused"),

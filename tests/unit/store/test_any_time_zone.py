@@ -143,7 +143,7 @@ def test_desk_sql_prints_the_same_in_any_zone_of_the_machine(
         for zone in ZONES:
             move_machine(zone)
             for form in ("csv", "json", "table"):
-                shown.add((form, CliRunner().invoke(app, [f"from {asked}", "--format", form]).stdout))
+                shown.add((form, CliRunner().invoke(app, [f"from {asked} order by all", "--format", form]).stdout))
         assert len(shown) == 3, asked
 
 
