@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -162,10 +163,11 @@ class Inputs:
 
         A clock 10 s ahead of the exchange's made every minute look as if nothing had been traded in it.
         """
-        answers, waited = self.fetch(first, last, timeout), timedelta()
+        answers, waited, began = self.fetch(first, last, timeout), timedelta(), time.monotonic()
         while waited < MAX_LAG and answers.present is not None and answers.present < last + MINUTE:
             wait(LAG_STEP)
-            waited += LAG_STEP
+            # a product that hangs makes each round longer
+            waited = max(waited + LAG_STEP, timedelta(seconds=time.monotonic() - began))
             answers = self.fetch(first, last, timeout)
         return answers, waited
 

@@ -22,7 +22,7 @@ from core.candles import MINUTE, epoch_minute, floor_minute
 from core.errors import DiskFullError, FileError, ModelError, ProviderError, StoreError
 from core.locks import runtime_lease
 from runtime.decision import MinuteInput, ProductInput, decide
-from runtime.inputs import LAG_STEP, Answers
+from runtime.inputs import LAG_STEP, MAX_LAG, Answers
 from runtime.observation_terms import observed
 from runtime.restored_state import product_rules
 from runtime.risk.guardrails import RiskEvent
@@ -202,11 +202,11 @@ class Loop:
         self._report()
 
     def _answers(self, first: datetime, last: datetime) -> Answers:
-        # a replay has no hurry; live, one product that hangs must not hold up those that answer
-        timeout = TICK_DEADLINE_SECONDS if self.clock.batch_minutes == 1 else None
+        timeout = TICK_DEADLINE_SECONDS if self.clock.batch_minutes == 1 else None  # a replay has no hurry
         answers, waited = self.session.inputs.fetch_closed(first, last, timeout, self._nap)
-        # what was learned is forgotten slowly: our clock may have been set right
-        self._lag = max(self._lag + waited if waited else self._lag - LAG_STEP / 4, timedelta())
+        # what was learned is forgotten slowly: our clock may have been set right; an exchange whose time stands still teaches nothing
+        is_learned = timedelta() < waited < MAX_LAG
+        self._lag = min(max(self._lag + waited if is_learned else self._lag - LAG_STEP / 4, timedelta()), MAX_LAG)
         return answers
 
     def _nap(self, length: timedelta) -> None:

@@ -517,3 +517,20 @@ def test_minute_that_no_candle_proves_is_unanswered_and_not_waited_for(
     assert reasons(settings, desk_play) == {"unanswered": 8}
     windows = Counter(window.end for _, window in provider.asked)
     assert max(windows.values()) == 2
+
+
+def test_exchange_whose_time_stands_still_is_given_up_every_minute(
+    settings: Settings, desk_play: SimpleNamespace
+) -> None:
+    """Old answers again and again: no minute is decided on them, and the wait does not grow."""
+
+    class Frozen(desk_play.FakeProvider):  # type: ignore[misc, name-defined]
+        async def pages(self, product: str, windows: Sequence[Span]) -> AsyncIterator[Page]:
+            frozen = floor_minute(desk_play.minute(0))
+            async for page in super().pages(product, [Span(own.start, min(own.end, frozen)) for own in windows]):
+                yield page
+
+    clock = ManualClock(desk_play.START)
+    desk_play.play(settings, 4, clock=clock, provider=Frozen(), probability=0.5)
+    assert reasons(settings, desk_play) == {"unanswered": 8}
+    assert clock.moment < desk_play.minute(5)
