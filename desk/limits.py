@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from core.candles import EPOCH
 from core.settings import Settings, load_settings
 from runtime.risk.execution_costs import CENT, exact
 from runtime.risk.guardrails import Guardrails, rules_from
@@ -50,7 +51,8 @@ def limits(
     is_there = settings.paths.signals_db.exists()
     account = next((own for own in store.accounts() if own.mode == settings.mode), None) if is_there else None
     opened = store.opened_minutes(settings.mode) if is_there else []
-    lines = limit_lines(settings, account, opened)
+    events = store.restore(EPOCH, settings.mode).risk_events if is_there else ()
+    lines = limit_lines(settings, account, opened, events)
     if as_json:
         print(json.dumps([asdict(line) for line in lines], default=str, indent=1))
         return
@@ -62,13 +64,19 @@ def limits(
     console.print(table)
 
 
-def limit_lines(settings: Settings, account: AccountState | None, opened: Sequence[datetime]) -> list[LimitLine]:
+def limit_lines(
+    settings: Settings,
+    account: AccountState | None,
+    opened: Sequence[datetime],
+    events: Sequence[tuple[datetime, str]] = (),
+) -> list[LimitLine]:
     """Return one line a rule; without an ``account`` those of one that has not begun.
 
     Args:
         settings: The firm's rules.
         account: As it was last marked.
         opened: When positions of the account were opened.
+        events: What its guardrails said, as (moment, kind): a stop that was reached blocks, whatever is left now.
     """
     rules = rules_from(settings)
     now = account.marked_at if account else datetime.now(UTC)
@@ -78,31 +86,26 @@ def limit_lines(settings: Settings, account: AccountState | None, opened: Sequen
         else (rules.capital,) * 3
     )
     guard = Guardrails.fresh(rules, now, day_start)
+    guard.restore(events)
     guard.roll(now, balance)
     room = guard.headroom(now, equity)
     profit, target = balance - rules.capital, rules.capital * exact(settings.profit_target_pct) / 100
-    days = len({rules.day_of(moment) for moment in opened})
+    days, least = len({rules.day_of(moment) for moment in opened}), settings.min_trading_days
     held = account.open_positions if account else 0
-    is_met = profit > target and not held
+    to_target = f"{_cents(max(target - profit, Decimal(0))):,.2f}" + (f", {held} open" if held else "")
+    wanted = f"+{settings.profit_target_pct:g} %, all positions closed"
+    if profit > target and not held:
+        to_target = "met"
     return [
         _loss(rules.daily, guard, equity, room.daily_usd, f"{room.resets_at:%Y-%m-%d %H:%M}"),
         _loss(rules.total, guard, equity, room.total_usd, "never"),
-        LimitLine(
-            "profit target",
-            f"+{settings.profit_target_pct:g} %, all positions closed",
-            rules.capital,
-            f"{profit:+,.2f}",
-            "met"
-            if is_met
-            else f"{_cents(max(target - profit, Decimal(0))):,.2f}" + (f", {held} open" if held else ""),
-            "never",
-        ),
+        LimitLine("profit target", wanted, rules.capital, f"{profit:+,.2f}", to_target, "never"),
         LimitLine(
             "trading days",
-            f"at least {settings.min_trading_days} with a position opened",
+            f"at least {least} with a position opened",
             None,
             str(days),
-            "met" if days >= settings.min_trading_days else str(settings.min_trading_days - days),
+            "met" if days >= least else str(least - days),
             "never",
         ),
     ]
@@ -113,7 +116,14 @@ def _loss(rule: LossRule, guard: Guardrails, equity: Decimal, left: Decimal, res
     base = guard.day_start_balance if rule.base == "day_start_balance" else rules.capital
     used = f"{_cents(guard.loss(rule, equity)):,.2f} ({guard.used_pct(rule, equity):.1f} % of the limit)"
     limit = f"-{rule.limit_pct:g} % of {rules.capital:,.0f} (we stop at {rule.stop_pct:g} %)"
-    return LimitLine(f"{rule.name} loss", limit, _cents(base), used, f"{left:,.2f} to our stop", resets)
+    room = f"{left:,.2f} to our stop"
+    if guard.is_ended:
+        room = "ended: the firm's limit was broken (desk account rearm)"
+    elif guard.total_blocked:
+        room = "blocked by the total loss (desk account rearm)"
+    elif guard.daily_blocked and rule.name == "daily":
+        room = "blocked until the reset"
+    return LimitLine(f"{rule.name} loss", limit, _cents(base), used, room, resets)
 
 
 def _cents(amount: Decimal) -> Decimal:

@@ -52,6 +52,21 @@ def test_trading_days_are_the_firms_days(settings: Settings) -> None:
     assert (days.used, days.left) == ("2", "2")
 
 
+@pytest.mark.parametrize(
+    ("kind", "daily", "total"),
+    [
+        ("firm_limit", "ended", "ended"),
+        ("total_loss", "blocked by the total loss", "blocked by the total loss"),
+        ("daily_loss", "blocked until the reset", "9,000.00 to our stop"),
+    ],
+)
+def test_stop_that_was_reached_is_said_whatever_is_left(settings: Settings, kind: str, daily: str, total: str) -> None:
+    """Equity above the limit again, or a new day, does not open an account that the firm has closed."""
+    lines = limit_lines(settings, account(100_000, 100_000, 100_000), [], [(NOON - timedelta(hours=1), kind)])
+    assert lines[0].left.startswith(daily)
+    assert lines[1].left.startswith(total)
+
+
 def test_command_without_an_account_shows_the_rules(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     limits(as_json=True)
     assert '"left": "4,500.00 to our stop"' in capsys.readouterr().out
