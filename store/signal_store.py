@@ -92,15 +92,6 @@ class RecentSignal:
 
 
 @dataclass(frozen=True, slots=True)
-class LastEquity:
-    """The paper account as it was last marked."""
-
-    marked_at: datetime
-    balance_usd: float
-    day_start_balance_usd: float
-
-
-@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A message that was given up at a target, ``*`` for every target."""
 
@@ -110,6 +101,14 @@ class DeadLetter:
     target: str
     settled_at: datetime
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedSignal:
+    """When a paper position ended, and what it came to in the quote currency."""
+
+    closed_at: datetime
+    pnl_usd: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +123,11 @@ class AccountState:
     open_positions: int
     daily_used_pct: float
     total_used_pct: float
+    day_start_equity_usd: Decimal
+    highest_day_start_usd: Decimal
+    """The highest balance that a day of the firm began with."""
+    highest_equity_usd: Decimal
+    """The highest equity at any moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ class RestoredState:
     signals: tuple[RecentSignal, ...]
     losses: tuple[datetime, ...]
     open_signals: tuple[OpenSignal, ...]
-    equity: LastEquity | None
+    equity: AccountState | None
     risk_events: tuple[tuple[datetime, str], ...]
     crashed_sessions: tuple[tuple[str, datetime], ...]
     sessions: int
@@ -216,6 +220,10 @@ class SignalStore(StoreSession):
         """Return when the positions of a mode's account were opened, since its last reset."""
         return [row["opened_at"] for row in self._rows("queries/account_opened", mode=mode)]
 
+    def results(self, mode: str) -> list[ClosedSignal]:
+        """Return what the closed positions of a mode's account came to, since its last reset."""
+        return [ClosedSignal(**row) for row in self._rows("queries/account_results", mode=mode)]
+
     def last_minutes(self) -> dict[str, datetime]:
         """Return the last minute decided of each product."""
         return {row["product"]: row["open_time"] for row in self._rows("queries/runtime_last_minutes")}
@@ -255,7 +263,8 @@ class SignalStore(StoreSession):
             def rows(query: str, **parameters: object) -> list[dict[str, Any]]:
                 return rows_of(connection, f"queries/runtime_{query}", **parameters)
 
-            last, equity, observations = rows("last_minutes"), rows("last_equity", mode=mode), rows("observations")
+            last, observations = rows("last_minutes"), rows("observations")
+            accounts = [AccountState(**row) for row in rows_of(connection, "queries/account_by_mode")]
             return RestoredState(
                 last_minutes={row["product"]: row["open_time"] for row in last},
                 tiers={row["product"]: row["tier"] for row in last if row["tier"]},
@@ -263,7 +272,7 @@ class SignalStore(StoreSession):
                 signals=tuple(RecentSignal(**row) for row in rows("recent_signals", since=since, mode=mode)),
                 losses=tuple(row["closed_at"] for row in rows("recent_losses", since=since, mode=mode)),
                 open_signals=tuple(OpenSignal(**row) for row in rows("open_signals", mode=mode)),
-                equity=LastEquity(**equity[0]) if equity else None,
+                equity=next((own for own in accounts if own.mode == mode), None),
                 risk_events=tuple((row["happened_at"], row["kind"]) for row in rows("risk_events", mode=mode)),
                 crashed_sessions=tuple((row["session_id"], row["started_at"]) for row in rows("crashed_sessions")),
                 sessions=rows("counts")[0]["sessions"],

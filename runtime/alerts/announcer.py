@@ -40,6 +40,7 @@ RISK_TITLES: Mapping[str, tuple[str, str]] = {
     "total_warn_80": ("warning", "80 % of the total loss limit used"),
     "total_loss": ("failure", "Total loss stop: no signals any more"),
     "firm_limit": ("failure", "Beyond the firm's own limit: its account is over, no signals until re-armed"),
+    "profit_target": ("success", "Profit target exceeded with all positions closed"),
     "rearmed": ("warning", "The guardrails were re-armed"),
     "account_reset": ("warning", "A new paper account begins"),
     "kill_switch_on": ("failure", "Kill switch is ON: no signals"),

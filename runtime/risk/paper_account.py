@@ -5,7 +5,7 @@ later. Touches are looked for in the minutes after the entry. A minute that touc
 (worst case), and one that opens beyond the stop ends at that worse opening price. Every exit pays costs.
 
 Size: the loss at the stop, costs of the exit and both fees included, is `risk_per_trade_pct` of the INITIAL
-capital (as prop firms count it), rounded down to the lot step; all open positions together stay below
+capital (as prop firms count it), rounded down to the lot step; the firm's limits of the product hold; all open positions together stay below
 `max_leverage` times the smaller of capital and balance, and what all of them lose at their stops, costs included, fits
 the headroom to our stop. A size of 0 says that there is no room, or that the price is too small for a stop: no position is opened.
 """
@@ -18,7 +18,8 @@ from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING
 
 from core.candles import HORIZON_MINUTES, MINUTE
-from runtime.risk.execution_costs import BPS, PRICE_STEP, Costs, exact, to_cents
+from runtime.risk.execution_costs import BPS, CENT, PRICE_STEP, Costs, exact, to_cents
+from runtime.risk.firm_rules import ProductLimits, rules_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,10 +43,16 @@ class Sizing:
     minimum: Decimal = Decimal(10)
     positions_per_product: int = 1
     """The same trade alerts once while it is open."""
+    products: Mapping[str, ProductLimits] = field(default_factory=dict)
+    """What the firm says of single products."""
 
 
 def sizing_from(settings: Settings) -> Sizing:
-    """Return the sizing rules the settings name."""
+    """Return the sizing rules of the settings and of the firm.
+
+    Raises:
+        ConfigError: the firm's rules cannot be used.
+    """
     return Sizing(
         capital=exact(settings.initial_capital_usd),
         risk_pct=exact(settings.risk_per_trade_pct),
@@ -53,7 +60,16 @@ def sizing_from(settings: Settings) -> Sizing:
         target_pct=exact(settings.target_pct),
         max_leverage=exact(settings.max_leverage),
         positions_per_product=settings.max_positions_per_product,
+        products=rules_from(settings).products,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class EquitySpan:
+    """The lowest and the highest equity that an account can have passed through in a minute."""
+
+    low: Decimal
+    high: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +159,20 @@ class Account:
         """Balance plus every open position at what closing it now would bring."""
         return self.balance + sum((self._open_result(position) for position in self.positions), Decimal(0))
 
+    def equity_span(self, open_time: datetime, candles: Mapping[str, Candle | None]) -> EquitySpan:
+        """Return what equity can have been inside the minute that opened at ``open_time``; ask before `on_minute`.
+
+        Which price came first is not known, nor what two products did at the same moment: every position is taken at
+        its worst for the low and at its best for the high, no further than its stop and its target let it go.
+        """
+        low = high = self.balance
+        for held in self.positions:
+            before = self._open_result(held)
+            candle = candles.get(held.product) if open_time >= held.opened_at else None
+            results = [before, *([] if candle is None else _inside(held, candle))]
+            low, high = low + min(results), high + max(results)
+        return EquitySpan(low, high)
+
     def _open_result(self, position: Position) -> Decimal:
         return position.result(self.prices.get(position.product, position.reference_price))
 
@@ -178,14 +208,23 @@ class Account:
         return replace(bare, size_usd=self._size(bare, headroom))
 
     def _size(self, position: Position, headroom: Decimal | None) -> Decimal:
+        limits = self.sizing.products.get(position.product, ProductLimits())
         risk = self.sizing.capital * self.sizing.risk_pct / 100
         if headroom is not None:
             risk = min(risk, headroom - self.at_risk)
         wanted = risk / -replace(position, size_usd=Decimal(1)).result(position.stop_price)
-        in_use = sum((held.size_usd for held in self.positions), Decimal(0))
-        room = self.sizing.max_leverage * min(self.sizing.capital, self.balance) - in_use
-        size = min(wanted, room) // self.sizing.lot_step * self.sizing.lot_step
-        return size.quantize(self.sizing.lot_step, ROUND_DOWN) if size >= self.sizing.minimum else Decimal(0)
+        means = min(self.sizing.capital, self.balance)
+        rooms = [wanted, self.sizing.max_leverage * means - sum((held.size_usd for held in self.positions), Decimal(0))]
+        if limits.max_leverage is not None:
+            own = sum((held.size_usd for held in self.positions if held.product == position.product), Decimal(0))
+            rooms.append(limits.max_leverage * means - own)
+        lot = limits.contract_size * position.entry_price
+        if limits.max_lots is not None:
+            rooms.append(limits.max_lots * lot)
+        step = self.sizing.lot_step if limits.lot_step is None else limits.lot_step * lot
+        size = (min(rooms) // step * step).quantize(CENT, ROUND_DOWN)
+        least = max(self.sizing.minimum, (limits.min_lots or 0) * lot)
+        return size if size >= least.quantize(CENT, ROUND_DOWN) else Decimal(0)
 
     def open(self, position: Position) -> None:
         """Take a planned position."""
@@ -239,6 +278,16 @@ def touched_price(position: Position, candle: Candle) -> tuple[Decimal, str] | N
     if candle.low <= position.target_price:
         return position.target_price, "target"
     return None
+
+
+def _inside(position: Position, candle: Candle) -> list[Decimal]:
+    """Return the results of ``position`` at its worst and its best price inside ``candle``; an exit is booked in cents."""
+    touched = touched_price(position, candle)
+    worst, best = (candle.low, candle.high) if position.side > 0 else (candle.high, candle.low)
+    best = min(best, position.target_price) if position.side > 0 else max(best, position.target_price)
+    if touched is not None and touched[1] == "stop":
+        return [to_cents(position.result(touched[0])), position.result(best)]
+    return [position.result(worst), position.result(best)]
 
 
 def close_position(position: Position, at: datetime, price: Decimal, reason: str) -> ClosedPosition:

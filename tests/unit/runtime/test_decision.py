@@ -43,7 +43,8 @@ class Desk:
 
     def __init__(self, state: TradingState, rules: DecisionRules, positions_per_product: int = 1) -> None:
         self.state, self.rules = state, rules
-        state.account.sizing = replace(state.account.sizing, positions_per_product=positions_per_product)
+        # prices near 100 would make a position of the firm's five lots a small one
+        state.account.sizing = replace(state.account.sizing, positions_per_product=positions_per_product, products={})
 
     def minute(
         self,
