@@ -298,8 +298,8 @@ def _emit(work: ProductWork, close: Decimal, probability: float, tier: str) -> D
     at = work.open_time + MINUTE
     costs = work.rules.costs_for(work.product, session_of(work.open_time), work.seen.decided_at)
     account, side = work.state.account, 1 if probability >= 0.5 else -1
-    room = work.state.guardrails.room(account.equity)
-    position = account.plan(_signal_id(work), work.product, side, close, at, costs, room)
+    floor = work.state.guardrails.floor
+    position = account.plan(_signal_id(work), work.product, side, close, at, costs, floor)
     if position.size_usd == 0:
         return Decision(decision_row(work, "no_headroom", probability, tier))
     account.open(position)

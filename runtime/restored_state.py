@@ -86,7 +86,12 @@ def restored_state(settings: Settings, rules: DecisionRules, stored: RestoredSta
             state.guardrails.rules, stored.equity.marked_at, account_marks(stored.equity)
         )
     state.guardrails.restore(stored.risk_events)
-    state.account.positions = [_position(settings, signal) for signal in stored.open_signals]
+    order = list(rules.products)
+    signals = sorted(
+        stored.open_signals,
+        key=lambda own: (own.open_time, order.index(own.product) if own.product in order else len(order), own.product),
+    )
+    state.account.positions = [_position(settings, signal) for signal in signals]
     state.account.prices = {held.product: held.reference_price for held in state.account.positions} | stored.prices
     state.limiter.restore([(signal.made_at, signal.tier) for signal in stored.signals], stored.losses)
     state.tiers = {product: TierState.restored(stored.tiers.get(product)) for product in rules.products}

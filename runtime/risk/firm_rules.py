@@ -105,14 +105,17 @@ class LossRule(_Shape):
 
     def base_usd(self, marks: AccountMarks, capital: Decimal) -> Decimal:
         """Return what the loss is measured from; a locked limit's base rises no further either."""
-        bases = {
-            "initial_capital": capital,
-            "day_start_balance": marks.day_start_balance,
-            "day_start_higher": max(marks.day_start_balance, marks.day_start_equity),
-            "highest_day_start_balance": max(capital, marks.highest_day_start_balance),
-            "highest_equity": max(capital, marks.highest_equity),
-        }
-        base = bases[self.base]
+        match self.base:
+            case "day_start_balance":
+                base = marks.day_start_balance
+            case "day_start_higher":
+                base = max(marks.day_start_balance, marks.day_start_equity)
+            case "highest_day_start_balance":
+                base = max(capital, marks.highest_day_start_balance)
+            case "highest_equity":
+                base = max(capital, marks.highest_equity)
+            case _:
+                base = capital
         return min(base, capital + self._part(base, capital, self.limit_pct)) if self.locks_at_initial_capital else base
 
     def limit_usd(self, marks: AccountMarks, capital: Decimal) -> Decimal:

@@ -165,9 +165,13 @@ class Guardrails:
         """Return what may be lost before our stop of ``rule`` is reached; below 0 once past it."""
         return equity - self.base(rule) + rule.stop_usd(self.marks, self.rules.capital)
 
-    def room(self, equity: Decimal) -> Decimal:
-        """Return what may be lost before the nearer of our stops is reached, to the last digit; below 0 once past it."""
-        return min(self.left(self.rules.daily_loss, equity), self.left(self.rules.total_loss, equity))
+    @property
+    def floor(self) -> Decimal:
+        """Return the equity at which the nearer of our stops is reached."""
+        return max(
+            self.base(rule) - rule.stop_usd(self.marks, self.rules.capital)
+            for rule in (self.rules.daily_loss, self.rules.total_loss)
+        )
 
     def used_pct(self, rule: LossRule, equity: Decimal) -> Decimal:
         """Return the share of the firm's limit in use, 0-100 and beyond."""

@@ -12,13 +12,15 @@ the headroom to our stop. A size of 0 says that there is no room, or that the pr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from core.candles import HORIZON_MINUTES, MINUTE
-from runtime.risk.execution_costs import BPS, CENT, PRICE_STEP, Costs, exact, to_cents
+from runtime.risk.execution_costs import BPS, PRICE_STEP, Costs, exact, to_cents
 from runtime.risk.firm_rules import ProductLimits, rules_from
 
 if TYPE_CHECKING:
@@ -108,9 +110,16 @@ class Position:
 
         The one division comes last: a quotient taken first is rounded, and misses a limit that is reached exactly.
         """
+        return self.size_usd * self._gained(price) / (self.entry_price * BPS)
+
+    def exact_result(self, price: Decimal, size_usd: Decimal | None = None) -> Fraction:
+        """Return the same without any rounding, for ``size_usd`` if it is given."""
+        size = self.size_usd if size_usd is None else size_usd
+        return Fraction(size * self._gained(price)) / Fraction(self.entry_price * BPS)
+
+    def _gained(self, price: Decimal) -> Decimal:
         fill = self.costs.fill(price, -self.side)
-        gained = self.side * (fill - self.entry_price) * BPS - self.costs.fee_bps * (fill + self.entry_price)
-        return self.size_usd * gained / (self.entry_price * BPS)
+        return self.side * (fill - self.entry_price) * BPS - self.costs.fee_bps * (fill + self.entry_price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +189,6 @@ class Account:
         """Return whether ``product`` has as many open positions as it may."""
         return sum(held.product == product for held in self.positions) >= self.sizing.positions_per_product
 
-    @property
-    def at_risk(self) -> Decimal:
-        """What equity would lose from its present mark if every open position ended at its stop, costs included."""
-        return sum((self._open_result(held) - held.result(held.stop_price) for held in self.positions), Decimal(0))
-
     def plan(
         self,
         signal_id: str,
@@ -193,11 +197,11 @@ class Account:
         price: Decimal,
         at: datetime,
         costs: Costs,
-        headroom: Decimal | None = None,
+        floor: Decimal | None = None,
     ) -> Position:
         """Return the position a signal would open, sized by the rules; it is not opened yet.
 
-        ``headroom`` is what equity may lose before our stop; None bounds the size by risk and leverage alone.
+        ``floor`` is the equity at which we stop; None bounds the size by risk and leverage alone.
         """
         entry = costs.fill(price, side)
         stop = (entry * (1 - side * self.sizing.stop_pct / 100)).quantize(PRICE_STEP)
@@ -205,26 +209,31 @@ class Account:
         bare = Position(signal_id, product, side, price, entry, target, stop, Decimal(0), at, costs)
         if not min(stop, target) < entry < max(stop, target) or min(stop, target) <= 0:
             return bare  # so small a price that its stop or target is rounded onto the entry
-        return replace(bare, size_usd=self._size(bare, headroom))
+        return replace(bare, size_usd=self._size(bare, floor))
 
-    def _size(self, position: Position, headroom: Decimal | None) -> Decimal:
+    def _size(self, position: Position, floor: Decimal | None) -> Decimal:
+        """Return the size in fractions to the last step: a quotient that is rounded loses a whole step where it is exact."""
         limits = self.sizing.products.get(position.product, ProductLimits())
-        risk = self.sizing.capital * self.sizing.risk_pct / 100
-        if headroom is not None:
-            risk = min(risk, headroom - self.at_risk)
-        wanted = risk / -replace(position, size_usd=Decimal(1)).result(position.stop_price)
+        risk = Fraction(self.sizing.capital * self.sizing.risk_pct / 100)
+        if floor is not None:
+            at_stops = sum((held.exact_result(held.stop_price) for held in self.positions), Fraction(self.balance))
+            risk = min(risk, at_stops - Fraction(floor))
         means = min(self.sizing.capital, self.balance)
-        rooms = [wanted, self.sizing.max_leverage * means - sum((held.size_usd for held in self.positions), Decimal(0))]
+        in_use = sum((held.size_usd for held in self.positions), Decimal(0))
+        most = [
+            risk / -position.exact_result(position.stop_price, Decimal(1)),
+            Fraction(self.sizing.max_leverage * means - in_use),
+        ]
         if limits.max_leverage is not None:
             own = sum((held.size_usd for held in self.positions if held.product == position.product), Decimal(0))
-            rooms.append(limits.max_leverage * means - own)
-        lot = limits.contract_size * position.entry_price
+            most.append(Fraction(limits.max_leverage * means - own))
+        lot = Fraction(limits.contract_size * position.entry_price)
         if limits.max_lots is not None:
-            rooms.append(limits.max_lots * lot)
-        step = self.sizing.lot_step if limits.lot_step is None else limits.lot_step * lot
-        size = (min(rooms) // step * step).quantize(CENT, ROUND_DOWN)
-        least = max(self.sizing.minimum, (limits.min_lots or 0) * lot)
-        return size if size >= least.quantize(CENT, ROUND_DOWN) else Decimal(0)
+            most.append(Fraction(limits.max_lots) * lot)
+        step = Fraction(self.sizing.lot_step) if limits.lot_step is None else Fraction(limits.lot_step) * lot
+        size = math.floor(100 * (min(most) // step) * step)
+        least = max(Fraction(self.sizing.minimum), Fraction(limits.min_lots or 0) * lot)
+        return Decimal(size) / 100 if size >= math.floor(100 * least) else Decimal(0)
 
     def open(self, position: Position) -> None:
         """Take a planned position."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,8 +16,6 @@ from runtime.risk.guardrails import Guardrails
 from runtime.risk.paper_account import EquitySpan
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from runtime.risk.firm_rules import FirmRules
 
 NOON = datetime(2025, 1, 15, 12, tzinfo=UTC)
@@ -60,6 +59,14 @@ def test_presets_say_what_was_published() -> None:
     assert (two.best_day_pct, one.best_day_pct) == (None, 50)
     assert two.commission_bps == one.commission_bps == Decimal("3.25")
     assert two.read_on == date(2026, 12, 1)
+
+
+def test_example_of_the_documentation_is_read(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[4] / "docs" / "operations.md").read_text(encoding="utf-8")
+    rules = own(tmp_path, page.split("```toml\n# FIRM_RULES")[1].split("```")[0].partition("\n")[2])
+    assert rules.total_loss.locks_at_initial_capital
+    assert rules.daily_loss.percent_of == "base"
+    assert rules.products["ETH-USD"].max_leverage == Decimal("3.3")
 
 
 def test_commission_is_the_firms_unless_a_fee_is_set() -> None:
