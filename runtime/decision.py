@@ -14,11 +14,12 @@ Why a minute does not become a signal, in the order asked; the first that holds 
     bad_score        a loaded model gave something that is no probability: not finite, or outside 0 to 1
     warming_up       features or the input window of a loaded model are not complete
     below_threshold  the confidence is under the threshold
-    kill_switch, total_loss, daily_loss, rate_limited   a signal that was withheld
+    halted, reducing, paused   a person stopped everything, or this product
+    total_loss, daily_loss, rate_limited   a signal that was withheld
     position_open    the product has its position already
     no_headroom      what its stop would lose does not fit what may still be lost, or no leverage is left
 
-So the last six count exactly the signals that would have been made.
+So the last eight count exactly the signals that would have been made.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING
 from core.candles import MINUTE, session_of
 from runtime.decision_rows import decision_row, equity_row, outcome_row, signal_row
 from runtime.risk.guardrails import RiskEvent
+from runtime.risk.kill_switch import ACTIVE, Stopping
 from runtime.risk.signal_limits import TierRules, TierState
 
 if TYPE_CHECKING:
@@ -120,7 +122,7 @@ class MinuteInput:
 
     open_time: datetime
     products: Mapping[str, ProductInput]
-    switch_is_on: bool = False
+    stopping: Stopping = ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,8 @@ def _settle(minute: MinuteInput, state: TradingState) -> tuple[list[ClosedPositi
         guardrails.roll(at, account.balance, account.equity)
         span = None
     events += _stop_out(at, at, state, closed, span)
+    if minute.stopping.level == "halted":
+        closed += account.close_all(at, "halted")
     events += [event for position in closed if (event := _count_loss(position, state.limiter)) is not None]
     events += guardrails.reach_target(at, account.balance, len(account.positions))
     return closed, events
@@ -208,12 +212,12 @@ class ProductWork:
     seen: ProductInput
     state: TradingState
     rules: DecisionRules
-    switch_is_on: bool
+    stopping: Stopping
 
 
 def _decide_product(minute: MinuteInput, product: str, state: TradingState, rules: DecisionRules) -> Decision:
     seen, open_time = minute.products[product], minute.open_time
-    work = ProductWork(product, open_time, seen, state, rules, minute.switch_is_on)
+    work = ProductWork(product, open_time, seen, state, rules, minute.stopping)
     if open_time <= state.last_minutes.get(product, open_time - MINUTE):
         return Decision(decision_row(work, "duplicate"))
     state.last_minutes[product] = open_time
@@ -285,8 +289,8 @@ def ensemble(probabilities: Mapping[str, float | None], weights: Mapping[str, fl
 
 
 def _withheld(work: ProductWork, tier: str) -> str | None:
-    if work.switch_is_on:
-        return "kill_switch"
+    if (reason := work.stopping.reason(work.product)) is not None:
+        return reason
     if work.state.guardrails.blocked is not None:
         return work.state.guardrails.blocked
     if work.state.limiter.refusal(work.seen.decided_at, tier):

@@ -155,10 +155,19 @@ class RestoredState:
     """The newest; None before the first, and in a store of older code."""
 
     @property
+    def stopped_level(self) -> str:
+        """How far the last word on the kill switch stopped everything: active, reducing or halted."""
+        return {"kill_switch_on": "halted", "kill_switch_reducing": "reducing"}.get(self._last_switch, "active")
+
+    @property
     def kill_switch_was_on(self) -> bool:
-        """Whether the last word on the kill switch was on."""
-        switched = [kind for _, kind in self.risk_events if kind.startswith("kill_switch")]
-        return bool(switched) and switched[-1] == "kill_switch_on"
+        """Whether the last word on the kill switch stopped anything, a single product too."""
+        return self._last_switch != "kill_switch_off"
+
+    @property
+    def _last_switch(self) -> str:
+        words = [kind for _, kind in self.risk_events if kind.startswith("kill_switch")]
+        return words[-1] if words else "kill_switch_off"
 
 
 class SignalStore(StoreSession):

@@ -41,6 +41,8 @@ SEVERITY = {
     "rearmed": 3,
     "account_reset": 3,
     "kill_switch_on": 2,
+    "kill_switch_reducing": 2,
+    "kill_switch_paused": 3,
     "kill_switch_off": 3,
     "loss_streak": 2,
     "stale": 2,
