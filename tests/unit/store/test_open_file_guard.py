@@ -237,14 +237,15 @@ def test_only_the_store_s_one_module_connects() -> None:
 def test_database_first_opened_by_another_thread_meanwhile_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = {"one": (1, 1), "two": (2, 2)}
+    known, opened = {"one": (1, 1), "two": (2, 2)}, []
     identity = open_file_guard._identity
 
     def meanwhile(path: Path | str) -> tuple[int, int] | None:
-        known[f"another {len(known)}"] = (3, len(known))
+        opened.append(path)
+        known[f"another {len(opened)}"] = (3, len(opened))
         return identity(path)
 
     monkeypatch.setattr(open_file_guard, "_known", known)
     monkeypatch.setattr(open_file_guard, "_identity", meanwhile)
     open_file_guard._require_untouched(str(tmp_path))
-    assert len(known) > 2
+    assert len(opened) > 2
