@@ -116,6 +116,8 @@ class AccountState:
     """The paper account of one mode as it was last marked; money in the quote currency."""
 
     mode: str
+    session_id: str
+    """The session that marked it last."""
     marked_at: datetime
     balance_usd: float
     equity_usd: float

@@ -46,6 +46,7 @@ RISK_TITLES: Mapping[str, tuple[str, str]] = {
     "profit_target": ("success", "Profit target exceeded with all positions closed"),
     "rearmed": ("warning", "The guardrails were re-armed"),
     "account_reset": ("warning", "A new paper account begins"),
+    "account_set": ("warning", "The balance was set by hand"),
     "kill_switch_on": ("failure", "Kill switch is ON: no signals, open positions are closed"),
     "kill_switch_reducing": ("failure", "Reducing: no new signals, open positions run out"),
     "kill_switch_paused": ("warning", "Products are paused"),

@@ -40,6 +40,7 @@ SEVERITY = {
     "profit_target": 3,
     "rearmed": 3,
     "account_reset": 3,
+    "account_set": 3,
     "kill_switch_on": 2,
     "kill_switch_reducing": 2,
     "kill_switch_paused": 3,

@@ -69,6 +69,7 @@ group by product;
 -- parameters  nothing
 --
 -- mode                    dryrun, shadow or live
+-- session_id              the session that marked it last
 -- marked_at               close of the minute, UTC
 -- balance_usd             closed profit and loss only, quote currency
 -- equity_usd              open positions at their last prices included
@@ -81,6 +82,7 @@ group by product;
 -- highest_equity_usd      highest equity at any moment; in records of older code at the close of a minute
 select
     sessions.mode,
+    arg_max(equity.session_id, marked_at) as session_id,
     max(marked_at) as marked_at,
     arg_max(balance_usd, marked_at) as balance_usd,
     arg_max(equity_usd, marked_at) as equity_usd,

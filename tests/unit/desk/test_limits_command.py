@@ -20,7 +20,7 @@ NOON = datetime(2025, 6, 2, 12, tzinfo=UTC)
 
 def account(balance: float, equity: float, day_start: float, held: int = 0) -> AccountState:
     start, highest = Decimal(str(day_start)), Decimal(100_000)
-    return AccountState("dryrun", NOON, balance, equity, day_start, held, 0.0, 0.0, start, highest, highest)
+    return AccountState("dryrun", "s", NOON, balance, equity, day_start, held, 0.0, 0.0, start, highest, highest)
 
 
 def lines(settings: Settings, last: AccountState | None = None, **past: object) -> dict[str, LimitLine]:
@@ -69,7 +69,7 @@ def test_trading_days_are_the_firms_days(settings: Settings) -> None:
 def test_one_step_limit_follows_the_highest_day_start_and_knows_the_best_day(settings: Settings) -> None:
     one = settings.model_copy(update={"firm_rules": "ftmo-1-step"})
     last = AccountState(
-        "dryrun", NOON, 104_000, 104_000, 104_000, 0, 0, 0, *(Decimal(n) for n in (104_000, 107_000, 109_000))
+        "dryrun", "s", NOON, 104_000, 104_000, 104_000, 0, 0, 0, *(Decimal(n) for n in (104_000, 107_000, 109_000))
     )
     midnight = datetime(2025, 6, 1, 22, tzinfo=UTC)
     # what closes AT midnight is of the day before: 3,000 of 4,000 on one day, so 2,000 more must come from others

@@ -28,7 +28,7 @@ ASKING = (
     "dataset rebuild nothing; models list; models show nothing; models verify nothing; models promote nothing; "
     "models rollback nothing; models rollback nothing --reason x; models restore; evaluate; evaluate --model nothing; "
     "evaluate --min-accuracy nope; evaluate --min-accuracy 7; data docs; data docs --set nothing; alerts list; alerts test; "
-    "alerts retry; account show; account reset; account reset --reason x; account rearm; account rearm --reason x; limits; "
+    "alerts retry; account show; account reset; account reset --reason x; account rearm; account rearm --reason x; account set 5 --reason x; account set nan --reason x; account set x; limits; "
     "limits --mode nope; observation list; observation show nope; observation new --why x; kill status; kill off; kill pause nope; kill resume nope; kill resume BTC; kill reduce nope; verify; verify --format nope; publish; migrate; "
     "import; import nothing.csv; import .; import --restore nothing.parquet; import words.txt; import words.txt --explain; "
     "import --restore words.txt; import candles.csv; import candles.csv --columns a,b; import candles.csv --product btc; "
