@@ -1,143 +1,147 @@
-"""Boosted trees as a network: buffers that hold the trees, and every question of every tree asked at once.
+"""Boosted trees that LightGBM grew, as a network: scored by the library, exported as one node of the standard's tree ensembles.
 
-So a boosted model is saved, exported, compared and served exactly as the networks are. The trees become products of
-matrices (Nakandala et al., "A tensor compiler for unified machine learning prediction serving", OSDI 2020): all questions
-are answered, and the leaf is the one whose path agrees with every answer; seven times faster than walking down (measured).
-A question is whether an input is above a threshold; scikit-learn compares doubles, here both sides are float32 and
-thresholds are rounded down, which decides the same for every float32 input (`tests/property/test_trees.py`).
+So a boosted model is saved, calibrated, compared and served exactly as the networks are. LightGBM compares doubles, the
+graph float32: thresholds are rounded down, which decides the same for every float32 input (`tests/property/test_trees.py`).
 
-Shapes: B windows, T minutes, F inputs, C coins, M trees, Q questions of a tree, L leaves of a tree.
+Shapes: B windows, T minutes, F inputs, C coins.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import lightgbm
 import numpy as np
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from core.errors import ModelError
 
-    from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from torch import Tensor
 
 # of one minute's inputs a window takes 52 to 73 us to score, an LSTM's hour 260 (docs/log.md)
 BOOSTING_MINUTES = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """One tree: its questions, and per leaf which answers lead there and what it says."""
-
-    input_Q: NDArray[np.int16]
-    """Which input a question is about."""
-    threshold_Q: NDArray[np.float32]
-    """The answer is yes if the input is above this."""
-    path_LQ: NDArray[np.int8]
-    """1 where the way to the leaf needs a yes, -1 where it needs a no, 0 for a question off the way."""
-    value_L: NDArray[np.float64]
-    """What the leaf adds to the logit."""
-
-    @classmethod
-    def of(cls, nodes: NDArray[np.void]) -> Tree:
-        """Lay out the nodes that scikit-learn grew (``TreePredictor.nodes``)."""
-        asks_N = ~nodes["is_leaf"].astype(bool)
-        question_N, leaf_N = np.cumsum(asks_N) - 1, np.cumsum(~asks_N) - 1
-        path_LQ = np.zeros((int(leaf_N[-1]) + 1, int(question_N[-1]) + 1), dtype=np.int8)
-        waiting: list[tuple[int, list[tuple[int, int]]]] = [(0, [])]
-        while waiting:
-            node, way = waiting.pop()
-            if asks_N[node]:
-                for child, answer in ((nodes[node]["left"], -1), (nodes[node]["right"], 1)):
-                    waiting.append((int(child), [*way, (int(question_N[node]), answer)]))
-            for question, answer in way if not asks_N[node] else ():
-                path_LQ[leaf_N[node], question] = answer
-        asking = nodes[asks_N]
-        return cls(
-            asking["feature_idx"].astype(np.int16),
-            rounded_down(asking["num_threshold"]),
-            path_LQ,
-            nodes[~asks_N]["value"].astype(np.float64),
-        )
-
-
-def rounded_down(value_N: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the largest float32 not above each value: a float32 is above the one just when it is above the other."""
-    near_N = value_N.astype(np.float32)
-    below_N = np.nextafter(near_N, np.float32(-np.inf))
-    return np.where(near_N.astype(np.float64) > value_N, below_N, near_N).astype(np.float32)
+ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
 
 
 class BoostedTrees(nn.Module):
-    """Logit of "the close 15 minutes on is higher": what the leaves say that a window's last minute falls into.
+    """Logit of "the close 15 minutes on is higher": the mean of a bag of boosted trees over a window's last minute.
 
     The trees see the inputs of that minute and, behind them, the number of the coin.
     """
 
     coin: Tensor
-    base: Tensor
-    input: Tensor
-    threshold: Tensor
-    path: Tensor
-    yes: Tensor
-    value: Tensor
+    text: Tensor
+    """The bag in LightGBM's own text, as bytes."""
 
     def __init__(self, coins: int) -> None:
         """Build it without any tree: it says 0 until `load_state_dict` brings some."""
         super().__init__()
-        for name, value in state_of([], 0.0, coins).items():
-            self.register_buffer(name, value)
+        self.register_buffer("coin", torch.arange(coins, dtype=torch.float32))
+        self.register_buffer("text", as_bytes(json.dumps([])))
 
     def forward(self, x_BTF: Tensor, coin_B: Tensor) -> tuple[Tensor, None]:
         """Return logit_B of scaled windows, and no return."""
-        logit_1B = self.value.reshape(1, -1) @ self.leaves(x_BTF, coin_B).flatten(0, 1)
-        return logit_1B.squeeze(0) + self.base, None
-
-    def leaves(self, x_BTF: Tensor, coin_B: Tensor) -> Tensor:
-        """Return 1 for each window's leaf in each tree, else 0: (M, L, B)."""
-        x_FB = torch.cat([x_BTF[:, -1], self.coin[coin_B].unsqueeze(1)], dim=1).T
-        # windows last: then a question fetches the inputs of all of them in one piece
-        input_MQB = x_FB[self.input.flatten().long()].reshape(*self.input.shape, x_FB.shape[1])
-        answer_MQB = (input_MQB > self.threshold.unsqueeze(2)).float()
-        return (torch.matmul(self.path.float(), answer_MQB) == self.yes.float().unsqueeze(2)).float()
+        x_BF = torch.cat([x_BTF[:, -1], self.coin[coin_B].unsqueeze(1)], dim=1)
+        logit_B1: Tensor = _MeanOfBag.apply(x_BF, self.text.numpy().tobytes().decode())  # type: ignore[no-untyped-call]
+        return logit_B1.squeeze(1), None
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:  # noqa: ANN401  # torch's own
-        """Take as many trees as the state brings."""
-        for name in dict(self.named_buffers()):
-            if isinstance(value := state_dict.get(prefix + name), torch.Tensor):
-                setattr(self, name, torch.empty_like(value))
+        """Take as many trees as the state brings.
+
+        Raises:
+            ModelError: the trees are those of an older version.
+        """
+        if prefix + "text" not in state_dict:
+            msg = "these boosted trees were grown by an older version, which this one can serve but not judge or export again; train them anew: make boosting"
+            raise ModelError(msg)
+        self.text = torch.empty_like(state_dict[prefix + "text"])
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def state_of(trees: Sequence[Tree], base: float, coins: int, *, leaves: int = 1) -> dict[str, Tensor]:
-    """Return the state of a `BoostedTrees`, for trees of at most ``leaves`` leaves.
-
-    Trees of fewer get questions whose answer is always no, and leaves that say nothing.
-    """
-    shape_MQ = (len(trees), leaves - 1)
-    state: dict[str, NDArray[Any]] = {
-        "input": np.zeros(shape_MQ, dtype=np.int16),
-        "threshold": np.full(shape_MQ, np.inf, dtype=np.float32),
-        "path": np.zeros((len(trees), leaves, leaves - 1), dtype=np.int8),
-        "value": np.zeros((len(trees), leaves), dtype=np.float32),
-    }
-    for number, tree in enumerate(trees):
-        own, questions = len(tree.value_L), len(tree.input_Q)
-        state["input"][number, :questions] = tree.input_Q
-        state["threshold"][number, :questions] = tree.threshold_Q
-        state["path"][number, :own, :questions] = tree.path_LQ
-        state["value"][number, :own] = tree.value_L
-    state["yes"] = (state["path"] > 0).sum(axis=2).astype(np.int8)
-    tensors = {name: torch.from_numpy(values) for name, values in state.items()}
-    return tensors | {"coin": torch.arange(coins, dtype=torch.float32), "base": torch.tensor(base, dtype=torch.float32)}
+def as_bytes(text: str) -> Tensor:
+    """Return a text as a tensor of bytes, which is what a checkpoint of weights may hold."""
+    return torch.from_numpy(np.frombuffer(text.encode(), dtype=np.uint8).copy())
 
 
 def bag(members: Sequence[Mapping[str, Tensor]], rounds: int) -> dict[str, Tensor]:
     """Return the state whose logit is the mean of the members', each with its first ``rounds`` trees."""
-    per_tree = ("input", "threshold", "path", "yes", "value")
-    bagged = {name: torch.cat([member[name][:rounds] for member in members]) for name in per_tree}
-    bagged["value"] /= len(members)
-    return bagged | {"coin": members[0]["coin"], "base": torch.stack([member["base"] for member in members]).mean()}
+    texts = [member["text"].numpy().tobytes().decode() for member in members]
+    kept = [lightgbm.Booster(model_str=text).model_to_string(num_iteration=rounds) for text in texts]
+    return {"coin": members[0]["coin"], "text": as_bytes(json.dumps(kept))}
+
+
+class _MeanOfBag(torch.autograd.Function):
+    """What the bag says: by LightGBM here, by a `TreeEnsembleRegressor` in the exported graph."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BF: Tensor, text: str) -> Tensor:  # noqa: ANN401, ARG004  # torch's own
+        """Return logit_B1."""
+        logit_B = np.zeros(len(x_BF))
+        boosters = _boosters(text)
+        for booster in boosters:
+            logit_B += np.asarray(booster.predict(x_BF.numpy(), raw_score=True, num_threads=1)) / len(boosters)
+        return torch.from_numpy(logit_B.astype(np.float32)).unsqueeze(1)
+
+    @staticmethod
+    def symbolic(g: Any, x_BF: Any, text: str) -> Any:  # noqa: ANN401  # the exporter's own
+        """Return the node of the graph."""
+        boosters = _boosters(text)
+        nodes = [node for booster in boosters for tree in booster.dump_model()["tree_info"] for node in _flat(tree)]
+        # a node's number counts within its tree; trees are told apart by their place in the bag
+        tree_N = np.cumsum([node["number"] == 0 for node in nodes]) - 1
+        leaves = [(int(tree), node) for tree, node in zip(tree_N, nodes, strict=True) if "leaf" in node]
+        node = g.op(
+            f"{ML_DOMAIN}::TreeEnsembleRegressor",
+            x_BF,
+            n_targets_i=1,
+            nodes_treeids_i=[int(tree) for tree in tree_N],
+            nodes_nodeids_i=[node["number"] for node in nodes],
+            nodes_featureids_i=[node.get("input", 0) for node in nodes],
+            nodes_values_f=[node.get("threshold", 0.0) for node in nodes],
+            nodes_modes_s=["LEAF" if "leaf" in node else "BRANCH_LEQ" for node in nodes],
+            nodes_truenodeids_i=[node.get("left", 0) for node in nodes],
+            nodes_falsenodeids_i=[node.get("right", 0) for node in nodes],
+            target_treeids_i=[tree for tree, _ in leaves],
+            target_nodeids_i=[node["number"] for _, node in leaves],
+            target_ids_i=[0] * len(leaves),
+            target_weights_f=[own["leaf"] / len(boosters) for _, own in leaves],
+        )
+        # the exporter knows no shapes of this domain, and would warn
+        node.setType(x_BF.type().with_sizes([None, 1]))
+        return node
+
+
+@lru_cache(maxsize=4)
+def _boosters(text: str) -> tuple[lightgbm.Booster, ...]:
+    return tuple(lightgbm.Booster(model_str=own) for own in json.loads(text))
+
+
+def _flat(tree: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the nodes of a tree of `Booster.dump_model`, the root first, numbered in that order."""
+    waiting, number = [tree["tree_structure"]], 0
+    while waiting:
+        node, own = waiting.pop(0), {"number": number}
+        number += 1
+        if "leaf_value" in node:
+            yield own | {"leaf": float(node["leaf_value"])}
+            continue
+        if node["decision_type"] != "<=":
+            msg = f"a tree decides by {node['decision_type']}, which is not exported"
+            raise ModelError(msg)
+        left = number + len(waiting)
+        waiting += [node["left_child"], node["right_child"]]
+        threshold = float(rounded_down(np.array([node["threshold"]]))[0])
+        yield own | {"input": node["split_feature"], "threshold": threshold, "left": left, "right": left + 1}
+
+
+def rounded_down(value_N: np.ndarray) -> np.ndarray:
+    """Return the largest float32 not above each double: a float32 is above the one just when it is above the other."""
+    near_N = value_N.astype(np.float32)
+    below_N = np.nextafter(near_N, np.float32(-np.inf))
+    return np.where(near_N.astype(np.float64) > value_N, below_N, near_N).astype(np.float32)

@@ -17,6 +17,7 @@ from torch import nn
 from core.files import write_bytes
 from models.datasets.scaler import CLIP, Scaler
 from models.networks.build import build_network
+from models.networks.trees import ML_DOMAIN, ML_OPSET, BoostedTrees
 from models.serving.calibration import LOGIT_CLIP
 from models.serving.passport import Parity
 
@@ -116,6 +117,7 @@ def export_graph(model: nn.Module, folder: Path, minutes: int, inputs: int) -> P
             # the batch alone may vary: minutes and inputs are what the scorer holds against the passport
             dynamic_axes={name: {0: "batch"} for name in (*names, "probability", "logit")},
             opset_version=OPSET,
+            custom_opsets={ML_DOMAIN: ML_OPSET} if isinstance(model.network, BoostedTrees) else None,
             # the exporter that traces takes 0.3 s where the newer one takes 10, gives the same bytes each time, and keeps the
             # LSTM as one operator (docs/log.md)
             dynamo=False,

@@ -1,7 +1,8 @@
 """Train the boosting member: a bag of gradient boostings on the last minute's inputs of all coins together.
 
-scikit-learn grows the trees; each member of the bag sees every ``stride``-th minute, from another one on, other inputs at
-each split, and its own seed. How many rounds the bag keeps is read from the early-stop part. Of a `TrainSpec` it takes
+LightGBM grows the trees; each member of the bag sees every ``stride``-th minute, from another one on, other inputs at
+each split, and its own seed. How many rounds the bag keeps is read from the early-stop part; then it is grown again for
+so many rounds on the train and early-stop parts together, for the newest minutes are worth the most. Of a `TrainSpec` it takes
 ``epochs`` as the most rounds, ``dropout`` as the share of inputs hidden from a split, ``members``, ``stride``, ``seed``,
 ``learning_rate`` and ``budget_seconds``. Shapes: N rows, E rows of the early-stop part, F inputs, K checks.
 """
@@ -10,18 +11,18 @@ from __future__ import annotations
 
 import math
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import lightgbm
 import numpy as np
 import torch
 from scipy.special import expit
-from sklearn.ensemble import HistGradientBoostingClassifier
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # scikit-learn brings it, without types
 
 from core.errors import TrainingError
 from models.datasets.scaler import fit_scaler
 from models.datasets.windows import part_ends
-from models.networks.trees import BOOSTING_MINUTES, Tree, bag, state_of
+from models.networks.trees import BOOSTING_MINUTES, as_bytes, bag
 from models.serving.passport import TrainingCheck
 from models.statistics.metrics import log_loss
 from models.training.checkpoint import TrainingState, load, save
@@ -39,10 +40,14 @@ if TYPE_CHECKING:
     from models.datasets.dataset import Dataset
     from models.training.candidate import TrainSpec
 
-# mean gains over expanding folds: 8, 15 and 31 leaves 24.2, 24.7 and 25.9; in bags of five 15 gain 32.6, 31 33.8 (docs/log.md)
 LEAVES = 15
-MIN_LEAF_SHARE = 1 / 64
-"""Share of the rows that a leaf holds at least: minutes are noisy, and fifteen neighbours are worth one."""
+LEAF_SHARE = 1 / 64
+"""Share of a tree's rows that a leaf holds at least: minutes are noisy, and fifteen neighbours are worth one. As many rows of
+its parent's value are mixed into each leaf's: mean gain of both coins over three folds 27.3 with it, 24.7 without (docs/log.md)."""
+TREE_SHARE, TREE_ROWS = 0.1, 20_000
+"""Each tree sees this share of the rows, other ones each time, but at least so many."""
+BINS = 63
+"""Edges a split may choose from; 255 took three times as long and gained no more (docs/log.md)."""
 CHECK_ROUNDS = 10
 LOSS_ROWS = 20_000
 """The training loss is computed on so many rows, evenly spread; it is shown, and decides nothing."""
@@ -55,7 +60,7 @@ def fit_boosting(
     on_progress: Callable[[TrainProgress], None] = lambda _: None,
     checkpoint: Path | None = None,
 ) -> Fitted:
-    """Train ``spec`` on the train part of ``data``; the early-stop part chooses the number of rounds, nothing else.
+    """Train ``spec`` on the train part of ``data``; the early-stop part chooses the number of rounds, and is then learnt from too.
 
     Same spec, data and machine: same weights, bit for bit, also when resumed from ``checkpoint`` after a member. The
     time budget ends the bag after the member that passes it. ``data.x_NF`` is scaled in place.
@@ -73,7 +78,7 @@ def fit_boosting(
     while len(state.finished) < spec.members and not (state.finished and clock.is_over()):
         number, began = len(state.finished), time.monotonic()
         rows_N = _member_rows(data, spec, number)
-        state.finished.append(_grow(spec, number, data, rows_N, watch_EF))
+        state.finished.append(_watched_member(spec, number, data, rows_N, watch_EF))
         ended_by = "budget" if clock.is_over() and number + 1 < spec.members else "epochs"
         seconds = round(time.monotonic() - began, 2)
         # its losses, round by round, lie beside its trees
@@ -92,12 +97,18 @@ def fit_boosting(
 
     curve = _curve(spec, state, watch_y_E)
     best = best_check(curve)
-    shown = {"watched", "train_loss"}
-    trees = [{name: value for name, value in own.items() if name not in shown} for own in state.finished]
-    weights = bag(trees, best.epoch)
+    weights = bag([_final_member(spec, number, data, best.epoch) for number in range(len(state.finished))], best.epoch)
     fitted = Fitted(weights, scaler, [1.0] * len(data.coins), "float32", curve, train_windows=state.windows)
     fitted.best_checks, fitted.ended_by = [best.check], [curve[-1].ended_by]
     return fitted
+
+
+def _final_member(spec: TrainSpec, number: int, data: Dataset, rounds: int) -> dict[str, Tensor]:
+    """Grow a member again on all that precedes the calibration part."""
+    newest_N = part_ends(data, "early_stop", BOOSTING_MINUTES, stride=spec.stride, offset=number)
+    rows_N = np.concatenate([_member_rows(data, spec, number), newest_N])
+    text = as_bytes(_grow(spec, number, data, rows_N, rounds).model_to_string())
+    return {"coin": torch.arange(len(data.coins), dtype=torch.float32), "text": text}
 
 
 def _watched_rows(data: Dataset, spec: TrainSpec) -> NDArray[np.int64]:
@@ -131,39 +142,56 @@ def _member_rows(data: Dataset, spec: TrainSpec, number: int) -> NDArray[np.int6
     return rows_N
 
 
-def _grow(
+def _watched_member(
     spec: TrainSpec, number: int, data: Dataset, rows_N: NDArray[np.int64], watch_EF: NDArray[np.float32]
 ) -> dict[str, Tensor]:
-    """Grow one member's trees; return them with what they say of the early-stop part, and how they fit, at each check."""
-    x_NF, y_N = _inputs(data, rows_N), data.direction_N[rows_N]
+    """Grow one member; return it with what it says of the early-stop part, and how it fits, at each check."""
+    booster = _grow(spec, number, data, rows_N, spec.epochs)
+    thin_N = rows_N[np.linspace(0, len(rows_N) - 1, min(len(rows_N), LOSS_ROWS)).astype(np.int64)]
+    fitted_KN = _staged_logits(booster, _inputs(data, thin_N), _rounds(spec))
+    loss_K = [log_loss(expit(logit_N), data.direction_N[thin_N]) for logit_N in fitted_KN]
+    return {
+        "coin": torch.arange(len(data.coins), dtype=torch.float32),
+        "text": as_bytes(booster.model_to_string()),
+        "watched": torch.from_numpy(_staged_logits(booster, watch_EF, _rounds(spec))),
+        "train_loss": torch.tensor(loss_K, dtype=torch.float64),
+    }
+
+
+def _grow(spec: TrainSpec, number: int, data: Dataset, rows_N: NDArray[np.int64], rounds: int) -> lightgbm.Booster:
+    """Grow ``rounds`` trees of one member on these rows; the same rows give the same trees, bit for bit."""
     # of the sign: a regression on the size of the return gained 3 to 19 where this gains 24 (docs/log.md)
-    model = HistGradientBoostingClassifier(
-        learning_rate=spec.learning_rate,
-        max_iter=spec.epochs,
-        max_leaf_nodes=LEAVES,
-        min_samples_leaf=max(20, round(MIN_LEAF_SHARE * len(y_N))),
-        max_features=1.0 - spec.dropout,
-        early_stopping=False,  # scikit-learn would hold out random rows, whose neighbours it trains on
-        random_state=spec.seed + number,
-    )
-    thin_N = np.linspace(0, len(y_N) - 1, min(len(y_N), LOSS_ROWS)).astype(np.int64)
-    with threadpool_limits(1):
-        model.fit(x_NF, y_N)
-        watched_KE = _staged_logits(model, watch_EF, _rounds(spec))
-        fitted_KN = _staged_logits(model, x_NF[thin_N], _rounds(spec))
-    # the public interface tells no tree; the versions are pinned, and the property test compares every leaf
-    trees = [Tree.of(grown.nodes) for (grown,) in model._predictors]
-    state = state_of(trees, float(model._baseline_prediction.item()), len(data.coins), leaves=LEAVES)
-    loss_K = [log_loss(expit(logit_N), y_N[thin_N]) for logit_N in fitted_KN]
-    return state | {"watched": torch.from_numpy(watched_KE), "train_loss": torch.tensor(loss_K, dtype=torch.float64)}
+    share = min(1.0, max(TREE_SHARE, TREE_ROWS / len(rows_N)))
+    leaf_rows = max(20, round(LEAF_SHARE * share * len(rows_N)))
+    parameters = {
+        "objective": "binary",
+        "learning_rate": spec.learning_rate,
+        "num_leaves": LEAVES,
+        "min_data_in_leaf": leaf_rows,
+        "path_smooth": leaf_rows,
+        "lambda_l2": leaf_rows / 10,
+        "bagging_fraction": share,
+        "bagging_freq": 1,
+        "feature_fraction_bynode": 1.0 - spec.dropout,
+        "max_bin": BINS,
+        "seed": spec.seed + number,
+        "use_missing": False,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": 1,
+        "verbosity": -1,
+    }
+    rows = lightgbm.Dataset(_inputs(data, rows_N), data.direction_N[rows_N])
+    return lightgbm.train(parameters, rows, rounds)
 
 
-def _staged_logits(
-    model: HistGradientBoostingClassifier, x_NF: NDArray[np.float32], rounds: list[int]
-) -> NDArray[np.float64]:
+def _staged_logits(booster: lightgbm.Booster, x_NF: NDArray[np.float32], rounds: list[int]) -> NDArray[np.float64]:
     """Return the logits after each of ``rounds``, (K, N)."""
-    staged = enumerate(model.staged_decision_function(x_NF), 1)
-    return np.stack([logit_N for number, logit_N in staged if number in rounds])
+    steps = [
+        booster.predict(x_NF, start_iteration=first, num_iteration=last - first, raw_score=True, num_threads=1)
+        for first, last in pairwise([0, *rounds])
+    ]
+    return np.cumsum(np.stack([np.asarray(step) for step in steps]), axis=0)
 
 
 def _curve(spec: TrainSpec, state: TrainingState, y_E: NDArray[np.int8]) -> list[TrainingCheck]:
