@@ -22,6 +22,7 @@ from prefect.settings import get_current_settings
 from pydantic import Field
 
 from core.errors import DeskError
+from core.interruption import unwind_from_now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +66,7 @@ def run_from_shell(flow: Flow[..., Any], arguments: Sequence[str] | None = None)
     _prepare_temporary_server()
     # so that SIGTERM unwinds: atexit then ends the temporary server, which would live on as an orphan of 250 MB
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    unwind_from_now()
     app(args=list(arguments) if arguments is not None else None, standalone_mode=True)
 
 

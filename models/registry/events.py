@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import ModelError
 from core.files import as_json_bytes, read_json
-from core.hash_chain import event_link, is_link
-from core.integrity import require_id
+from core.integrity import event_link, is_link, require_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
