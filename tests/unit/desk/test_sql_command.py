@@ -239,9 +239,9 @@ def test_what_does_not_fit_into_memory_spills_below_the_home_and_goes(
     with command.Reader(Paths(home)) as reader:
         _, rows = reader.stream("select range as n, random() as r from range(10_000_000) order by r")
         next(rows)
-        (spilled,) = home.glob(".spill-*")
+        (spilled,) = home.glob(".candledesk-spill-*/duckdb")
         assert list(spilled.iterdir())
-    assert not list(home.glob(".spill-*"))
+    assert not spilled.parent.exists()
     assert not list(tmp_path.iterdir())
 
 
