@@ -112,10 +112,11 @@ def read_events(path: Path) -> tuple[RegistryEvent, ...]:
         raise ModelError(msg)
     try:
         events = tuple(_event(entry) for entry in content["events"])
+        fault = _fault(content, events)
     except (KeyError, TypeError, ValueError) as error:
         msg = f"{path} is damaged ({error!r}); {_REPAIR}"
         raise ModelError(msg) from error
-    if (fault := _fault(content, events)) is not None:
+    if fault is not None:
         msg = f"{path} is not as it was written: {fault}; {_REPAIR}"
         raise ModelError(msg)
     return events
