@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from core.errors import SpanError, UnknownProductError
+from core.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,7 +55,8 @@ def require_product(product: str) -> str:
     """
     base, _, quote = product.partition("-")
     if not (base.isalnum() and quote.isalnum() and product == product.upper()):
-        msg = f"product {product!r} is not of the form BASE-QUOTE in upper case; write for example BTC-USD"
+        # two lines of .env that ran together may hold an address with a token
+        msg = f"product {redact(product)[:60]!r} is not of the form BASE-QUOTE in upper case; write for example BTC-USD"
         raise UnknownProductError(msg)
     return product
 

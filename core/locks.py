@@ -1,11 +1,14 @@
-"""Kernel locks on files: held by one process at a time, released however their holder ends."""
+"""Kernel locks on files and folders: held by one process at a time, released however their holder ends."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import tempfile
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import LockHeldError, PreflightError
@@ -14,7 +17,6 @@ from core.files import writing_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
 
 @contextmanager
@@ -93,3 +95,41 @@ def runtime_lease(home: Path) -> AbstractContextManager[None]:
         PreflightError: on entering, another runtime holds it; the text names its process.
     """
     return lease(home / "runtime.lock", "runtime")
+
+
+@contextmanager
+def scratch_folder(purpose: str, parent: Path | None = None) -> Iterator[Path]:
+    """Yield a new folder for the length of the block, in ``parent`` or where temporary files belong.
+
+    What a process that was killed left behind is removed by the next that asks for the same ``purpose`` there: its folder is
+    this user's, has the name that is given here alone, and nobody holds its lock any more.
+
+    Raises:
+        FileError: ``parent`` cannot be written.
+    """
+    parent = parent or Path(tempfile.gettempdir())
+    prefix = f".candledesk-{purpose}-"
+    for folder in parent.glob(f"{prefix}*"):
+        _remove_if_dead(folder)
+    try:
+        # locked before it takes the name by which the others look for dead ones
+        draft = Path(tempfile.mkdtemp(prefix=".candledesk.", dir=parent))
+        descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        folder = draft.rename(parent / f"{prefix}{draft.name.rpartition('.')[2]}")
+    except OSError as error:
+        raise writing_error(error, parent) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _remove_if_dead(folder: Path) -> None:
+    with suppress(OSError), ExitStack() as opened:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        opened.callback(os.close, descriptor)
+        if os.fstat(descriptor).st_uid == os.getuid():
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)

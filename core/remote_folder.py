@@ -20,6 +20,7 @@ from pyarrow import fs
 
 from core.errors import DiskFullError, RemoteFolderError
 from core.files import is_disk_full
+from core.redaction import credential_in, redact, redact_uri
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,14 +33,18 @@ _WEB = ("http", "https")
 _FAILURES = (OSError, pa.ArrowException, http.client.HTTPException)
 
 
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
 class RemoteFolder(Protocol):
     """A folder of whole files, wherever it lies."""
 
     def size(self, name: str) -> int | None:
         """Return the bytes of a file, None where there is none."""
 
-    def read(self, name: str, sink: BinaryIO) -> None:
-        """Copy a file into ``sink``."""
+    def read(self, name: str, sink: BinaryIO, most: int) -> None:
+        """Copy a file of up to ``most`` bytes into ``sink``; a larger one is refused after ``most`` bytes."""
 
     def write(self, name: str, source: Path) -> None:
         """Put a file there; a reader never sees a part of it under its name."""
@@ -63,28 +68,23 @@ def split(uri: str) -> tuple[str, str]:
     return urlunsplit(parts._replace(path=folder)), name
 
 
-def redacted(uri: str) -> str:
-    """Return the URI as it may be printed: no query, which may hold a token."""
-    return urlunsplit(urlsplit(uri)._replace(query="", fragment=""))
-
-
 def open_folder(uri: str) -> RemoteFolder:
     """Return the folder that ``uri`` names.
 
     Raises:
-        RemoteFolderError: the URI is of no kind that is known, holds a password, or cannot be used.
+        RemoteFolderError: the URI is of no kind that is known, may hold a credential, or cannot be used.
     """
     parts = urlsplit(uri)
-    if "@" in parts.netloc:
+    if part := credential_in(uri):
         msg = (
-            f"a {parts.scheme}:// URI holds credentials; tasks and logs show URIs, so leave them to the environment "
-            "(for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+            f"a {parts.scheme}:// URI may hold no credentials, and this one has {part}; tasks and logs show URIs, so leave "
+            "them to the environment (for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
         )
         raise RemoteFolderError(msg)
     if parts.scheme in _WEB:
         return _Web(uri)
     if parts.scheme not in _ARROW:
-        msg = f"{redacted(uri)!r} is no URI of a folder; write for example file:///srv/desk or s3://bucket/desk (known: {', '.join((*_ARROW, *_WEB))})"
+        msg = f"{redact_uri(uri)!r} is no URI of a folder; write for example file:///srv/desk or s3://bucket/desk (known: {', '.join((*_ARROW, *_WEB))})"
         raise RemoteFolderError(msg)
     try:
         filesystem, root = fs.FileSystem.from_uri(uri)
@@ -108,12 +108,14 @@ class _Files:
             raise _failed(within(self.uri, name), "asked for", error) from error
         return None if info.type == fs.FileType.NotFound else int(info.size)
 
-    def read(self, name: str, sink: BinaryIO) -> None:
+    def read(self, name: str, sink: BinaryIO, most: int) -> None:
         try:
             with self.filesystem.open_input_stream(f"{self.root}/{name}") as source:
-                shutil.copyfileobj(source, sink, _CHUNK)
+                is_whole = _copy(source, sink, most)
         except _FAILURES as error:
             raise _failed(within(self.uri, name), "read", error) from error
+        if not is_whole:
+            raise _too_large(within(self.uri, name), most)
 
     def write(self, name: str, source: Path) -> None:
         """Write beside it, then move: a stream that is cut off still leaves an object in some stores."""
@@ -147,18 +149,20 @@ class _Web:
         except _FAILURES as error:
             raise _failed(within(self.uri, name), "asked for", error) from error
 
-    def read(self, name: str, sink: BinaryIO) -> None:
+    def read(self, name: str, sink: BinaryIO, most: int) -> None:
         try:
             with self._open(name, "GET") as answer:
-                shutil.copyfileobj(answer, sink, _CHUNK)
+                is_whole = _copy(answer, sink, most)
         except _FAILURES as error:
             if isinstance(error, urllib.error.HTTPError):
                 error.close()
             raise _failed(within(self.uri, name), "read", error) from error
+        if not is_whole:
+            raise _too_large(within(self.uri, name), most)
 
     def write(self, name: str, source: Path) -> None:
         del source
-        msg = f"{redacted(within(self.uri, name))} cannot be written: a web server only gives files out; copy the file there by hand, or name a folder that can be written, such as s3://bucket/desk"
+        msg = f"{_shown_file(within(self.uri, name))} cannot be written: a web server only gives files out; copy the file there by hand, or name a folder that can be written, such as s3://bucket/desk"
         raise RemoteFolderError(msg)
 
     def _open(self, name: str, method: str) -> http.client.HTTPResponse:
@@ -167,10 +171,32 @@ class _Web:
         return answer
 
 
+def _copy(source: _Readable, sink: BinaryIO, most: int) -> bool:
+    """Copy up to ``most`` bytes; return whether there were no more."""
+    left = most
+    while chunk := source.read(min(_CHUNK, left + 1)):
+        if len(chunk) > left:
+            return False
+        sink.write(chunk)
+        left -= len(chunk)
+    return True
+
+
+def _shown_file(uri: str) -> str:
+    """Return the file and where it lies; of a web folder no more than the host may be shown, the name of the file is ours."""
+    where, name = redact_uri(uri), split(uri)[1]
+    return where if not name or where.endswith(f"/{name}") else f"{name} at {where}"
+
+
+def _too_large(uri: str, most: int) -> RemoteFolderError:
+    msg = f"{_shown_file(uri)} is larger than {most:,} bytes and is not read; it is not what was put there: remove it there and run the same again"
+    return RemoteFolderError(msg)
+
+
 def _failed(uri: str, what: str, error: Exception) -> RemoteFolderError | DiskFullError:
     if isinstance(error, OSError) and is_disk_full(error):
-        msg = f"no room for {redacted(uri)} ({error.strerror}); free some disk space and run the same again, nothing half-written is ever used"
+        msg = f"no room for {_shown_file(uri)} ({error.strerror}); free some disk space and run the same again, nothing half-written is ever used"
         return DiskFullError(msg)
-    cause = (str(error).splitlines() or [type(error).__name__])[0].replace(uri, redacted(uri))
-    msg = f"{redacted(uri)} cannot be {what} ({cause}); check DATASETS_URI and CANDIDATES_URI, and that this machine may reach them"
+    cause = redact((str(error).splitlines() or [type(error).__name__])[0], [uri])
+    msg = f"{_shown_file(uri)} cannot be {what} ({cause}); check DATASETS_URI and CANDIDATES_URI, and that this machine may reach them"
     return RemoteFolderError(msg)

@@ -11,8 +11,8 @@ from importlib import import_module
 import typer
 
 from core.errors import DeskError
+from core.interruption import INTERRUPTED, unwind_from_now
 
-_INTERRUPTED = 130
 _NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 # name on the command line -> module:function and the line --help shows; loaded only when used, so that
@@ -83,6 +83,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
+        unwind_from_now()
         build(wanted)(prog_name="desk")
     except DeskError as error:
         print(f"desk: {error}", file=sys.stderr)
@@ -94,14 +95,14 @@ def main() -> None:
         sys.exit(2)
     except (KeyboardInterrupt, RuntimeError, SystemExit) as end:
         # typer ends by Ctrl-C with 130 and no word, DuckDB with its own; while a command is imported nothing has caught it yet
-        is_interrupt = isinstance(end, KeyboardInterrupt) or str(end) in {str(_INTERRUPTED), "Query interrupted"}
+        is_interrupt = isinstance(end, KeyboardInterrupt) or str(end) in {str(INTERRUPTED), "Query interrupted"}
         if not is_interrupt:
             raise
         print("desk: interrupted", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         # no thread is waited for: one may be minutes away from its end
-        os._exit(_INTERRUPTED)
+        os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from core.candles import MINUTE, Span
+from core.locks import scratch_folder
 from core.settings import Settings, load_settings
 from market.ingest.backfill import OnProgress
 from market.ingest.file_layout import IGNORED
@@ -153,8 +153,8 @@ def _target(settings: Settings, *, dry_run: bool) -> Iterator[FeatureStore]:
         with FeatureStore(settings.paths.market_db) as store:
             yield store
         return
-    with tempfile.TemporaryDirectory(prefix="desk-import-") as folder:
-        copy = Path(folder) / "market.duckdb"
+    with scratch_folder("import") as folder:
+        copy = folder / "market.duckdb"
         if settings.paths.market_db.exists():
             FeatureStore(settings.paths.market_db).publish(copy)
         with FeatureStore(copy) as store:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from core.locks import scratch_folder
 from core.settings import load_settings
 from validation.leakage.audit import audit, audit_steps, clean_seeds, plant_steps, seed_steps, try_plants
 from validation.leakage.leak_list import LEAKS, LeakCheck
@@ -54,8 +53,7 @@ def leak_check(
     0 when nothing leaks and with 1 when something does, or when a planted leak is not caught; each line names the repair.
     """
     began, checks, settings = time.monotonic(), list[LeakCheck](), load_settings()
-    with tempfile.TemporaryDirectory(prefix="desk-leak-check-") as text:
-        folder = Path(text)
+    with scratch_folder("leak-check") as folder:
         if plant:
             checks += _run("planted leaks", plant_steps(), partial(try_plants, folder))
         if seeds:

@@ -43,6 +43,7 @@ POOL_TEMPLATE = {
     "variables": {"type": "object", "properties": {}, "additionalProperties": False},
 }
 _BIN = Path(sys.executable).parent
+_PORT = 4200
 console = Console()
 
 
@@ -159,12 +160,22 @@ def is_up(paths: Paths) -> bool:
     return (paths.home / "supervisord.conf").exists() and _control(paths, "pid").returncode == 0
 
 
-def up(port: Annotated[int, typer.Option(help="Port of the server and its UI")] = 4200) -> None:
+def up(
+    wanted: Annotated[
+        int | None,
+        typer.Option("--port", help=f"Port of the server and its UI; {_PORT} when left out", min=1, max=65_535),
+    ] = None,
+) -> None:
     """Start the Prefect server, make the pool, deploy everything, start a worker; all supervised."""
     paths = load_settings().paths.make()
+    port = wanted or _PORT
     if is_up(paths):
+        running = _port_of(_profiles(paths)) or port
+        if wanted not in (None, running):
+            msg = f"it is up already, on port {running}; stop it first: desk down, then desk up --port {wanted}"
+            raise ConfigError(msg)
         console.print("already up; `make down` stops it")
-        port = _port_of(_profiles(paths)) or port
+        port = running
     elif listens(port):
         msg = f"port {port} is taken by another program; end it, or choose another: desk up --port {port + 1}"
         raise ConfigError(msg)

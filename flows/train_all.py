@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import flows  # noqa: F401  # first, so that Ctrl-C ends in one line while the rest is imported
+
+# isort: split
 from prefect import flow
 
 from core.settings import load_settings

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import duckdb
 
 from core.errors import StoreError
-from store.database import MEMORY, connect, publish, read_session, write_transaction
+from store.database import memory_session, publish, read_session, write_transaction
 from store.error_translation import writing_error
 from store.ingest import utc
 from store.schema import migrate, require_schema
@@ -29,11 +29,16 @@ class StoreSession:
     database: ClassVar[str] = "market"
 
     def __init__(self, path: Path | None, *, memory_mb: int | None = None, spill: Path | None = None) -> None:
-        """Name the file; None means a database in memory, which ``memory_mb`` and ``spill`` bound as in `connect`."""
+        """Name the file; None means a database in memory, which ``memory_mb`` and ``spill`` bound as in `memory_session`."""
         self.path = path
         # one thread where memory is short: each has working space of its own
         threads = 2 if memory_mb is None else 1
-        self._memory = connect(MEMORY, threads=threads, memory_mb=memory_mb, spill=spill) if path is None else None
+        self._open = ExitStack()
+        self._memory = (
+            self._open.enter_context(memory_session(spill, threads=threads, memory_mb=memory_mb))
+            if path is None
+            else None
+        )
         self._is_current = False
 
     def __enter__(self) -> Self:
@@ -46,8 +51,7 @@ class StoreSession:
 
     def close(self) -> None:
         """Close the in-memory connection; a file is never held open between calls."""
-        if self._memory is not None:
-            self._memory.close()
+        self._open.close()
 
     def migrate(self) -> bool:
         """Create or bring up to date every table, view and macro; return whether anything was done.

@@ -14,15 +14,14 @@ import signal
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from core.errors import FileError, LockHeldError, StoreBusyError, StoreError
+from core.errors import DiskFullError, FileError, LockHeldError, StoreBusyError, StoreError
 from core.failpoints import failpoint
-from core.locks import hold
+from core.locks import hold, scratch_folder
 from store.error_translation import copying_error, damaged, opening_error, writing_error
 from store.open_file_guard import require_closed, watch
 
@@ -33,7 +32,6 @@ LOCK_TIMEOUT_SECONDS = 60.0
 MEMORY = ":memory:"
 _MAX_SPILL = "16GB"
 """DuckDB's own bound is 90 % of the free disk."""
-_spills = count(1)
 
 # asof joins against a generated grid otherwise fall into a nested loop; the progress bar
 # would be printed into files; views must not depend on the machine's time zone
@@ -53,8 +51,7 @@ def connect(
 ) -> duckdb.DuckDBPyConnection:
     """Open a database with Candledesk's session settings; ``memory_mb`` bounds what a small process may use.
 
-    What does not fit into memory spills beside a file; of a database in memory into a folder of its own below ``spill``,
-    which goes when it is closed, and nowhere without it: DuckDB's own choice is the current folder. A file that is not there is made, empty; one that is no database is refused and left as it is.
+    What does not fit into memory spills beside a file; of a database in memory see `memory_session`. A file that is not there is made, empty; one that is no database is refused and left as it is.
 
     Raises:
         NotADatabaseError: the file is something else, damaged, or written by a newer DuckDB; or its log is.
@@ -69,7 +66,7 @@ def connect(
         "max_temp_directory_size": _MAX_SPILL,
     }
     if path == MEMORY:
-        limits["temp_directory"] = str(spill / f".spill-{os.getpid()}-{next(_spills)}") if spill else ""
+        limits["temp_directory"] = str(spill / "duckdb") if spill else ""
     if memory_mb is not None:
         limits["memory_limit"] = f"{memory_mb}MB"
     file = None if path == MEMORY else Path(path)
@@ -85,6 +82,25 @@ def connect(
     if file is not None and is_written:
         watch(file)
     return connection
+
+
+@contextmanager
+def memory_session(
+    spill: Path | None = None, *, threads: int = 2, memory_mb: int | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database in memory for the length of the block; what does not fit spills into a folder of its own in ``spill``.
+
+    Without ``spill``, or where it cannot be written, nothing spills: DuckDB's own choice is the current folder. What a killed
+    process spilled goes with the next session there.
+    """
+    with ExitStack() as held:
+        folder = None
+        if spill is not None:
+            with suppress(FileError, DiskFullError):
+                folder = held.enter_context(scratch_folder("spill", spill))
+        connection = connect(MEMORY, threads=threads, memory_mb=memory_mb, spill=folder)
+        held.callback(connection.close)
+        yield connection
 
 
 def quoted(path: Path) -> str:

@@ -11,7 +11,6 @@ import os
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from core.candles import HORIZON_MINUTES, Span, minute_start
 from core.dataset_files import DatasetManifest, DatasetRef, ManifestFeatures, PartBorders
 from core.errors import DatasetError
 from core.integrity import sha256_of
+from core.locks import scratch_folder
 from store.connection import disk_errors
 from store.feature_sets import recorded_set
 from store.month_cache import DatasetRequest, MonthCache, schema, writer_options
@@ -191,7 +191,7 @@ def rebuild(settings: Settings, store: FeatureStore, digest: str) -> RestoredDat
     features = recorded_set(row["feature_set"], row["feature_hash"], row["feature_set"])
     path = settings.paths.home / row["path"]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with disk_errors(path.parent), TemporaryDirectory(prefix=".rebuild-", dir=path.parent) as folder:
+    with disk_errors(path.parent), scratch_folder("rebuild", path.parent) as folder:
         request = DatasetRequest(
             tuple(row["products"].split(",")),
             Span(row["start_time"], row["end_time"]),
@@ -200,7 +200,7 @@ def rebuild(settings: Settings, store: FeatureStore, digest: str) -> RestoredDat
             settings.feature_threads,
             settings.feature_memory_mb,
         )
-        built = build(request, store, Path(folder))
+        built = build(request, store, folder)
         if built.reference.digest != row["digest"]:
             msg = (
                 f"data set {row['digest'][:16]} came out as {built.reference.digest[:16]}: the store no longer holds what it held, "

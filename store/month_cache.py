@@ -12,6 +12,7 @@ import hashlib
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from queue import SimpleQueue
@@ -25,7 +26,7 @@ import pyarrow.parquet as pq
 from core.candles import HORIZON_MINUTES, MINUTE, Span, epoch_minute
 from core.errors import DatasetError
 from core.files import whole_file
-from store.database import connect
+from store.database import memory_session
 from store.feature_sets import LONGEST_FILL_MINUTES
 from store.schema import objects
 from store.splits import MINUTES_OF_DAY
@@ -216,7 +217,7 @@ class MonthCache:
         finally:
             pool.shutdown(cancel_futures=True)
             for scratch in scratches:
-                scratch.connection.close()
+                scratch.close()
 
     def _compute(self, chunk: list[Part], scratch: Scratch) -> dict[Path, PartSummary]:
         span = Span(chunk[0].span.start, chunk[-1].span.end)
@@ -245,7 +246,8 @@ class Scratch:
     def __init__(self, features: FeatureSet, memory_mb: int | None, spill: Path | None = None) -> None:
         """Create the tables and views that ``features`` and the labels read, no others."""
         # one thread: the views stream through sorted rows, so products and chunks are what runs side by side
-        self.connection = connect(":memory:", threads=1, memory_mb=memory_mb, spill=spill)
+        self._open = ExitStack()
+        self.connection = self._open.enter_context(memory_session(spill, threads=1, memory_mb=memory_mb))
         needed = {"candles_1m", "labels_15m", *features.views}
         for name, (folder, _) in objects("market").items():
             if name in needed:
@@ -257,6 +259,10 @@ class Scratch:
             "create temp view feature_rows as select product, open_time, minute, cast(close as double) as close, "  # noqa: S608  # names from our own list
             f"is_filled, {inputs} from {features.view}"
         )
+
+    def close(self) -> None:
+        """Close the connection and remove what it spilled."""
+        self._open.close()
 
     def empty(self) -> None:
         """Forget the candles: dropped rather than emptied, as deleted rows would keep their memory."""

@@ -22,7 +22,7 @@ from core.errors import CandleFileError, DatasetError, StoreError
 from core.failpoints import failpoint
 from core.files import write_json
 from core.integrity import sha256_of
-from store.database import connect
+from store.database import memory_session
 from store.schema import SCHEMA_VERSION, schema_hash
 from store.sql_files import load_sql
 
@@ -96,13 +96,10 @@ def _free_path(folder: Path, stem: str, cut: datetime, digest: str) -> Path:
 
 def _write(product: str, span: Span, cut: datetime, draft: Path, store: CandleSource) -> Counter[str]:
     """Write the file and return how many rows each source told."""
-    connection = connect(":memory:", spill=draft.parent)
-    try:
+    with memory_session(draft.parent) as connection:
         connection.execute(load_sql("tables/candles_1m"))
         store.copy_candles(connection, product, span, cut)
         table = connection.sql(load_sql("queries/raw_rows")).to_arrow_table()
-    finally:
-        connection.close()
     if table.num_rows == 0:
         msg = f"no candle of {product} is stored in {span}; run: make backfill"
         raise DatasetError(msg)

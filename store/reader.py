@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from core.errors import StoreError
 from core.files import whole_file
-from store.database import connect, quoted
+from store.database import memory_session, quoted
 from store.error_translation import copy_of_another_version, unreadable_copy
 from store.schema import SCHEMA_VERSION, attached_version
 from store.sql_files import load_sql
@@ -62,7 +63,8 @@ class Reader:
             raise StoreError(msg)
         self._copies = [copy for _, copy in present]
         self._databases = tuple(name for name, _ in present)
-        self.connection = connect(":memory:", memory_mb=_MEMORY_MB, spill=paths.home)
+        self._open = ExitStack()
+        self.connection = self._open.enter_context(memory_session(paths.home, memory_mb=_MEMORY_MB))
         for name, copy in present:
             self._attach(name, copy)
         self.connection.execute("set search_path = '" + ",".join(self._databases) + "'")
@@ -79,17 +81,17 @@ class Reader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the session."""
-        self.connection.close()
+        self._open.close()
 
     def _attach(self, name: str, copy: Path) -> None:
         try:
             self.connection.execute(f"attach {quoted(copy)} as {name} (read_only)")
         except duckdb.Error as error:
-            self.connection.close()
+            self._open.close()
             raise unreadable_copy(error, copy) from error
         version = attached_version(self.connection, name)
         if version is not None and version != SCHEMA_VERSION:
-            self.connection.close()
+            self._open.close()
             raise copy_of_another_version(copy, version, SCHEMA_VERSION)
 
     def rows(self, query: str, **parameters: object) -> list[dict[str, Any]]:

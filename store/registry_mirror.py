@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from core.errors import ModelError, StoreError
 from core.failpoints import failpoint
-from core.hash_chain import event_link, is_link, link
+from core.integrity import event_link, is_link, link
 from store.feature_store import FeatureStore
 from store.ingest import insert_rows, utc
 from store.sql_files import headers, load_sql, table_columns

@@ -8,6 +8,16 @@ import duckdb
 
 from core.errors import StoreError
 
+MOST_CHARACTERS = 262_144
+"""Of the text; more may take DuckDB's parser minutes."""
+MOST_BRACKETS = 100
+"""Open at once; the time of DuckDB's parser grows with the square of those that are never closed."""
+# each ends at the end of the text where it is not closed, so that no text is gone through twice
+_NO_BRACKETS = re.compile(
+    r"(?<!\w)e'(?:[^'\\]|\\.)*(?:'|\Z)|'[^']*(?:'|\Z)|\"[^\"]*(?:\"|\Z)|\$(\w*)\$.*?(?:\$\1\$|\Z)|--[^\n]*|/\*.*?(?:\*/|\Z)",
+    re.I | re.S,
+)
+_BRACKET = re.compile(r"[(\[{]|[)\]}]")
 _EXPLAIN = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*explain\s+(?:analyze\b\s*)?(?:\([^()]*\)\s*)?", re.I | re.S)
 # quotes inside a literal are escaped in JSON, so neither pattern can begin or end in one; and text of any depth is searched
 _QUERY_NODE = re.compile(r'"type":"(\w+_NODE)"')
@@ -24,8 +34,9 @@ def require_reading(connection: duckdb.DuckDBPyConnection, text: str) -> None:
     that runs text is refused.
 
     Raises:
-        StoreError: one of them is of another kind, or has one inside; or there is none.
+        StoreError: one of them is of another kind, or has one inside; or there is none; or the text is too long or too deep.
     """
+    _require_bounded(text)
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -47,6 +58,23 @@ def require_reading(connection: duckdb.DuckDBPyConnection, text: str) -> None:
             raise StoreError(msg)
         else:
             raise _refused(kind.name.replace("_", " "))
+
+
+def _require_bounded(text: str) -> None:
+    """Refuse what would keep DuckDB's parser busy or break it, before it sees it.
+
+    Raises:
+        StoreError: the text is too long, or too many brackets are open at once.
+    """
+    if len(text) > MOST_CHARACTERS:
+        msg = f"the SQL has {len(text):,} characters, more than {MOST_CHARACTERS:,}; put long lists into a file and read it with --read FILE"
+        raise StoreError(msg)
+    depth = 0
+    for bracket in _BRACKET.findall(_NO_BRACKETS.sub(" ", text)):
+        depth = depth + 1 if bracket in "([{" else max(depth - 1, 0)
+        if depth > MOST_BRACKETS:
+            msg = f"the SQL opens more than {MOST_BRACKETS} brackets within each other; name inner queries with WITH instead"
+            raise StoreError(msg)
 
 
 def _require_reading_tree(connection: duckdb.DuckDBPyConnection, query: str) -> None:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from core.dataset_files import DatasetManifest
 from core.errors import CandleFileError, DatasetError
 from core.integrity import sha256_of
-from store.database import connect
+from store.database import memory_session
 from store.ingest import utc
 from store.raw_export import read_manifest
 from store.sql_files import load_sql
@@ -164,14 +164,11 @@ def _prove_rows(path: Path, manifest: ExportManifest, table: pa.Table) -> Proof:
 
 
 def _prove_store(path: Path, manifest: ExportManifest, table: pa.Table, store: CandleSource) -> Proof:
-    connection = connect(":memory:", spill=path.parent)
-    try:
+    with memory_session(path.parent) as connection:
         connection.execute(load_sql("tables/candles_1m"))
         store.copy_candles(connection, manifest.product, manifest.span, manifest.cut)
         connection.register("exported", table)
         rows = connection.execute(load_sql("queries/proof_rows")).fetchall()
-    finally:
-        connection.close()
     claim = f"the store, as known at {manifest.cut:%Y-%m-%d %H:%M:%S}, holds each of its rows"
     if not rows:
         return _proof(path.name, claim, f"{table.num_rows} rows equal")

@@ -12,8 +12,10 @@ import secrets
 import signal
 import sys
 import textwrap
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import psutil
 import typer
 from prefect import Flow
 from prefect.context import refresh_global_settings_context
@@ -22,6 +24,7 @@ from prefect.settings import get_current_settings
 from pydantic import Field
 
 from core.errors import DeskError
+from core.interruption import unwind_from_now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +52,10 @@ class OneLine(logging.Filter):
         return True
 
 
+_SERVER = "prefect.server.api.server:create_app"
+"""What stands on the command line of every server of Prefect's."""
+_OWNER_VARIABLE = "CANDLEDESK_FLOW_PROCESS"
+"""Id and start of the process whose temporary server it is, in that server's environment."""
 _STARTUP_VARIABLE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 
 for _name in ("prefect.flow_runs", "prefect.task_runs"):
@@ -65,6 +72,7 @@ def run_from_shell(flow: Flow[..., Any], arguments: Sequence[str] | None = None)
     _prepare_temporary_server()
     # so that SIGTERM unwinds: atexit then ends the temporary server, which would live on as an orphan of 250 MB
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    unwind_from_now()
     app(args=list(arguments) if arguments is not None else None, standalone_mode=True)
 
 
@@ -79,7 +87,32 @@ def _prepare_temporary_server() -> None:
         login = f"desk:{secrets.token_urlsafe(24)}"
         os.environ["PREFECT_API_AUTH_STRING"] = os.environ["PREFECT_SERVER_API_AUTH_STRING"] = login
         os.environ["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] = "none"
+        end_orphaned_servers()
+        os.environ[_OWNER_VARIABLE] = _identity(psutil.Process())
     refresh_global_settings_context()  # Prefect read the environment when it was imported, before this module
+
+
+def end_orphaned_servers() -> None:
+    """End temporary servers of flows that were killed: 250 MB each, and nobody else ends them.
+
+    One is known by the flow that it names in its environment, which runs no more.
+    """
+    for process in psutil.process_iter():
+        # of another user, or gone meanwhile
+        with suppress(psutil.Error):
+            if process.uids().real == os.getuid() and _SERVER in process.cmdline():
+                owner = process.environ().get(_OWNER_VARIABLE)
+                if owner is not None and not _is_running(owner):
+                    process.terminate()
+
+
+def _identity(process: psutil.Process) -> str:
+    return f"{process.pid} {process.create_time():.2f}"
+
+
+def _is_running(identity: str) -> bool:
+    pid = int(identity.partition(" ")[0])
+    return psutil.pid_exists(pid) and _identity(psutil.Process(pid)) == identity
 
 
 def _help(flow: Flow[..., Any]) -> str:

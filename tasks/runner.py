@@ -14,7 +14,8 @@ from prefect.settings import get_current_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from core.errors import ConfigError
-from core.remote_folder import is_uri, open_folder, redacted, within
+from core.redaction import redact_uri
+from core.remote_folder import is_uri, open_folder, within
 from core.settings import load_settings
 from market.providers.extras import extra
 from models.datasets.remote_dataset import publish_dataset
@@ -51,7 +52,7 @@ def share(settings: Settings, dataset: DatasetRef) -> Shared:
         within(datasets, "candidates") if settings.datasets_uri else settings.paths.checkpoints.as_uri()
     )
     if candidates.startswith(("http://", "https://")):
-        msg = f"candidates cannot be written to {redacted(candidates)}; set CANDIDATES_URI to a folder that workers can write, such as s3://bucket/desk"
+        msg = f"candidates cannot be written to {redact_uri(candidates)}; set CANDIDATES_URI to a folder that workers can write, such as s3://bucket/desk"
         raise ConfigError(msg)
     open_folder(candidates)
     return Shared(publish_dataset(dataset, datasets), candidates)

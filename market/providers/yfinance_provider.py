@@ -48,6 +48,8 @@ WIDEST = timedelta(days=7)
 """Of one request; Yahoo allows eight days and counts them in its own way."""
 REQUESTS_PER_SECOND = 1
 """Yahoo names no limit and blocks who asks too often."""
+MAX_ROWS = 20_000
+"""Of one answer: nearly twice the minutes of eight days."""
 _TIMEOUT_SECONDS = 15
 _MARGIN = MARGIN_MINUTES * MINUTE
 _PLACES = Decimal("1e-8")
@@ -217,6 +219,9 @@ def _candles(product: str, frame: Any, span: Span) -> dict[datetime, Candle]:  #
     """Read yfinance's table: aware times in its index, a row of NaN where Yahoo has a minute but no price."""
     if frame.empty:
         return {}
+    if len(frame) > MAX_ROWS:
+        msg = f"an answer of {len(frame):,} rows, more than {MAX_ROWS:,}, which no answer of Yahoo has"
+        raise TryAgainError(msg)
     moments = frame.index.tz_convert("UTC").to_pydatetime()
     by_minute: dict[datetime, Candle] = {}
     for stamp, *prices, volume in zip(moments, *(frame[name] for name in (*_PRICES, "Volume")), strict=True):

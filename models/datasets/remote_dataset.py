@@ -18,11 +18,16 @@ from core.errors import DatasetError
 from core.files import whole_file, write_bytes
 from core.integrity import sha256_of
 from core.locks import hold
-from core.remote_folder import is_uri, open_folder, redacted, split, within
+from core.redaction import redact_uri
+from core.remote_folder import is_uri, open_folder, split, within
 
 if TYPE_CHECKING:
     from core.remote_folder import RemoteFolder
 
+_MOST_MANIFEST = 64 << 20
+"""Bytes; one has some 10 kB."""
+_MOST_ROWS = 64 << 30
+"""Bytes; ten years of forty coins have some 10 GB."""
 _REPAIR = "remove it there and run the same flow again, which puts the data set there anew"
 
 
@@ -50,7 +55,7 @@ def _has_content(remote: RemoteFolder, file: Path) -> bool:
     if not _has_size(remote, file):
         return False
     sink = io.BytesIO()
-    remote.read(file.name, sink)
+    remote.read(file.name, sink, file.stat().st_size)
     return sink.getvalue() == file.read_bytes()
 
 
@@ -83,9 +88,9 @@ def fetch_dataset(reference: DatasetRef, cache: Path) -> DatasetRef:
 def _fetch_manifest(reference: DatasetRef, path: Path) -> None:
     folder, name = split(reference.manifest_path)
     sink = io.BytesIO()
-    open_folder(folder).read(name, sink)
+    open_folder(folder).read(name, sink, _MOST_MANIFEST)
     if (fault := _manifest_fault(reference, sink.getvalue())) is not None:
-        msg = f"{redacted(reference.manifest_path)} {fault}; {_REPAIR}"
+        msg = f"{name} at {redact_uri(folder)} {fault}; {_REPAIR}"
         raise DatasetError(msg)
     write_bytes(path, sink.getvalue())
 
@@ -94,9 +99,11 @@ def _fetch_rows(reference: DatasetRef, path: Path) -> None:
     folder, name = split(reference.path)
     with whole_file(path) as draft:
         with draft.open("wb") as sink:
-            open_folder(folder).read(name, sink)
+            open_folder(folder).read(name, sink, _MOST_ROWS)
         if (digest := sha256_of(draft)) != reference.digest:
-            msg = f"{redacted(reference.path)} has sha256 {digest[:16]}, expected {reference.digest[:16]}; {_REPAIR}"
+            msg = (
+                f"{name} at {redact_uri(folder)} has sha256 {digest[:16]}, expected {reference.digest[:16]}; {_REPAIR}"
+            )
             raise DatasetError(msg)
 
 

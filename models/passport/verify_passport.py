@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from core.child_process import run_child
 from core.errors import ConfigError, DatasetError, ModelError, ModelMismatchError
 from core.files import plain_json, read_json
 from core.integrity import SEAL, sha256_of
+from core.locks import scratch_folder
 from core.version import commit
 from models.datasets.dataset import Dataset, load_dataset
 from models.datasets.scaler import Scaler, fit_scaler
@@ -259,14 +259,14 @@ def _refitted(data: Dataset, scorer: Scorer, findings: _Findings) -> None:
 def _derived(weights: Path, dataset: DatasetRef, findings: _Findings, memory_gb: float) -> None:
     """Let a child process fit the calibration, write the graph and compare it with torch, all from the weights."""
     passport, lines = findings.passport, dict[str, Any]()
-    with TemporaryDirectory(prefix="candledesk-verify-") as empty:
+    with scratch_folder("verify") as empty:
         job = {
             "weights": str(weights.absolute()),
             "folder": str(findings.folder.absolute()),
             "dataset": asdict(dataset),
-            "empty": empty,
+            "empty": str(empty),
         }
-        name, log = f"deriving {passport.model_id} from its weights", Path(empty) / "reexport.log"
+        name, log = f"deriving {passport.model_id} from its weights", empty / "reexport.log"
         run_child(
             "models.passport.reexport_process", job, name=name, log=log, on_line=lines.update, memory_gb=memory_gb
         )

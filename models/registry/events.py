@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import ModelError
 from core.files import as_json_bytes, read_json
-from core.hash_chain import event_link, is_link
-from core.integrity import require_id
+from core.integrity import event_link, is_link, require_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -113,10 +112,11 @@ def read_events(path: Path) -> tuple[RegistryEvent, ...]:
         raise ModelError(msg)
     try:
         events = tuple(_event(entry) for entry in content["events"])
+        fault = _fault(content, events)
     except (KeyError, TypeError, ValueError) as error:
         msg = f"{path} is damaged ({error!r}); {_REPAIR}"
         raise ModelError(msg) from error
-    if (fault := _fault(content, events)) is not None:
+    if fault is not None:
         msg = f"{path} is not as it was written: {fault}; {_REPAIR}"
         raise ModelError(msg)
     return events

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 
 from core.errors import ModelError, RemoteFolderError
 from core.files import write_bytes
-from core.remote_folder import open_folder, redacted, within
+from core.redaction import redact_uri
+from core.remote_folder import open_folder, within
 from models.training.candidate import MARKER as _MARKER
 from models.training.candidate import TrainedCandidate, finished
 
 if TYPE_CHECKING:
     from core.remote_folder import RemoteFolder
     from models.training.candidate import CandidateRef
+_MOST = 1 << 30
+"""Bytes of one file of a candidate; the weights of the largest network have some 50 MB."""
 _LOG, _WEIGHTS = "train.log", "weights.pt"
 
 
@@ -50,7 +53,7 @@ def fetch_candidate(candidate_id: str, uri: str, folder: Path) -> CandidateRef |
     kept = [name for name in (_LOG, _WEIGHTS, _MARKER) if name != _LOG or remote.size(name) is not None]
     content = {name: _content(remote, name) for name in kept}
     if (fault := _fault(candidate_id, content[_MARKER], content[_WEIGHTS])) is not None:
-        msg = f"the candidate at {redacted(within(uri, candidate_id))} is not whole: {fault}; remove it there and train again"
+        msg = f"candidate {candidate_id} at {redact_uri(uri)} is not whole: {fault}; remove it there and train again"
         raise RemoteFolderError(msg)
     # only what was seen to be right gets a name here: a bad file that was kept would hide the one that is put right there
     for name in kept:
@@ -81,5 +84,5 @@ def _fault(candidate_id: str, marker: bytes, weights: bytes) -> str | None:
 
 def _content(remote: RemoteFolder, name: str) -> bytes:
     sink = io.BytesIO()
-    remote.read(name, sink)
+    remote.read(name, sink, _MOST)
     return sink.getvalue()

@@ -19,8 +19,8 @@ from typing import Any, TextIO
 
 import apprise
 
+from core.redaction import redact
 from runtime.alerts.notifier import MAX_RETRY_AFTER_SECONDS, SendResult
-from runtime.alerts.redaction import redact
 
 _RETRY_AFTER = re.compile(r"retry[ _-]?after\D{0,4}(\d+)", re.IGNORECASE)
 

@@ -358,7 +358,7 @@ def _has_minute(row: object) -> bool:
         return False
 
 
-def _how(count: int, number: int) -> Callable[[Any], Any]:
+def how(count: int, number: int) -> Callable[[Any], Any]:
     how = examples(
         max_examples=count,
         deadline=None,
@@ -376,14 +376,14 @@ def check_files(count: int, number: int, folder: Path) -> Counter[str]:
         AssertionError: a promise is broken; hypothesis shows the smallest example it found.
     """
     checker = ImportChecker(folder)
-    _how(count, number)(given(odd_files())(checker.check))()
+    how(count, number)(given(odd_files())(checker.check))()
     return checker.counts
 
 
 def check_answers(count: int, number: int) -> Counter[str]:
     """Check ``count`` answers of an exchange, as `check_files` does files."""
     checker = PageChecker()
-    _how(count, number)(given(odd_answers())(lambda drawn: checker.check(*drawn)))()
+    how(count, number)(given(odd_answers())(lambda drawn: checker.check(*drawn)))()
     return checker.counts
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "leak-check": (*DESK, "leak-check"),
     "follow": (*DESK, "follow"),
     "run": (*DESK, "run", "--mode", "shadow"),
+    "backfill": (sys.executable, str(ROOT / "flows" / "backfill.py")),
 }
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -58,6 +59,7 @@ def started(
         home = tmp_path / name
         home.mkdir()
         environ = os.environ | {"DESK_HOME": str(home / "var"), "PROVIDER": "synthetic", "PYTHONPATH": str(ROOT)}
+        environ["PREFECT_HOME"] = str(home / "prefect")
         processes[name] = subprocess.Popen(
             command, cwd=candles.parent, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +12,7 @@ import numpy as np
 from core.candles import minute_start
 from core.child_process import run_child, stop_children
 from core.errors import DatasetError
+from core.locks import scratch_folder
 from models.datasets.dataset import load_dataset
 from models.judging.leak_canaries import Leak, input_leaks, split_leaks
 from store.feature_sets import FEATURE_SETS, feature_set
@@ -34,6 +33,7 @@ from validation.leakage.sql_interventions import Bench, planted_sets, small_mark
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from core.dataset_files import DatasetRef
     from core.settings import Paths
@@ -87,8 +87,7 @@ def audit(name: str, paths: Paths, on_check: OnCheck) -> None:
             on_check(LeakCheck(f"SQL of {name}, market {seed}", probed.interventions, probed.leaks))
     if planted:
         return
-    with tempfile.TemporaryDirectory(prefix="desk-leak-check-") as text:
-        folder = Path(text)
+    with scratch_folder("leak-audit") as folder:
         made = rebuilt(features.name, 0, folder)
         on_check(LeakCheck(f"rebuild of a {name} data set at its cut", 1, made.leaks))
         small = load_dataset(made.reference)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,10 +23,10 @@ from desk import coverage as command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from store.feature_store import FeatureStore
 
+ROOT = Path(__file__).resolve().parents[3]
 T0 = datetime(2024, 2, 28, tzinfo=UTC)
 DAY = timedelta(days=1)
 
@@ -110,3 +114,13 @@ def test_unknown_product_names_those_there_are() -> None:
 def test_nothing_published_names_the_command() -> None:
     with pytest.raises(StoreError, match="make backfill"):
         shown()
+
+
+def test_terminal_that_knows_no_letters_but_ascii_gets_the_table(published: FeatureStore, tmp_path: Path) -> None:
+    environ = os.environ | {"DESK_HOME": str(tmp_path / "var"), "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command_line = [sys.executable, "-m", "desk", "coverage"]
+    environ |= {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(command_line, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0
+    assert "Traceback" not in ended.stderr
+    assert "BTC-USD" in ended.stdout

@@ -202,16 +202,33 @@ def test_hostile_statement_is_refused_and_changes_nothing(
     assert reader.sql("select count(*) > 0 as whole from candles_1m") == [{"whole": True}]
 
 
-def test_deep_text_ends_in_an_answer_or_a_refusal(attacked: tuple[command.Reader, dict[str, Path]]) -> None:
-    reader, _ = attacked
-    assert reader.sql("select " + "abs(" * 60 + "1" + ")" * 60 + " as x") == [{"x": 1}]
-    for text in (
-        "select " + "(" * 5_000,
-        "select * from " + "(select * from " * 3_000,
-        "select " + "1+" * 50_000 + "1",
-    ):
-        with pytest.raises(StoreError):
-            reader.sql(text)
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("select " + "(" * 5_000, "more than 100 brackets"),
+        ("select * from " + "(select * from " * 3_000, "more than 100 brackets"),
+        ("select " + "abs(" * 101 + "1" + ")" * 101, "more than 100 brackets"),
+        ("select $$'$$, e'\\'', '--', " + "[" * 5_000, "more than 100 brackets"),
+        ("select '" + "x" * 300_000 + "'", "more than 262,144"),
+        ("/*" * 100_000, "no SQL|unterminated|syntax"),
+        ("select " + "1+" * 50_000 + "1", "depth limit"),
+    ],
+)
+def test_text_beyond_its_bounds_is_refused_at_once(
+    attacked: tuple[command.Reader, dict[str, Path]], text: str, words: str
+) -> None:
+    started = time.process_time()
+    with pytest.raises(StoreError, match=words):
+        attacked[0].sql(text)
+    assert time.process_time() - started < 2
+
+
+def test_brackets_within_bounds_and_those_in_literals_are_answered(
+    attacked: tuple[command.Reader, dict[str, Path]],
+) -> None:
+    assert attacked[0].sql("select " + "abs(" * 100 + "1" + ")" * 100 + " as x") == [{"x": 1}]
+    for literal in (f"'{'(' * 200}'", f"$${'(' * 200}$$"):
+        assert attacked[0].sql(f'select length({literal}) as "{"(" * 200}" -- {"(" * 200}') == [{"(" * 200: 200}]
 
 
 def test_what_does_not_fit_into_memory_spills_below_the_home_and_goes(
@@ -222,9 +239,9 @@ def test_what_does_not_fit_into_memory_spills_below_the_home_and_goes(
     with command.Reader(Paths(home)) as reader:
         _, rows = reader.stream("select range as n, random() as r from range(10_000_000) order by r")
         next(rows)
-        (spilled,) = home.glob(".spill-*")
+        (spilled,) = home.glob(".candledesk-spill-*/duckdb")
         assert list(spilled.iterdir())
-    assert not list(home.glob(".spill-*"))
+    assert not spilled.parent.exists()
     assert not list(tmp_path.iterdir())
 
 

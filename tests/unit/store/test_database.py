@@ -115,3 +115,26 @@ def test_schema_change_is_applied_and_keeps_the_rows(tmp_path: Path) -> None:
 def test_reader_without_any_copy_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="make backfill"):
         Reader(Paths(tmp_path))
+
+
+def test_link_at_the_name_of_the_draft_of_a_copy_is_replaced_and_its_file_left_alone(tmp_path: Path) -> None:
+    path, copy, own = tmp_path / "market.duckdb", tmp_path / "copy.duckdb", tmp_path / "own.txt"
+    own.write_text("words of somebody")
+    with write_transaction(path) as connection:
+        connection.execute("create table t as select 1 as n")
+    copy.with_name("copy.duckdb.tmp").symlink_to(own)
+    publish(path, copy)
+    assert own.read_text() == "words of somebody"
+    assert not copy.is_symlink()
+
+
+def test_readers_that_stay_keep_no_writer_and_no_publisher_waiting(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    with write_transaction(paths.market_db) as connection:
+        apply_schema(connection, "market")
+    publish(paths.market_db, paths.market_copy)
+    with Reader(paths) as reader:
+        with write_transaction(paths.market_db, timeout_seconds=0.5) as connection:
+            connection.execute("create table t as select 1 as n")
+        publish(paths.market_db, paths.market_copy)
+        assert reader.sql("select count(*) as n from candles_1m") == [{"n": 0}]

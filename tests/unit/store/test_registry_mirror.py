@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from core.errors import StoreError
-from core.hash_chain import event_link, is_link, link
+from core.integrity import event_link, is_link, link
 from store.feature_store import FeatureStore
 from store.registry_mirror import history_faults, record_history, stored_events
 from store.sql_files import load_sql

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from prefect import Flow, flow
 from prefect.context import refresh_global_settings_context
 from prefect.settings import get_current_settings
 
-from tasks.command_line import run_from_shell
+from tasks.command_line import end_orphaned_servers, run_from_shell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 VARIABLE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+OWNER = "CANDLEDESK_FLOW_PROCESS"
 LOGIN = "PREFECT_API_AUTH_STRING"
-CHANGED = (VARIABLE, LOGIN, "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS")
+CHANGED = (VARIABLE, OWNER, LOGIN, "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS")
 
 
 @flow
@@ -78,3 +84,27 @@ def test_temporary_server_gets_a_random_log_in_each_time(status: Callable[..., i
         status(lambda: strings.append(get_current_settings().api.auth_string.get_secret_value()))
     assert len(set(strings)) == 2
     assert min(map(len, strings)) > 30
+
+
+def test_server_of_a_flow_that_was_killed_is_ended_and_no_other() -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    server = [*command, "prefect.server.api.server:create_app"]
+    own = psutil.Process()
+    gone, alive = f"{own.pid} {own.create_time() - 60:.2f}", f"{own.pid} {own.create_time():.2f}"
+    started = {}
+    try:
+        for name, (words, owner) in {
+            "of a dead flow": (server, gone),
+            "of a flow at work": (server, alive),
+            "of a person": (server, None),
+            "no server": (command, gone),
+        }.items():
+            environ = os.environ | ({OWNER: owner} if owner else {})
+            started[name] = subprocess.Popen(words, env=environ)
+        end_orphaned_servers()
+        assert started["of a dead flow"].wait(timeout=10) == -signal.SIGTERM
+        assert [process.poll() for name, process in started.items() if name != "of a dead flow"] == [None] * 3
+    finally:
+        for process in started.values():
+            process.kill()
+            process.wait()

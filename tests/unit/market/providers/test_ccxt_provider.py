@@ -26,7 +26,7 @@ from market.exchange.faults import Faults
 from market.exchange.server import running
 from market.exchange.simulated_market import simulated_market
 from market.exchange.state import Exchange, Present, TokenBucket
-from market.providers import FetchFailedError, RetryPolicy
+from market.providers import FetchFailedError, RetryPolicy, ccxt_client
 from market.providers.base import TryAgainError
 from market.providers.ccxt_client import candles_in
 from market.providers.ccxt_provider import CcxtProvider, ReceivedRows
@@ -107,6 +107,12 @@ def test_public_data_refused_again_and_again_is_no_outage(make_coinbase, exchang
     exchange.faults.plan([{"kind": "401", "probability": 1.0}])
     with pytest.raises(CredentialsError, match="refused public data 3 times"):
         fetch(make_coinbase(), [Span(present - HOUR, present)])
+
+
+def test_answer_of_more_rows_than_any_exchange_gives_is_refused(make_coinbase, fetch, present, monkeypatch):
+    monkeypatch.setattr(ccxt_client, "MAX_ROWS", 100)
+    _, failed = fetch(make_coinbase(), [Span(present - 5 * HOUR, present)])
+    assert "rows, more than 100" in failed[0].cause
 
 
 def test_rows_told_twice_do_not_push_others_out_of_the_answer(make_coinbase, exchange, fetch, present):

@@ -11,7 +11,7 @@ from core.clock import ManualClock
 from core.errors import ExchangeUnavailableError, ListingUnknownError, ProviderError, UnknownProductError
 from core.settings import load_settings
 from market.exchange.simulated_market import simulated_market
-from market.providers import RetryPolicy
+from market.providers import RetryPolicy, yfinance_provider
 from market.providers.yfinance_provider import YahooProvider
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -57,6 +57,12 @@ def test_minute_before_midnight_is_not_lost(provider, make_yahoo, fetch, present
     make_yahoo(PLANTED.candles(Span(midnight - HOUR, midnight + HOUR)), present)
     pages, _ = fetch(provider, [Span(midnight - 5 * MINUTE, midnight + 5 * MINUTE)])
     assert midnight - MINUTE in {candle.open_time for candle in pages[0].candles}
+
+
+def test_answer_of_more_rows_than_yahoo_gives_is_refused(provider, fetch, present, monkeypatch):
+    monkeypatch.setattr(yfinance_provider, "MAX_ROWS", 100)
+    _, failed = fetch(provider, [Span(present - 5 * HOUR, present)])
+    assert "rows, more than 100" in failed[0].cause
 
 
 def test_empty_table_is_no_page_and_a_failure_that_says_it_proves_nothing(provider, make_yahoo, fetch, present):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,10 +15,11 @@ import pytest
 
 from core.dataset_files import DatasetRef
 from core.errors import DatasetError, DiskFullError, RemoteFolderError
-from core.remote_folder import is_uri, open_folder, redacted, split, within
+from core.remote_folder import is_uri, open_folder, split, within
 from models.datasets import remote_dataset
 from models.datasets.dataset import load_dataset
 from models.datasets.remote_dataset import fetch_dataset, publish_dataset
+from models.training import remote_candidate
 from models.training.candidate import CandidateRef
 from models.training.remote_candidate import fetch_candidate, publish_candidate
 from tests.judged_models import write_candidate
@@ -132,8 +134,10 @@ def test_web_server_without_the_data_set_cannot_be_written(make_dataset, web):
 
 
 def test_web_server_that_is_gone_names_the_setting(tmp_path):
-    gone = DatasetRef("0" * 64, "http://127.0.0.1:9/x.parquet", "http://127.0.0.1:9/x.json?token=hush")
-    with pytest.raises(RemoteFolderError, match=r"127\.0\.0\.1:9/x\.json cannot be read .*DATASETS_URI") as caught:
+    gone = DatasetRef("0" * 64, "http://127.0.0.1:9/x.parquet", "http://127.0.0.1:9/hush/x.json")
+    with pytest.raises(
+        RemoteFolderError, match=r"x\.json at http://127\.0\.0\.1:9/\S+ cannot be read .*DATASETS_URI"
+    ) as caught:
         fetch_dataset(gone, tmp_path)
     assert "hush" not in str(caught.value)
 
@@ -142,14 +146,56 @@ def test_web_server_that_is_gone_names_the_setting(tmp_path):
 def test_no_room_here_is_told_as_such(published):
     folder, name = split(published.path)
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(DiskFullError, match="free some disk space"):
-        open_folder(folder).read(name, full)
+        open_folder(folder).read(name, full, 1 << 30)
 
 
-@pytest.mark.parametrize("uri", ["s3://key:hush@bucket/x", "https://user:hush@host/x"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://key:hush@bucket/x",
+        "https://user:hush@host/x",
+        "abfs://account:hush@container/x",
+        "http://host:hush/x",
+        "https://host/x?sig=hush",
+        "https://host/x;token=hush",
+        "gs://bucket/x?client_secret=hush",
+        "s3://bucket/x#hush",
+    ],
+)
 def test_uri_with_credentials_is_refused_without_showing_them(uri):
     with pytest.raises(RemoteFolderError, match="credentials") as caught:
         open_folder(uri)
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["abfs://container@account/x", "abfss://container@account.dfs.core.windows.net/x"])
+def test_container_of_azure_is_no_credential(uri):
+    assert open_folder(uri).uri == uri
+
+
+def test_file_that_never_ends_is_given_up_at_a_size_and_leaves_nothing(published, tmp_path, monkeypatch):
+    monkeypatch.setattr(remote_dataset, "_MOST_ROWS", 1_000)
+    with pytest.raises(RemoteFolderError, match=r"\.parquet is larger than 1,000 bytes"):
+        fetch_dataset(published, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*.parquet*"))
+    assert not list((tmp_path / "cache").glob(".*.tmp"))
+
+
+def test_web_server_that_sends_more_than_may_be_is_given_up(web, tmp_path):
+    (tmp_path / "www" / "x").write_bytes(b"0" * 3_000_000)
+    sink = io.BytesIO()
+    with pytest.raises(RemoteFolderError, match=r"x at http://\S+ is larger than 2,000,000 bytes"):
+        open_folder(web).read("x", sink, 2_000_000)
+    assert len(sink.getvalue()) <= 2_000_000
+    open_folder(web).read("x", sink, 3_000_000)
+
+
+def test_candidate_that_is_too_large_is_refused_and_leaves_nothing(place, tmp_path, monkeypatch):
+    publish_candidate(candidate_in(tmp_path / "worker", weights=b"w" * 5_000), place)
+    monkeypatch.setattr(remote_candidate, "_MOST", 4_000)
+    with pytest.raises(RemoteFolderError, match=r"weights\.pt is larger than 4,000 bytes"):
+        fetch_candidate("lstm-BTC-USD-1", place, tmp_path / "desk")
+    assert not (tmp_path / "desk" / "lstm-BTC-USD-1").exists()
 
 
 def test_unknown_kind_of_uri_names_the_known_ones():
@@ -160,10 +206,6 @@ def test_unknown_kind_of_uri_names_the_known_ones():
 @pytest.mark.parametrize("uri", ["file:///srv/desk", "s3://bucket/desk?endpoint_override=127.0.0.1%3A9", "http://h/"])
 def test_within_and_split_are_inverse(uri):
     assert split(within(uri, "a b.json")) == (uri.replace("h/", "h"), "a%20b.json")
-
-
-def test_told_hides_the_query():
-    assert redacted("https://host/x?signature=hush") == "https://host/x"
 
 
 def test_candidate_makes_the_round_trip(place, tmp_path):

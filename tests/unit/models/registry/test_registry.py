@@ -120,7 +120,17 @@ def test_record_of_a_switch_is_refused(store):
         store.record("promotion", SLOT, "m", "sneaky")
 
 
-@pytest.mark.parametrize("content", ['{"version": 1}', '{"version": 1, "events": [{"kind": "promotion"}]}', "[]", "{"])
+HALF_A_CHARACTER = (
+    '{"version": 1, "events": [{"event_id": "\\ud800", "happened_at": "2026-01-01T00:00:00+00:00", "kind": "trial", '
+    '"slot": "", "model_id": "m", "who": "a", "why": "b"}]}'
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"version": 1}', '{"version": 1, "events": [{"kind": "promotion"}]}', "[]", "{", HALF_A_CHARACTER],
+    ids=["no events", "half an event", "a list", "cut", "half a character"],
+)
 def test_damaged_registry_is_refused_by_name(store, content):
     store.path.parent.mkdir(parents=True)
     store.path.write_text(content)
