@@ -21,7 +21,7 @@ from runtime.health.status_client import StatusAnswer, ask_status
 
 HEALTHY, UNHEALTHY, NONE_RUNS = 0, 1, 3
 WATCH_EVERY_SECONDS = 2.0
-console = Console()
+console = Console(markup=False, emoji=False, highlight=False)
 _JSON: TypeAdapter[RuntimeStatus] = TypeAdapter(RuntimeStatus)
 
 
