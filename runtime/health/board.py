@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
 MAX_TICK_AGE_SECONDS = 180.0
 """A minute is decided within 20 s of its close, a late answer of the exchange included; two that are missing are an outage."""
-BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 6.0, 7.5, 10.0, 15.0, 30.0, 60.0)
+"""Stages take milliseconds to seconds; a decision comes five seconds (SETTLE_SECONDS) after the close at the earliest."""
 LATENCY = "decision_latency"
 """From the close of a minute to its decision, of minutes that were not stale."""
 _RECENT = 1000
