@@ -124,7 +124,8 @@ def _alerts(status: RuntimeStatus) -> str:
     backlog, dead = status.alerts, 0 if status.snapshot is None else status.snapshot.dead_letters
     oldest = "" if backlog.oldest_age_seconds is None else f", the oldest for {_age(backlog.oldest_age_seconds)}"
     repair = "; show them: desk alerts list" if dead else ""
-    return f"{backlog.waiting} waiting{oldest}, {dead} dead letter(s){repair}"
+    nobody = "" if backlog.targets else "; ALERT_URLS names no target"
+    return f"{backlog.waiting} waiting{oldest}, {dead} dead letter(s){repair}{nobody}"
 
 
 def _products(status: RuntimeStatus, snapshot: RuntimeSnapshot) -> Table:

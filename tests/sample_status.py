@@ -65,7 +65,7 @@ STATUS = RuntimeStatus(
     health=Health(True, "minutes are being decided", 5.0, 180.0),
     state="HALTED",
     switch=SwitchState(is_on=True, source="file", reason="a drill", since=NOON),
-    alerts=AlertBacklog(4, 200.0),
+    alerts=AlertBacklog(4, 200.0, 1),
     decided_age_seconds={"BTC-USD": 65.0},
     candle_age_seconds={"BTC-USD": 125.0},
     snapshot=SNAPSHOT,

@@ -237,6 +237,11 @@ class Notifier:
             return len({message.message_key for message in self._waiting()})
 
     @property
+    def targets(self) -> int:
+        """Number of targets."""
+        return len(self._transports)
+
+    @property
     def oldest_waiting(self) -> datetime | None:
         """When the oldest message that waits for a target was owed; None where none waits, or there is no target."""
         with self._condition:

@@ -237,10 +237,10 @@ class StatusBoard:
 
     def _backlog(self, now: datetime) -> AlertBacklog:
         if self._notifier is None:
-            return AlertBacklog(0, None)
+            return AlertBacklog(0, None, 0)
         oldest = self._notifier.oldest_waiting
         age = None if oldest is None else max(0.0, (now - oldest).total_seconds())
-        return AlertBacklog(self._notifier.backlog, age)
+        return AlertBacklog(self._notifier.backlog, age, self._notifier.targets)
 
 
 @contextmanager

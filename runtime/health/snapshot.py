@@ -147,7 +147,9 @@ class AlertBacklog:
 
     waiting: int
     oldest_age_seconds: float | None
-    """None where none waits."""
+    """None where none waits, or there is no target."""
+    targets: int
+    """How many targets ALERT_URLS names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 
 from core.clock import ManualClock
 from core.errors import PreflightError
@@ -213,6 +214,34 @@ def test_second_runtime_of_a_folder_leaves_the_address_of_the_first(
         assert watched.status().health.is_healthy
 
     assert watched.play(1, look).minutes == 1
+
+
+def test_last_crash_tells_the_error_a_session_ended_by(
+    watched: Watched, settings: Settings, desk_play: SimpleNamespace
+) -> None:
+    def broken(_done: int) -> None:
+        raise ZeroDivisionError("a drill")
+
+    with pytest.raises(ZeroDivisionError):
+        watched.play(2, broken)
+    crash = SignalStore(settings.paths.signals_db).last_crash("another")
+    assert crash is not None
+    assert (crash.detail, crash.ended_at) == ("ZeroDivisionError: a drill", desk_play.START + timedelta(minutes=1))
+    assert not settings.paths.runtime_address.exists()
+
+
+def test_no_page_shows_a_secret(settings: Settings, desk_play: SimpleNamespace) -> None:
+    secrets = {
+        "alert_urls": SecretStr("tgram://111:topsecret/5"),
+        "heartbeat_url": SecretStr("https://hc.example/topsecret"),
+        "coinbase_api_secret": SecretStr("topsecret"),
+        "coinbase_api_key": "topsecret",
+    }
+    watched = Watched(settings.model_copy(update=secrets), desk_play)
+    texts: list[bytes] = []
+    watched.play(1, lambda _done: texts.extend(watched.get(page)[1] for page in ("/healthz", "/metrics", "/status")))
+    assert [len(text) > 100 for text in texts] == [True] * 3
+    assert not [text for text in texts if b"topsecret" in text]
 
 
 def test_fault_of_the_status_never_ends_the_loop(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
