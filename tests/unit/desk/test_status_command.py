@@ -102,6 +102,25 @@ def test_starting_runtime_is_not_healthy_yet(address: Path, capsys: pytest.Captu
     assert str(os.getpid()) in text
 
 
+@pytest.mark.parametrize("as_json", [True, False])
+def test_watch_asks_again_until_ctrl_c(
+    address: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("desk.status.time.sleep", nap)
+    with pytest.raises(KeyboardInterrupt):
+        status(as_json=as_json, watch=True)
+    assert naps == [2.0] * 3
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["is_running"] for line in lines] == [False] * 3 if as_json else lines
+
+
 def leave(address: Path, port: int) -> None:
     write_json(address, {"version": 1, "pid": 4711, "started_at": "2025-06-02T12:00:00Z", "port": port})
 

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 
 from core.errors import ConfigError
 from core.settings import load_settings
@@ -18,6 +19,8 @@ from runtime.health.watchers import open_board
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from core.settings import Settings
 
 SECRET = "5f0c7127-c7d2-4b5e-8c4a-secret"
 
@@ -143,6 +146,21 @@ def test_no_log_shows_the_url(end: str, receiver: Receiver, caplog: pytest.LogCa
         receiver.status = 200
         heart.beat()
         assert "the heartbeat arrives again" in caplog.text
+
+
+def test_board_of_a_runtime_beats_beside_its_server(receiver: Receiver, settings: Settings) -> None:
+    own = settings.model_copy(update={"heartbeat_url": SecretStr(receiver.url)})
+    board = open_board(own, None)  # type: ignore[arg-type]
+
+    def session() -> None:
+        with board.watched():
+            assert settings.paths.runtime_address.exists()
+            receiver.wait_for(1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        session()
+    assert receiver.wait_for(2) == [f"/{SECRET}/start", f"/{SECRET}/fail"]
 
 
 @pytest.mark.parametrize(

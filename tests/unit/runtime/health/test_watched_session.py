@@ -256,6 +256,23 @@ def test_fault_of_the_status_never_ends_the_loop(watched: Watched, caplog: pytes
     assert "the status of this tick could not be shown; deciding goes on" in caplog.text
 
 
+def test_fault_of_an_answer_never_ends_the_loop(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> RuntimeStatus:
+        raise ZeroDivisionError
+
+    watched.board.status = broken  # type: ignore[method-assign]
+    whys: list[str] = []
+
+    def look(_done: int) -> None:
+        answer = ask_status(watched.settings.paths.runtime_address, 5.0)
+        whys.append(answer.why)
+        assert (answer.is_running, answer.status) == (True, None)
+
+    assert watched.play(2, look).minutes == 2
+    assert "RemoteDisconnected" in whys[0]
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_session_without_watchers_keeps_nothing(settings: Settings, desk_play: SimpleNamespace) -> None:
     board = StatusBoard()
     run_loop(
