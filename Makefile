@@ -72,6 +72,7 @@ down: setup ## stop all that `make up` started
 campaign: setup ## what is too long for every day: KILLS=100 kills, odd files, readers for longer, every test at another date; SEED=1
 	@$(BIN)/python -m tests.campaign --kills $(KILLS) --seed $(SEED)
 	@$(BIN)/python -m tests.campaign.import_fuzz --seed $(SEED)
+	@$(BIN)/python -m tests.campaign.money_weeks --weeks 20000 --seed $(SEED)
 	@CAMPAIGN_SECONDS=15 $(BIN)/python -m pytest -q tests/campaign/test_readers.py
 	@$(BIN)/python -m tests.campaign.other_dates
 

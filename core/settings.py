@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv.parser import Binding, parse_stream
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -29,6 +28,10 @@ if TYPE_CHECKING:
 REMOVED = {
     "COINBASE_STREAM_URL": "the trade stream is gone, `desk follow` polls",
     "LIVE_SOURCE": "there is one live feed, it polls",
+    **dict.fromkeys(
+        ("DAILY_LOSS_LIMIT_PCT", "TOTAL_LOSS_LIMIT_PCT", "PROFIT_TARGET_PCT", "MIN_TRADING_DAYS", "RESET_ZONE"),
+        "the firm's rules say it, FIRM_RULES names them",
+    ),
 }
 """Settings of earlier versions, with the reason; they stop nobody, `desk doctor` names them."""
 
@@ -118,23 +121,20 @@ class Settings(BaseSettings):
     loss_window_minutes: int = Field(60, ge=1)
     loss_block_minutes: int = Field(60, ge=1)
     initial_capital_usd: float = Field(100_000.0, gt=0)
-    daily_loss_limit_pct: float = Field(5.0, gt=0, le=100)
-    daily_loss_stop_pct: float = Field(4.5, gt=0, le=100)
-    total_loss_limit_pct: float = Field(10.0, gt=0, le=100)
-    total_loss_stop_pct: float = Field(9.0, gt=0, le=100)
+    firm_rules: str = "ftmo-2-step"
+    firm_phase: int = Field(1, ge=1)
+    daily_loss_stop_pct: float | None = Field(None, gt=0, le=100)
+    total_loss_stop_pct: float | None = Field(None, gt=0, le=100)
     risk_per_trade_pct: float = Field(1.0, gt=0, le=100)
     stop_pct: float = Field(1.0, gt=0, le=100)
     target_pct: float = Field(2.0, gt=0, le=100)
     max_leverage: float = Field(2.0, gt=0)
     max_positions_per_product: int = Field(1, ge=1)
-    profit_target_pct: float = Field(10.0, gt=0)
-    min_trading_days: int = Field(4, ge=1)
-    reset_zone: str = "Europe/Prague"
 
     # execution model
     spread_bps: float = Field(12.0, ge=0)
     slippage_bps: float = Field(3.0, ge=0)
-    fee_bps: float = Field(0.0, ge=0)
+    fee_bps: float | None = Field(None, ge=0)
 
     # alerts
     alert_urls: SecretStr = SecretStr("")
@@ -160,24 +160,8 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return tuple(require_product(product) for product in dict.fromkeys(value))
 
-    @field_validator("reset_zone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            msg = f"{value!r} is no IANA time zone; write for example Europe/Prague"
-            raise ValueError(msg) from error
-        return value
-
     @model_validator(mode="after")
-    def _stops_before_limits(self) -> Settings:
-        if self.daily_loss_stop_pct >= self.daily_loss_limit_pct:
-            msg = "DAILY_LOSS_STOP_PCT must be below DAILY_LOSS_LIMIT_PCT"
-            raise ValueError(msg)
-        if self.total_loss_stop_pct >= self.total_loss_limit_pct:
-            msg = "TOTAL_LOSS_STOP_PCT must be below TOTAL_LOSS_LIMIT_PCT"
-            raise ValueError(msg)
+    def _tiers_in_order(self) -> Settings:
         if self.tier_medium > self.tier_high:
             msg = "TIER_MEDIUM must not be above TIER_HIGH"
             raise ValueError(msg)
@@ -311,6 +295,13 @@ def unknown_names() -> list[str]:
     """Return the names in `.env` that are no settings, in its order; those of `REMOVED` among them."""
     names = [binding.key for binding in _env_file_lines() if binding.key]
     return [name for name in dict.fromkeys(names) if name.lower() not in Settings.model_fields]
+
+
+def removed_values(names: Iterable[str]) -> dict[str, str]:
+    """Return what the environment, else `.env`, still sets of settings that are gone; empty text sets nothing."""
+    filed = {binding.key: binding.value or "" for binding in _env_file_lines() if binding.key}
+    values = {name: os.environ.get(name, filed.get(name, "")).strip() for name in names}
+    return {name: value for name, value in values.items() if value}
 
 
 def _env_file_lines() -> list[Binding]:

@@ -43,9 +43,9 @@ _COMMANDS = {
     "run": ("desk.run:run", "The runtime: decide every closed minute"),
     "status": ("desk.status:status", "What runs, how far it is, what stands in its way"),
     "alerts": ("desk.run:alerts_app", "test, list, retry"),
-    "account": ("desk.account:app", "show, rearm, reset: the paper account of each mode"),
+    "account": ("desk.account:app", "show, set, rearm, reset: the account of each mode"),
     "limits": ("desk.limits:limits", "Each rule of the firm: base, used, left, when it resets"),
-    "kill": ("desk.run:kill_app", "on, off, status"),
+    "kill": ("desk.run:kill_app", "on, reduce, pause, resume, off, status"),
     "simulate-loss": ("desk.run:simulate_loss", "Drive a paper account into each limit and show the block"),
 }
 

@@ -24,6 +24,7 @@ from reports.models.history import history_table, judged_models, judged_part_lin
 from reports.models.model_card import read_card
 from reports.models.tables import calibration_blocks, facts_table, figures_table, gates_table, notes_beside_gates
 from reports.page.console import print_blocks, screen
+from runtime.risk.execution_costs import round_trip_cost
 from store.feature_store import FeatureStore
 from store.registry_mirror import history_faults, mirror_registry, restore_registry
 
@@ -233,7 +234,9 @@ def evaluate(
     candidate = _candidate(settings, model, model_type, wanted)
     dataset = dataset_of(settings, TrainedCandidate.read(Path(candidate.path)).dataset_digest)
     with console.status(f"judging {candidate.candidate_id}"):
-        judgement = promotion.judge_candidate(settings, candidate, dataset, min_accuracy, max_calibration_error)
+        judgement = promotion.judge_candidate(
+            settings, candidate, dataset, round_trip_cost(settings), min_accuracy, max_calibration_error
+        )
     _mirror(settings, Registry(settings.paths.registry), judgement.metrics)
     card = read_card(Path(judgement.path))
     verdicts = [verdict for verdict in judgement.verdicts if wanted is None or verdict.product in wanted]

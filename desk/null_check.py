@@ -15,7 +15,7 @@ from rich.console import Console
 from core.settings import load_settings
 from desk.leak_check import Format, step_bar
 from models.gates import gate_profile
-from models.judging.promotion import round_trip_cost
+from runtime.risk.execution_costs import round_trip_cost
 from store.feature_sets import FEATURE_SETS, feature_set
 from validation.null_market.null_tables import claims, show
 from validation.null_market.universe import PLANTED_ACCURACY, Sizes, UniverseOutcome, universes

@@ -21,7 +21,7 @@ from runtime.health.watchers import open_board
 from runtime.loaded_models import load_models
 from runtime.loop import run_loop
 from runtime.risk.execution_costs import costs_lookup
-from runtime.risk.kill_switch import KillSwitch
+from runtime.risk.kill_switch import KillSwitch, SwitchState
 from runtime.risk.loss_simulation import run_drills
 from runtime.session import LoopOptions
 from store.signal_rows import TickRows
@@ -229,26 +229,60 @@ def _switch(settings: Settings) -> KillSwitch:
 
 @kill_app.command("on")
 def kill(reason: Annotated[str, typer.Option(help="Why")] = "") -> None:
-    """Switch all signals off, from the next tick on; survives restarts."""
-    state = _switch(load_settings()).press(reason)
-    typer.echo(f"kill switch is ON: {state.reason}")
+    """Halt: no signals from the next tick on, open paper positions are closed; survives restarts."""
+    typer.echo(_line(_switch(load_settings()).press(reason)))
+
+
+@kill_app.command("reduce")
+def reduce(reason: Annotated[str, typer.Option(help="Why")] = "") -> None:
+    """Make no new signals; open paper positions run out. What is halted stays halted."""
+    typer.echo(_line(_switch(load_settings()).reduce(reason)))
+
+
+@kill_app.command("pause")
+def pause(
+    product: Annotated[str, typer.Argument(help="BTC or BTC-USD")],
+    reason: Annotated[str, typer.Option(help="Why")] = "",
+) -> None:
+    """Make no new signals of one product; its open paper position runs out."""
+    settings = load_settings()
+    (name,) = settings.resolve_products([product])
+    typer.echo(_line(_switch(settings).pause(name, reason)))
+
+
+@kill_app.command("resume")
+def resume(
+    product: Annotated[str, typer.Argument(help="BTC or BTC-USD")],
+    reason: Annotated[str, typer.Option(help="Why it is safe to go on; must be given")] = "",
+) -> None:
+    """Let one paused product go again; `off` lets everything go.
+
+    Raises:
+        ConfigError: it is not paused, or no reason was given.
+    """
+    settings = load_settings()
+    (name,) = settings.resolve_products([product])
+    typer.echo(_line(_switch(settings).resume(name, reason)))
 
 
 @kill_app.command("off")
 def rearm(reason: Annotated[str, typer.Option(help="Why it is safe to go on; must be given")] = "") -> None:
-    """Let go of the kill switch."""
-    state = _switch(load_settings()).rearm(reason)
-    typer.echo(f"kill switch is off: {state.reason}")
+    """Let go of the kill switch, of reducing and of every paused product."""
+    typer.echo(_line(_switch(load_settings()).rearm(reason)))
 
 
 @kill_app.command("status")
 def kill_status() -> None:
-    """Say whether it is on, what says so, and every press and re-arming so far."""
+    """Say how far trading is stopped, what says so, and every press and re-arming so far."""
     switch = _switch(load_settings())
-    state = switch.state()
-    typer.echo(f"kill switch is {'ON' if state.is_on else 'off'} ({state.source}): {state.reason}")
+    typer.echo(_line(switch.state()))
     for entry in switch.history():
-        typer.echo(f"  {entry.since}  {entry.state}  {entry.reason}")
+        product = f" {entry.product}" if entry.product else ""
+        typer.echo(f"  {entry.since}  {entry.state}{product}  {entry.reason}")
+
+
+def _line(state: SwitchState) -> str:
+    return f"kill switch is {'off' if state.stopping.level == 'active' else state.stopping.level}: {state.text}"
 
 
 def simulate_loss() -> None:

@@ -18,6 +18,7 @@ from core.settings import load_settings
 from runtime.health.board import LATENCY
 from runtime.health.snapshot import AccountStatus, RuntimeSnapshot, RuntimeStatus, StageTimes
 from runtime.health.status_client import StatusAnswer, ask_status
+from runtime.risk.kill_switch import ACTIVE
 
 HEALTHY, UNHEALTHY, NONE_RUNS = 0, 1, 3
 WATCH_EVERY_SECONDS = 2.0
@@ -110,8 +111,8 @@ def _facts(status: RuntimeStatus) -> Table:
 
 def _state(status: RuntimeStatus) -> str:
     text = status.state
-    if status.switch.is_on:
-        text += f" by the kill switch ({status.switch.source}): {status.switch.reason}"
+    if status.switch.stopping != ACTIVE:
+        text += f" by the kill switch: {status.switch.text}"
     account = None if status.snapshot is None else status.snapshot.account
     if account is not None and account.blocked_by:
         text += f"; no signal: {account.blocked_by}"

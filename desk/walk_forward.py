@@ -37,6 +37,7 @@ from models.walk_forward.fold_runs import (
 from models.walk_forward.walk_record import WalkForwardRecord
 from reports.page.console import print_blocks, screen
 from reports.page.document import Text
+from runtime.risk.execution_costs import round_trip_cost
 from store.datasets import recorded
 from store.feature_sets import recorded_set
 from store.feature_store import FeatureStore
@@ -91,7 +92,7 @@ def walk_forward(
     keeps_test = test_part if test_part is not None else len(tried) == 1
     coins = _coins(settings, manifest, products)
     borders = _borders(reference, manifest, folds, rolling, every, keeps_test=keeps_test)
-    terms = judging_order(settings)
+    terms = judging_order(settings, round_trip_cost(settings))
     typed: Changes = {name: value for name, value in (("epochs", epochs), ("stride", stride)) if value is not None}
     plan = WalkForwardPlan(
         reference,

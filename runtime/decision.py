@@ -14,11 +14,12 @@ Why a minute does not become a signal, in the order asked; the first that holds 
     bad_score        a loaded model gave something that is no probability: not finite, or outside 0 to 1
     warming_up       features or the input window of a loaded model are not complete
     below_threshold  the confidence is under the threshold
-    kill_switch, total_loss, daily_loss, rate_limited   a signal that was withheld
+    halted, reducing, paused   a person stopped everything, or this product
+    total_loss, daily_loss, rate_limited   a signal that was withheld
     position_open    the product has its position already
     no_headroom      what its stop would lose does not fit what may still be lost, or no leverage is left
 
-So the last six count exactly the signals that would have been made.
+So the last eight count exactly the signals that would have been made.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from core.candles import MINUTE, session_of
+from runtime.decision_rows import decision_row, equity_row, outcome_row, signal_row
 from runtime.risk.guardrails import RiskEvent
+from runtime.risk.kill_switch import ACTIVE, Stopping
 from runtime.risk.signal_limits import TierRules, TierState
-from store.signal_rows import DecisionRow, EquityRow, OutcomeRow, SignalRow
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -40,8 +42,9 @@ if TYPE_CHECKING:
     from core.candles import Candle
     from runtime.risk.execution_costs import Costs
     from runtime.risk.guardrails import Guardrails, Headroom
-    from runtime.risk.paper_account import Account, ClosedPosition, Position
+    from runtime.risk.paper_account import Account, ClosedPosition, EquitySpan
     from runtime.risk.signal_limits import RateLimiter
+    from store.signal_rows import DecisionRow, EquityRow, OutcomeRow, SignalRow
 
 CostsFor = Callable[[str, str, datetime], "Costs"]
 """(product, session, moment) -> costs assumed."""
@@ -119,7 +122,7 @@ class MinuteInput:
 
     open_time: datetime
     products: Mapping[str, ProductInput]
-    switch_is_on: bool = False
+    stopping: Stopping = ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,7 @@ def decide(minute: MinuteInput, state: TradingState, rules: DecisionRules) -> Mi
     """
     after = state.copy()
     closed, events = _settle(minute, after)
-    equity, headroom = _equity_row(minute.open_time + MINUTE, after, rules), after.headroom(minute.open_time + MINUTE)
+    equity, headroom = equity_row(minute.open_time + MINUTE, after, rules), after.headroom(minute.open_time + MINUTE)
     decisions = [_decide_product(minute, product, after, rules) for product in minute.products]
     return MinuteResult(after, equity, [outcome_row(position) for position in closed], events, headroom, decisions)
 
@@ -161,23 +164,30 @@ def decide(minute: MinuteInput, state: TradingState, rules: DecisionRules) -> Mi
 def _settle(minute: MinuteInput, state: TradingState) -> tuple[list[ClosedPosition], list[RiskEvent]]:
     """Mark the account, roll the firm's day, and stop out if a limit is reached."""
     at, account, guardrails, events = minute.open_time + MINUTE, state.account, state.guardrails, list[RiskEvent]()
-    # two calls: a gap may hide the midnight, and what closes AT midnight still belongs to the old day
-    guardrails.roll(minute.open_time, account.balance)
+    # two calls: a gap may hide the reset, and what closes AT the reset still belongs to the old day
+    guardrails.roll(minute.open_time, account.balance, account.equity)
     candles = {product: seen.candle for product, seen in minute.products.items()}
+    span: EquitySpan | None = account.equity_span(minute.open_time, candles)
     closed = account.on_minute(minute.open_time, candles)
     if guardrails.rules.day_of(at) > guardrails.day:
         # its loss is held against the day that ends, and dated in it: after the roll it would be part of the new base
-        events += _stop_out(minute.open_time, at, state, closed)
-        guardrails.roll(at, account.balance)
-    events += _stop_out(at, at, state, closed)
+        events += _stop_out(minute.open_time, at, state, closed, span)
+        guardrails.roll(at, account.balance, account.equity)
+        span = None
+    events += _stop_out(at, at, state, closed, span)
+    if minute.stopping.level == "halted":
+        closed += account.close_all(at, "halted")
     events += [event for position in closed if (event := _count_loss(position, state.limiter)) is not None]
+    events += guardrails.reach_target(at, account.balance, len(account.positions))
     return closed, events
 
 
-def _stop_out(told_at: datetime, at: datetime, state: TradingState, closed: list[ClosedPosition]) -> list[RiskEvent]:
+def _stop_out(
+    told_at: datetime, at: datetime, state: TradingState, closed: list[ClosedPosition], span: EquitySpan | None
+) -> list[RiskEvent]:
     """Hold equity against the limits; when one is reached, close every position at ``at`` and add it to ``closed``."""
     account, guardrails = state.account, state.guardrails
-    events = guardrails.assess(told_at, account.equity)
+    events = guardrails.assess(told_at, account.equity, span)
     if guardrails.blocked is not None and account.positions:
         closed += account.close_all(at, guardrails.blocked)
         events += guardrails.assess(told_at, account.equity)
@@ -193,23 +203,8 @@ def _count_loss(closed: ClosedPosition, limiter: RateLimiter) -> RiskEvent | Non
     return RiskEvent(closed.closed_at, "loss_streak", detail)
 
 
-def _equity_row(at: datetime, state: TradingState, rules: DecisionRules) -> EquityRow:
-    account, guardrails = state.account, state.guardrails
-    equity = account.equity
-    return EquityRow(
-        marked_at=at,
-        session_id=rules.session_id,
-        balance_usd=float(account.balance),
-        equity_usd=round(float(equity), 2),
-        day_start_balance_usd=float(guardrails.day_start_balance),
-        open_positions=len(account.positions),
-        daily_used_pct=float(guardrails.used_pct(guardrails.rules.daily, equity)),
-        total_used_pct=float(guardrails.used_pct(guardrails.rules.total, equity)),
-    )
-
-
 @dataclass(slots=True)
-class _ProductDecision:
+class ProductWork:
     """One product's minute at work on the state after it."""
 
     product: str
@@ -217,14 +212,14 @@ class _ProductDecision:
     seen: ProductInput
     state: TradingState
     rules: DecisionRules
-    switch_is_on: bool
+    stopping: Stopping
 
 
 def _decide_product(minute: MinuteInput, product: str, state: TradingState, rules: DecisionRules) -> Decision:
     seen, open_time = minute.products[product], minute.open_time
-    work = _ProductDecision(product, open_time, seen, state, rules, minute.switch_is_on)
+    work = ProductWork(product, open_time, seen, state, rules, minute.stopping)
     if open_time <= state.last_minutes.get(product, open_time - MINUTE):
-        return Decision(_decision_row(work, "duplicate"))
+        return Decision(decision_row(work, "duplicate"))
     state.last_minutes[product] = open_time
     tier = state.tiers.get(product, TierState())
     obstacle = _obstacle(seen)
@@ -232,13 +227,13 @@ def _decide_product(minute: MinuteInput, product: str, state: TradingState, rule
     event = _watch_scores(work, obstacle, probability)
     if probability is None or seen.candle is None:
         state.tiers[product] = tier.skipped()
-        return Decision(_decision_row(work, obstacle or "warming_up"), event=event)
+        return Decision(decision_row(work, obstacle or "warming_up"), event=event)
     own = rules.products[product]
     confidence = max(probability, 1 - probability)
     tier = state.tiers[product] = tier.after(confidence, own.tiers)
     reason = "below_threshold" if confidence < own.emit_threshold else _withheld(work, tier.name)
     if reason is not None:
-        return Decision(_decision_row(work, reason, probability, tier.name))
+        return Decision(decision_row(work, reason, probability, tier.name))
     return _emit(work, seen.candle.close, probability, tier.name)
 
 
@@ -262,7 +257,7 @@ def bad_scores(probabilities: Mapping[str, float | None]) -> dict[str, float]:
     return {kind: score for kind, score in probabilities.items() if score is not None and not 0.0 <= score <= 1.0}
 
 
-def _watch_scores(work: _ProductDecision, obstacle: str | None, probability: float | None) -> RiskEvent | None:
+def _watch_scores(work: ProductWork, obstacle: str | None, probability: float | None) -> RiskEvent | None:
     """Return the event of a product whose scores have just gone bad; a good score forgets it."""
     known = work.state.bad_scores
     if probability is not None:
@@ -293,9 +288,9 @@ def ensemble(probabilities: Mapping[str, float | None], weights: Mapping[str, fl
     return mixed / total if total > 0 else sum(known.values()) / len(known)
 
 
-def _withheld(work: _ProductDecision, tier: str) -> str | None:
-    if work.switch_is_on:
-        return "kill_switch"
+def _withheld(work: ProductWork, tier: str) -> str | None:
+    if (reason := work.stopping.reason(work.product)) is not None:
+        return reason
     if work.state.guardrails.blocked is not None:
         return work.state.guardrails.blocked
     if work.state.limiter.refusal(work.seen.decided_at, tier):
@@ -303,96 +298,21 @@ def _withheld(work: _ProductDecision, tier: str) -> str | None:
     return "position_open" if work.state.account.is_full(work.product) else None
 
 
-def _emit(work: _ProductDecision, close: Decimal, probability: float, tier: str) -> Decision:
+def _emit(work: ProductWork, close: Decimal, probability: float, tier: str) -> Decision:
     at = work.open_time + MINUTE
     costs = work.rules.costs_for(work.product, session_of(work.open_time), work.seen.decided_at)
     account, side = work.state.account, 1 if probability >= 0.5 else -1
-    room = work.state.guardrails.room(account.equity)
-    position = account.plan(_signal_id(work), work.product, side, close, at, costs, room)
+    floor = work.state.guardrails.floor
+    position = account.plan(_signal_id(work), work.product, side, close, at, costs, floor)
     if position.size_usd == 0:
-        return Decision(_decision_row(work, "no_headroom", probability, tier))
+        return Decision(decision_row(work, "no_headroom", probability, tier))
     account.open(position)
     work.state.limiter.record_signal(work.seen.decided_at, tier)
-    signal = _signal_row(work, probability, tier, position)
-    return Decision(_decision_row(work, "emitted", probability, tier), signal, work.state.headroom(signal.made_at))
+    signal = signal_row(work, probability, tier, position)
+    return Decision(decision_row(work, "emitted", probability, tier), signal, work.state.headroom(signal.made_at))
 
 
-def _signal_id(work: _ProductDecision) -> str:
+def _signal_id(work: ProductWork) -> str:
     ids = work.rules.products[work.product].model_ids
     parts = (work.product, work.open_time.isoformat(), work.rules.mode, *sorted(ids.values()))
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
-
-
-def _decision_row(
-    work: _ProductDecision, reason: str, probability: float | None = None, tier: str | None = None
-) -> DecisionRow:
-    is_scored = probability is not None
-    scores = work.seen.probabilities if is_scored else {}
-    return DecisionRow(
-        product=work.product,
-        open_time=work.open_time,
-        session_id=work.rules.session_id,
-        decided_at=work.seen.decided_at,
-        mode=work.rules.mode,
-        close=None if work.seen.candle is None else work.seen.candle.close,
-        probability=probability,
-        p_lstm=scores.get("lstm"),
-        p_transformer=scores.get("transformer"),
-        direction=None if probability is None else _direction(probability),
-        confidence=None if probability is None else max(probability, 1 - probability),
-        tier=tier,
-        is_emitted=reason == "emitted",
-        reason=reason,
-        latency_ms=work.seen.latency_ms,
-        p_boosting=scores.get("boosting"),
-    )
-
-
-def _signal_row(work: _ProductDecision, probability: float, tier: str, position: Position) -> SignalRow:
-    ids, scores = work.rules.products[work.product].model_ids, work.seen.probabilities
-    return SignalRow(
-        signal_id=position.signal_id,
-        session_id=work.rules.session_id,
-        made_at=work.seen.decided_at,
-        product=work.product,
-        open_time=work.open_time,
-        direction=_direction(probability),
-        confidence=max(probability, 1 - probability),
-        tier=tier,
-        probability=probability,
-        p_lstm=scores.get("lstm"),
-        p_transformer=scores.get("transformer"),
-        entry_price=position.entry_price,
-        target_price=position.target_price,
-        stop_price=position.stop_price,
-        reward_risk_ratio=position.reward_risk_ratio,
-        size_usd=float(position.size_usd),
-        session=session_of(work.open_time),
-        mode=work.rules.mode,
-        lstm_model_id=ids.get("lstm"),
-        transformer_model_id=ids.get("transformer"),
-        feature_set=work.rules.feature_set,
-        latency_ms=work.seen.latency_ms,
-        spread_bps=float(position.costs.spread_bps),
-        slippage_bps=float(position.costs.slippage_bps),
-        p_boosting=scores.get("boosting"),
-        boosting_model_id=ids.get("boosting"),
-    )
-
-
-def _direction(probability: float) -> str:
-    return "long" if probability >= 0.5 else "short"
-
-
-def outcome_row(closed: ClosedPosition) -> OutcomeRow:
-    """Return the row that keeps how a signal ended."""
-    return OutcomeRow(
-        signal_id=closed.position.signal_id,
-        closed_at=closed.closed_at,
-        exit_price=closed.exit_price,
-        exit_reason=closed.exit_reason,
-        gross_bps=float(closed.gross_bps),
-        net_bps=float(closed.net_bps),
-        pnl_usd=float(closed.pnl_usd),
-        is_win=closed.is_win,
-    )

@@ -26,6 +26,7 @@ from runtime.inputs import LAG_STEP, MAX_LAG, Answers
 from runtime.observation_terms import observed
 from runtime.restored_state import product_rules
 from runtime.risk.guardrails import RiskEvent
+from runtime.risk.kill_switch import ACTIVE, Stopping, switch_event
 from runtime.session import LoopOptions, Session, open_session
 from runtime.stop_signals import StopRequestedError, StopSignals
 from store.signal_rows import SessionEndRow, TickRows
@@ -87,7 +88,7 @@ def run_loop(
     with runtime_lease(settings.paths.home), StopSignals() as stopping, chosen.board.watched():
         session = open_session(settings, provider, clock, models, chosen)
         chosen.board.opened(session, clock.batch_minutes, chosen.sleep_seconds)
-        loop = Loop(session, clock, notifier, chosen, stopping, session.switch.was_on)
+        loop = Loop(session, clock, notifier, chosen, stopping, session.trading)
         reason, detail = "error", ""
         try:
             reason = loop.run()
@@ -126,7 +127,7 @@ class Loop:
     notifier: Notifying
     options: LoopOptions
     stopping: StopSignals
-    switch_is_on: bool
+    trading: Stopping
     minutes: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     _alarmed: set[str] = field(default_factory=set)
@@ -211,7 +212,6 @@ class Loop:
         last = min(self._last_closed(), self.session.history_until - MINUTE)
         if last >= self.session.next_open:
             self._take(self.session.next_open, last, self.session.history)
-        # a day of every product is a few MB that the feature store holds as well
         self.session.history = Answers()
 
     def _take(self, first: datetime, last: datetime, answers: Answers) -> None:
@@ -233,7 +233,7 @@ class Loop:
         owed = self._committed(rows, now)
         self.options.board.lap("commit")
         self.notifier.offer(owed)
-        self.options.board.took(session, rows, now, is_halted=self.switch_is_on)
+        self.options.board.took(session, rows, now, self.trading)
         session.inputs.trim(last)
         if time.monotonic() - self._published_at >= PUBLISH_EVERY_SECONDS:
             self._published_at = time.monotonic()
@@ -285,11 +285,10 @@ class Loop:
 
     def _follow_switch(self, now: datetime, rows: TickRows) -> None:
         """Ask the kill switch, once per tick; a change is an event."""
-        state = self.session.switch.state()
-        if state.is_on != self.switch_is_on:
-            self.switch_is_on = state.is_on
-            kind = "kill_switch_on" if state.is_on else "kill_switch_off"
-            self._tell(RiskEvent(now, kind, f"{state.reason} ({state.source})"), rows)
+        state, before = self.session.switch.state(), self.trading
+        self.trading = state.stopping
+        if state.stopping != before:
+            self._tell(RiskEvent(now, switch_event(state.stopping), state.text), rows)
 
     def _tell(self, event: RiskEvent, rows: TickRows) -> None:
         self.session.announcer.tell_risk(event, self.session.state.headroom(event.happened_at), rows)
@@ -303,7 +302,8 @@ class Loop:
     def _minute(self, open_time: datetime, tick: Tick, rows: TickRows) -> None:
         session = self.session
         seen = {product: self._seen(product, open_time, tick) for product in session.inputs.products}
-        minute = MinuteInput(open_time, seen, self.switch_is_on)
+        # a minute that is decided late was over before anybody pressed
+        minute = MinuteInput(open_time, seen, self.trading if open_time >= tick.oldest_fresh else ACTIVE)
         result = decide(minute, session.state, session.rules)
         session.state = result.state
         rows.equity.append(result.equity)

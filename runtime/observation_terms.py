@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runtime.risk.firm_rules import fee_bps, rules_from
 from store.signal_rows import ObservationRow
 
 if TYPE_CHECKING:
@@ -33,22 +34,16 @@ _TERMS = (
     "loss_window_minutes",
     "loss_block_minutes",
     "initial_capital_usd",
-    "daily_loss_limit_pct",
-    "daily_loss_stop_pct",
-    "total_loss_limit_pct",
-    "total_loss_stop_pct",
     "risk_per_trade_pct",
     "stop_pct",
     "target_pct",
     "max_leverage",
     "max_positions_per_product",
-    "reset_zone",
     "spread_bps",
     "slippage_bps",
-    "fee_bps",
 )
 """The settings that decide whether a signal is made, of what size, and what it earns."""
-_CODE = ("runtime/decision.py", "runtime/inputs.py", "runtime/risk/*.py", "models/serving/scorer.py")
+_CODE = ("runtime/decision*.py", "runtime/inputs.py", "runtime/risk/*.py", "models/serving/scorer.py")
 """The files that decide; the SQL of the features has its own hash in the id of the feature set."""
 _COMPARED = ("mode", "models", "feature_set", "terms", "code")
 
@@ -62,7 +57,11 @@ def observed(
         for product, own in sorted(rules.products.items())
         for kind, model in sorted(own.model_ids.items())
     )
-    terms = json.dumps({name: str(getattr(settings, name)) for name in _TERMS})
+    terms = json.dumps(
+        {name: str(getattr(settings, name)) for name in _TERMS}
+        | rules_from(settings).terms()
+        | {"fee_bps": str(fee_bps(settings))}
+    )
     now = ObservationRow("", began_at, rules.mode, models, rules.feature_set, terms, _code_hash(), "the first start")
     if last is None:
         return with_id(now)

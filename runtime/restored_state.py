@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from core.candles import MINUTE
 from runtime.decision import CostsFor, DecisionRules, ProductRules, TradingState
 from runtime.risk.execution_costs import Costs, costs_from, exact, to_cents
-from runtime.risk.guardrails import Guardrails, rules_from
+from runtime.risk.firm_rules import AccountMarks, fee_bps, rules_from
+from runtime.risk.guardrails import Guardrails
 from runtime.risk.paper_account import Account, Position, sizing_from
 from runtime.risk.signal_limits import RateLimiter, TierRules, TierState, rate_rules_from
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from core.settings import Settings
     from runtime.loaded_models import ProductModels
-    from store.signal_store import OpenSignal, RestoredState
+    from store.signal_store import AccountState, OpenSignal, RestoredState
 
 
 def decision_rules(
@@ -82,10 +82,16 @@ def restored_state(settings: Settings, rules: DecisionRules, stored: RestoredSta
     state = fresh_state(settings, now)
     if stored.equity is not None:
         state.account.balance = to_cents(exact(stored.equity.balance_usd))
-        base = to_cents(exact(stored.equity.day_start_balance_usd))
-        state.guardrails = Guardrails.fresh(state.guardrails.rules, stored.equity.marked_at, base)
+        state.guardrails = Guardrails.fresh(
+            state.guardrails.rules, stored.equity.marked_at, account_marks(stored.equity)
+        )
     state.guardrails.restore(stored.risk_events)
-    state.account.positions = [_position(settings, signal) for signal in stored.open_signals]
+    order = list(rules.products)
+    signals = sorted(
+        stored.open_signals,
+        key=lambda own: (own.open_time, order.index(own.product) if own.product in order else len(order), own.product),
+    )
+    state.account.positions = [_position(settings, signal) for signal in signals]
     state.account.prices = {held.product: held.reference_price for held in state.account.positions} | stored.prices
     state.limiter.restore([(signal.made_at, signal.tier) for signal in stored.signals], stored.losses)
     state.tiers = {product: TierState.restored(stored.tiers.get(product)) for product in rules.products}
@@ -93,6 +99,12 @@ def restored_state(settings: Settings, rules: DecisionRules, stored: RestoredSta
         product: stored.last_minutes[product] for product in rules.products if product in stored.last_minutes
     }
     return state
+
+
+def account_marks(last: AccountState) -> AccountMarks:
+    """Return what the limits of an account are measured from."""
+    balance = to_cents(exact(last.day_start_balance_usd))
+    return AccountMarks(balance, last.day_start_equity_usd, last.highest_day_start_usd, last.highest_equity_usd)
 
 
 def _position(settings: Settings, signal: OpenSignal) -> Position:
@@ -104,7 +116,7 @@ def _position(settings: Settings, signal: OpenSignal) -> Position:
         entry_price=signal.entry_price,
         target_price=signal.target_price,
         stop_price=signal.stop_price,
-        size_usd=Decimal(int(signal.size_usd)),
+        size_usd=to_cents(exact(signal.size_usd)),
         opened_at=signal.open_time + MINUTE,
-        costs=Costs.of(signal.spread_bps, signal.slippage_bps, settings.fee_bps),
+        costs=Costs.of(signal.spread_bps, signal.slippage_bps, fee_bps(settings)),
     )

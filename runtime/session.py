@@ -17,7 +17,7 @@ from runtime.inputs import Answers, Feed, Inputs, file_mark
 from runtime.observation_terms import capital_of, observed, of_older_code
 from runtime.restored_state import decision_rules, restored_state
 from runtime.risk.guardrails import RiskEvent
-from runtime.risk.kill_switch import KillSwitch
+from runtime.risk.kill_switch import KillSwitch, Stopping
 from runtime.risk.signal_limits import rate_rules_from
 from store.feature_sets import feature_set
 from store.feature_store import FeatureStore
@@ -82,6 +82,8 @@ class Session:
     store: SignalStore
     announcer: Announcer
     switch: KillSwitch
+    trading: Stopping
+    """How far the last session saw trading stopped."""
     next_open: datetime
     """The first minute not decided yet."""
     last_candle: dict[str, datetime]
@@ -160,6 +162,7 @@ def _restored_session(clock: Clock, mode: str, inputs: Inputs, store: SignalStor
         store=store,
         announcer=Announcer(session_id, mode, models, stored.quiet_since or now, _undigested(stored)),
         switch=KillSwitch(settings.paths.kill_switch, settings.kill_switch, was_on=stored.kill_switch_was_on),
+        trading=Stopping(stored.stopped_level),
         next_open=next_open,
         last_candle=last_candle,
         history_until=floor_minute(now),

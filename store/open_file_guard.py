@@ -34,7 +34,7 @@ _TOUCHING = {
 }
 _DESCRIPTORS = "/dev/fd"
 
-# every database this process ever wrote; few, and never forgotten: whether one is open now is asked of the kernel
+# the databases this process opened, until their path leads elsewhere; whether one is open now is asked of the kernel
 _known: dict[str, tuple[int, int]] = {}
 
 
@@ -81,6 +81,10 @@ def _require_untouched(touched: str) -> None:
     identity = _identity(touched)
     # copied at one stroke: another thread may open its first database while this one imports a module
     for path, known in list(_known.items()):
+        if _identity(path) != known:
+            # deleted or replaced: its number may belong to any other file by now
+            _known.pop(path, None)
+            continue
         is_it = identity in {known, _identity(f"{path}.wal")} if identity is not None else _is_named_so(touched, path)
         if is_it and _is_open(known):
             msg = (

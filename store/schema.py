@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from core.settings import Paths
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _FOLDERS = ("tables", "views", "labels", "macros")
 _HALLMARKS = {"market": "candles_1m", "signals": "decisions"}
 """A table of each database that no version was ever without."""

@@ -175,6 +175,9 @@ class EquityRow:
     open_positions: int
     daily_used_pct: float
     total_used_pct: float
+    day_start_equity_usd: Decimal
+    highest_day_start_usd: Decimal
+    highest_equity_usd: Decimal
 
 
 @dataclass(frozen=True, slots=True)

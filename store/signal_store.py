@@ -92,15 +92,6 @@ class RecentSignal:
 
 
 @dataclass(frozen=True, slots=True)
-class LastEquity:
-    """The paper account as it was last marked."""
-
-    marked_at: datetime
-    balance_usd: float
-    day_start_balance_usd: float
-
-
-@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A message that was given up at a target, ``*`` for every target."""
 
@@ -123,10 +114,20 @@ class CrashedSession:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosedSignal:
+    """When a paper position ended, and what it came to in the quote currency."""
+
+    closed_at: datetime
+    pnl_usd: float
+
+
+@dataclass(frozen=True, slots=True)
 class AccountState:
     """The paper account of one mode as it was last marked; money in the quote currency."""
 
     mode: str
+    session_id: str
+    """The session that marked it last."""
     marked_at: datetime
     balance_usd: float
     equity_usd: float
@@ -134,6 +135,11 @@ class AccountState:
     open_positions: int
     daily_used_pct: float
     total_used_pct: float
+    day_start_equity_usd: Decimal
+    highest_day_start_usd: Decimal
+    """The highest balance that a day of the firm began with."""
+    highest_equity_usd: Decimal
+    """The highest equity at any moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +154,7 @@ class RestoredState:
     signals: tuple[RecentSignal, ...]
     losses: tuple[datetime, ...]
     open_signals: tuple[OpenSignal, ...]
-    equity: LastEquity | None
+    equity: AccountState | None
     risk_events: tuple[tuple[datetime, str], ...]
     crashed_sessions: tuple[tuple[str, datetime], ...]
     sessions: int
@@ -161,10 +167,19 @@ class RestoredState:
     """The newest; None before the first, and in a store of older code."""
 
     @property
+    def stopped_level(self) -> str:
+        """How far the last word on the kill switch stopped everything: active, reducing or halted."""
+        return {"kill_switch_on": "halted", "kill_switch_reducing": "reducing"}.get(self._last_switch, "active")
+
+    @property
     def kill_switch_was_on(self) -> bool:
-        """Whether the last word on the kill switch was on."""
-        switched = [kind for _, kind in self.risk_events if kind.startswith("kill_switch")]
-        return bool(switched) and switched[-1] == "kill_switch_on"
+        """Whether the last word on the kill switch stopped anything, a single product too."""
+        return self._last_switch != "kill_switch_off"
+
+    @property
+    def _last_switch(self) -> str:
+        words = [kind for _, kind in self.risk_events if kind.startswith("kill_switch")]
+        return words[-1] if words else "kill_switch_off"
 
 
 class SignalStore(StoreSession):
@@ -226,6 +241,10 @@ class SignalStore(StoreSession):
         """Return when the positions of a mode's account were opened, since its last reset."""
         return [row["opened_at"] for row in self._rows("queries/account_opened", mode=mode)]
 
+    def results(self, mode: str) -> list[ClosedSignal]:
+        """Return what the closed positions of a mode's account came to, since its last reset."""
+        return [ClosedSignal(**row) for row in self._rows("queries/account_results", mode=mode)]
+
     def last_minutes(self) -> dict[str, datetime]:
         """Return the last minute decided of each product."""
         return {row["product"]: row["open_time"] for row in self._rows("queries/runtime_last_minutes")}
@@ -274,7 +293,8 @@ class SignalStore(StoreSession):
             def rows(query: str, **parameters: object) -> list[dict[str, Any]]:
                 return rows_of(connection, f"queries/runtime_{query}", **parameters)
 
-            last, equity, observations = rows("last_minutes"), rows("last_equity", mode=mode), rows("observations")
+            last, observations = rows("last_minutes"), rows("observations")
+            accounts = [AccountState(**row) for row in rows_of(connection, "queries/account_by_mode")]
             return RestoredState(
                 last_minutes={row["product"]: row["open_time"] for row in last},
                 tiers={row["product"]: row["tier"] for row in last if row["tier"]},
@@ -282,7 +302,7 @@ class SignalStore(StoreSession):
                 signals=tuple(RecentSignal(**row) for row in rows("recent_signals", since=since, mode=mode)),
                 losses=tuple(row["closed_at"] for row in rows("recent_losses", since=since, mode=mode)),
                 open_signals=tuple(OpenSignal(**row) for row in rows("open_signals", mode=mode)),
-                equity=LastEquity(**equity[0]) if equity else None,
+                equity=next((own for own in accounts if own.mode == mode), None),
                 risk_events=tuple((row["happened_at"], row["kind"]) for row in rows("risk_events", mode=mode)),
                 crashed_sessions=tuple((row["session_id"], row["started_at"]) for row in rows("crashed_sessions")),
                 sessions=rows("counts")[0]["sessions"],

@@ -21,7 +21,7 @@ from reports.models.report import write_model_report
 from reports.models.tables import gates_table, notes_beside_gates
 from runtime.backtest import backtest
 from runtime.loaded_models import load_models
-from runtime.risk.execution_costs import costs_lookup
+from runtime.risk.execution_costs import costs_lookup, round_trip_cost
 from store.registry_mirror import mirror_registry
 from tasks.features import products_in
 from tasks.progress_artifact import artifact_key
@@ -53,7 +53,9 @@ def judge_model(
     """Export, check parity, calibrate, evaluate, compare with the baselines, apply the gates."""
     settings = load_settings(gate_profile=profile) if profile else load_settings()
     with child_slots():
-        judgement = promotion.judge_candidate(settings, candidate, dataset, min_accuracy, max_calibration_error)
+        judgement = promotion.judge_candidate(
+            settings, candidate, dataset, round_trip_cost(settings), min_accuracy, max_calibration_error
+        )
     _show_gates(read_card(Path(candidate.path)))
     write_model_report(settings, Path(candidate.path))
     return judgement

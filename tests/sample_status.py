@@ -18,7 +18,7 @@ from runtime.health.snapshot import (
     RuntimeStatus,
     StageTimes,
 )
-from runtime.risk.kill_switch import SwitchState
+from runtime.risk.kill_switch import ACTIVE, Stopping, SwitchState
 
 NOON = datetime(2025, 6, 2, 12, tzinfo=UTC)
 COUNTS = tuple(range(len(BUCKETS_SECONDS)))
@@ -35,7 +35,7 @@ SNAPSHOT = RuntimeSnapshot(
     clock_now=NOON,
     taken_at=1.0,
     products=(ProductStatus("BTC-USD", {"lstm": "m1"}, NOON - timedelta(minutes=1), None, "below_threshold"),),
-    is_halted=False,
+    stopping=ACTIVE,
     account=AccountStatus(
         balance_usd=Decimal("99000.00"),
         equity_usd=Decimal("98500.00"),
@@ -64,7 +64,7 @@ STATUS = RuntimeStatus(
     asked_at=NOON,
     health=Health(True, "minutes are being decided", 5.0, 180.0),
     state="HALTED",
-    switch=SwitchState(is_on=True, source="file", reason="a drill", since=NOON),
+    switch=SwitchState(Stopping("halted", frozenset({"ETH-USD"})), "file", "a drill", NOON),
     alerts=AlertBacklog(4, 200.0, 1),
     decided_age_seconds={"BTC-USD": 65.0},
     candle_age_seconds={"BTC-USD": 125.0},

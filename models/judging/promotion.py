@@ -17,7 +17,6 @@ from models.gates.judgement import Judgement
 from models.registry import Promotion, Registry
 from models.registry.trials import looks_at
 from models.serving.passport import slot_of
-from models.statistics.metrics import round_trip_bps
 from models.training.candidate import finished, finished_trainings
 
 if TYPE_CHECKING:
@@ -44,12 +43,13 @@ class JudgingOrder:
 
 def judging_order(
     settings: Settings,
+    cost_bps: float,
     min_accuracy: float | None = None,
     max_calibration_error: float | None = None,
     *,
     dataset: DatasetRef | None = None,
 ) -> JudgingOrder:
-    """Return what the settings order; the two figures win over MIN_ACCURACY and MAX_CALIBRATION_ERROR.
+    """Return what the settings order, at a round trip of ``cost_bps``; the two figures win over MIN_ACCURACY and MAX_CALIBRATION_ERROR.
 
     With ``dataset`` the gates are told how often its test part was looked at; without they count one look.
 
@@ -72,12 +72,7 @@ def judging_order(
         if max_calibration_error is None
         else max_calibration_error,
     )
-    return JudgingOrder(profile, round_trip_cost(settings), registry.count_trials(trained).total)
-
-
-def round_trip_cost(settings: Settings) -> float:
-    """Return what opening and closing a position costs by the settings, bps."""
-    return round_trip_bps(settings.spread_bps, settings.slippage_bps, settings.fee_bps)
+    return JudgingOrder(profile, cost_bps, registry.count_trials(trained).total)
 
 
 def candidates_of(
@@ -146,6 +141,7 @@ def judge_candidate(
     settings: Settings,
     candidate: CandidateRef,
     dataset: DatasetRef,
+    cost_bps: float,
     min_accuracy: float | None = None,
     max_calibration_error: float | None = None,
 ) -> Judgement:
@@ -153,7 +149,7 @@ def judge_candidate(
 
     Raises as `judging_order` and `judge_in_process` do.
     """
-    order = judging_order(settings, min_accuracy, max_calibration_error, dataset=dataset)
+    order = judging_order(settings, cost_bps, min_accuracy, max_calibration_error, dataset=dataset)
     judgement = judge_in_process(candidate, dataset, order.profile, cost_bps=order.cost_bps, trials=order.trials)
     Registry(settings.paths.registry).record_judgement(judgement)
     return judgement

@@ -148,8 +148,3 @@ def break_even_accuracy(move_bps: float, cost_bps: float) -> float:
     nothing moves, which JSON and tables, having no infinity, hold as None.
     """
     return 0.5 + cost_bps / (2.0 * move_bps) if move_bps > MIN_MOVE_BPS else math.inf
-
-
-def round_trip_bps(spread_bps: Bps, slippage_bps: Bps, fee_bps: Bps) -> Bps:
-    """Return what opening and closing a position costs: the spread once, slippage and fee on both sides."""
-    return spread_bps + 2 * (slippage_bps + fee_bps)

@@ -12,6 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from reports.page.figure import COLORS, EMPTY_SIZE, SERIES, say_empty, sheet, utc_axis
+from runtime.risk.execution_costs import exact
+from runtime.risk.firm_rules import AccountMarks, rules_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -93,8 +95,8 @@ def _price_legend(figure: Figure) -> None:
 def equity(record: Record, settings: Settings) -> Picture:
     """Draw the paper account beside the lines it must not cross, and how much of each limit was in use."""
     caption = (
-        "The paper account with open positions at their cost to close. The daily lines follow the balance at the last midnight of "
-        f"{settings.reset_zone}; at a stop no further signal is made, the limit itself is the firm's."
+        f"The paper account with open positions at their cost to close, beside the limits of {rules_from(settings).title}, "
+        f"whose day begins at {rules_from(settings).reset_time:%H:%M} {rules_from(settings).reset_zone.key}; at a stop no further signal is made, the limit itself is the firm's."
     )
     with sheet("equity", "equity of the paper account with its loss limits", caption, (10, 4.8)) as page:
         above, below = page.figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.4])
@@ -110,20 +112,31 @@ def equity(record: Record, settings: Settings) -> Picture:
 
 
 def _equity_lines(axes: Axes, rows: Sequence[EquityPoint], settings: Settings) -> None:
-    times, capital = column(rows, "marked_at"), settings.initial_capital_usd
+    times, rules = column(rows, "marked_at"), rules_from(settings)
     axes.plot(times, column(rows, "equity_usd"), color=COLORS["blue"], label="equity", linewidth=1.6)
-    bases = {"daily": np.array(column(rows, "day_start_balance_usd")), "total": np.full(len(rows), capital)}
-    for (name, base), color in zip(bases.items(), ("orange", "purple"), strict=True):
-        for kind, style in (("stop", "--"), ("limit", "-")):
-            pct = getattr(settings, f"{name}_loss_{kind}_pct")
+    marks = [_marks(row) for row in rows]
+    for rule, color in zip((rules.daily_loss, rules.total_loss), ("orange", "purple"), strict=True):
+        base = np.array([float(rule.base_usd(own, rules.capital)) for own in marks])
+        stop, limit = (
+            np.array([float(loss(own, rules.capital)) for own in marks]) for loss in (rule.stop_usd, rule.limit_usd)
+        )
+        for kind, loss, pct, style in (("stop", stop, rule.stop_pct, "--"), ("limit", limit, rule.limit_pct, "-")):
             look: dict[str, Any] = {"color": COLORS[color], "linestyle": style, "linewidth": 1.1}
-            line = base - capital * pct / 100
-            axes.plot(times, line, label=f"{name} {kind} {pct:g} %", drawstyle="steps-post", **look)
+            axes.plot(times, base - loss, label=f"{rule.name} {kind} {pct:f} %", drawstyle="steps-post", **look)
     axes.set_title("Paper account")
     axes.set_ylabel("USD")
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.margins(y=0.08)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _marks(row: EquityPoint) -> AccountMarks:
+    return AccountMarks(
+        *map(
+            exact,
+            (row.day_start_balance_usd, row.day_start_equity_usd, row.highest_day_start_usd, row.highest_equity_usd),
+        )
+    )
 
 
 def _limit_use(axes: Axes, rows: Sequence[EquityPoint], settings: Settings) -> None:
@@ -132,7 +145,8 @@ def _limit_use(axes: Axes, rows: Sequence[EquityPoint], settings: Settings) -> N
     axes.plot(times, column(rows, "total_used_pct"), color=COLORS["purple"], label="of the total limit")
     top = max(max(row.daily_used_pct, row.total_used_pct) for row in rows)
     axes.set_ylim(0, max(10.0, min(110.0, top * 1.25)))
-    stop = 100 * settings.daily_loss_stop_pct / settings.daily_loss_limit_pct
+    rule = rules_from(settings).daily_loss
+    stop = float(100 * rule.stop_pct / rule.limit_pct)
     if top > 60:
         axes.axhline(stop, color=COLORS["soft"], linestyle=":", linewidth=1)
     axes.set_title("Share of a limit in use")

@@ -126,6 +126,9 @@ class EquityPoint:
     marked_at: datetime
     equity_usd: float
     day_start_balance_usd: float
+    day_start_equity_usd: float
+    highest_day_start_usd: float
+    highest_equity_usd: float
     daily_used_pct: float
     total_used_pct: float
 

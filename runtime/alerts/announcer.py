@@ -31,7 +31,10 @@ MAX_TITLE = 120
 KEY_LINE = "ref "
 QUIET = timedelta(hours=24)
 _UNSAFE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
-_KINDS = {"kill_switch_on": "kill_switch", "kill_switch_off": "kill_switch", "stale": "stale"}
+_KINDS = {
+    **dict.fromkeys(("kill_switch_on", "kill_switch_reducing", "kill_switch_paused", "kill_switch_off"), "kill_switch"),
+    "stale": "stale",
+}
 RISK_TITLES: Mapping[str, tuple[str, str]] = {
     "daily_warn_60": ("warning", "60 % of the daily loss limit used"),
     "daily_warn_80": ("warning", "80 % of the daily loss limit used"),
@@ -40,9 +43,13 @@ RISK_TITLES: Mapping[str, tuple[str, str]] = {
     "total_warn_80": ("warning", "80 % of the total loss limit used"),
     "total_loss": ("failure", "Total loss stop: no signals any more"),
     "firm_limit": ("failure", "Beyond the firm's own limit: its account is over, no signals until re-armed"),
+    "profit_target": ("success", "Profit target exceeded with all positions closed"),
     "rearmed": ("warning", "The guardrails were re-armed"),
     "account_reset": ("warning", "A new paper account begins"),
-    "kill_switch_on": ("failure", "Kill switch is ON: no signals"),
+    "account_set": ("warning", "The balance was set by hand"),
+    "kill_switch_on": ("failure", "Kill switch is ON: no signals, open positions are closed"),
+    "kill_switch_reducing": ("failure", "Reducing: no new signals, open positions run out"),
+    "kill_switch_paused": ("warning", "Products are paused"),
     "kill_switch_off": ("warning", "Kill switch was let go"),
     "loss_streak": ("warning", "Losses in a row: signals are paused"),
     "stale": ("failure", "No fresh candles"),

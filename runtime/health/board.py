@@ -31,7 +31,7 @@ from runtime.health.snapshot import (
     StageTimes,
 )
 from runtime.risk.execution_costs import to_cents
-from runtime.risk.kill_switch import KillSwitch, SwitchState
+from runtime.risk.kill_switch import ACTIVE, KillSwitch, SwitchState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from core.settings import Settings
     from runtime.alerts.notifier import Notifier
     from runtime.decision import TradingState
+    from runtime.risk.kill_switch import Stopping
     from runtime.session import Session
     from store.signal_rows import TickRows
     from store.signal_store import SignalStore
@@ -48,6 +49,8 @@ MAX_TICK_AGE_SECONDS = 180.0
 """A minute is decided within 20 s of its close, a late answer of the exchange included; two that are missing are an outage."""
 BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 6.0, 7.5, 10.0, 15.0, 30.0, 60.0)
 """Stages take milliseconds to seconds; a decision comes five seconds (SETTLE_SECONDS) after the close at the earliest."""
+LEVELS = ("active", "reducing", "halted")
+"""Of stopping, the greatest last."""
 LATENCY = "decision_latency"
 """From the close of a minute to its decision, of minutes that were not stale."""
 _RECENT = 1000
@@ -136,13 +139,13 @@ class StatusBoard:
             self._timer(stage).add(now - self._lap_began)
         self._lap_began = now
 
-    def took(self, session: Session, rows: TickRows, now: datetime, *, is_halted: bool) -> None:
+    def took(self, session: Session, rows: TickRows, now: datetime, stopping: Stopping) -> None:
         """Leave the snapshot of a tick that was committed."""
         if self._watchers is None:
             return
         with _harmless("the status of this tick"):
             self._count(rows)
-            self.snapshot = self._taken(session, rows, now, is_halted=is_halted)
+            self.snapshot = self._taken(session, rows, now, stopping)
 
     def ended(self, reason: str) -> None:
         """Say that no minute will be decided any more."""
@@ -158,7 +161,7 @@ class StatusBoard:
             if row.reason != "stale_candle":
                 self._timer(LATENCY).add(row.latency_ms / 1e3)
 
-    def _taken(self, session: Session, rows: TickRows, now: datetime, *, is_halted: bool) -> RuntimeSnapshot:
+    def _taken(self, session: Session, rows: TickRows, now: datetime, stopping: Stopping) -> RuntimeSnapshot:
         observation, rules = session.observation, session.rules
         return RuntimeSnapshot(
             session_id=rules.session_id,
@@ -170,7 +173,7 @@ class StatusBoard:
             clock_now=now,
             taken_at=time.monotonic(),
             products=tuple(self._product(session, product) for product in session.inputs.products),
-            is_halted=is_halted,
+            stopping=stopping,
             account=_account(session.state, rows, now),
             decisions=dict(self._decisions),
             stages=tuple(timer.times() for timer in self._timers.values()),
@@ -206,8 +209,8 @@ class StatusBoard:
     def status(self) -> RuntimeStatus:
         """Return all that is shown, as of now."""
         snapshot = self.snapshot
-        was_on = snapshot is not None and snapshot.is_halted
-        switch = self._switch(was_on=was_on)
+        holds = ACTIVE if snapshot is None else snapshot.stopping
+        switch = self._switch(holds)
         now = self._clock_now(snapshot)
         products = snapshot.products if snapshot else ()
         return RuntimeStatus(
@@ -216,7 +219,7 @@ class StatusBoard:
             started_at=self.started_at,
             asked_at=datetime.now(UTC),
             health=self.health(),
-            state="HALTED" if was_on or switch.is_on else "ACTIVE",
+            state=max(holds.level, switch.stopping.level, key=LEVELS.index).upper(),
             switch=switch,
             alerts=self._backlog(now),
             decided_age_seconds=_ages(now, {own.product: own.last_decided_minute for own in products}),
@@ -224,10 +227,11 @@ class StatusBoard:
             snapshot=snapshot,
         )
 
-    def _switch(self, *, was_on: bool) -> SwitchState:
+    def _switch(self, holds: Stopping) -> SwitchState:
         if self._settings is None:
-            return SwitchState(is_on=was_on, source="none", reason="")
+            return SwitchState(holds, "none", "")
         # an object of its own: that of the loop keeps what the loop saw
+        was_on = holds != ACTIVE
         return KillSwitch(self._settings.paths.kill_switch, self._settings.kill_switch, was_on=was_on).state()
 
     def _clock_now(self, snapshot: RuntimeSnapshot | None) -> datetime:
@@ -266,7 +270,7 @@ def _account(state: TradingState, rows: TickRows, now: datetime) -> AccountStatu
     return AccountStatus(
         balance_usd=account.balance,
         equity_usd=to_cents(account.equity),
-        day_start_balance_usd=guardrails.day_start_balance,
+        day_start_balance_usd=guardrails.marks.day_start_balance,
         limits=(
             LimitStatus("daily", marked.daily_used_pct / 100, room.daily_usd, room.resets_at),
             LimitStatus("total", marked.total_used_pct / 100, room.total_usd, None),

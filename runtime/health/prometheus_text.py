@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
-from runtime.health.board import BUCKETS_SECONDS, LATENCY
+from runtime.health.board import BUCKETS_SECONDS, LATENCY, LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from runtime.health.snapshot import AccountStatus, RuntimeSnapshot, RuntimeStatus, StageTimes
 
-STATES = ("ACTIVE", "REDUCING", "HALTED")
 BLOCKS = ("daily_loss", "total_loss")
 _PREFIX = "candledesk_"
 
@@ -49,8 +48,9 @@ class RuntimeCollector(Collector):
         """Return the metrics of this moment; before the first tick those of the process alone."""
         status = self._status()
         snapshot = status.snapshot
+        states = {level.upper(): float(level.upper() == status.state) for level in LEVELS}
         yield _gauge("healthy", "Whether minutes are being decided: 1 or 0.", float(status.health.is_healthy))
-        yield _labelled("state", "1 for the state that holds.", "state", {s: float(s == status.state) for s in STATES})
+        yield _labelled("state", "1 for the state that holds.", "state", states)
         yield _gauge("alerts_waiting", "Messages that wait to be sent.", status.alerts.waiting)
         oldest = status.alerts.oldest_age_seconds or 0.0
         yield _gauge("alerts_oldest_waiting_age_seconds", "Age of the oldest waiting message, 0 without one.", oldest)
@@ -72,6 +72,8 @@ def _of_minutes(status: RuntimeStatus, snapshot: RuntimeSnapshot) -> Iterator[Me
     yield _labelled("decided_age_seconds", text, "product", status.decided_age_seconds)
     text = "Time since the close of the last minute that had a candle."
     yield _labelled("candle_age_seconds", text, "product", status.candle_age_seconds)
+    paused = {own.product: float(own.product in status.switch.stopping.paused) for own in snapshot.products}
+    yield _labelled("paused", "Whether a person paused the product: 1 or 0.", "product", paused)
     decisions = CounterMetricFamily(f"{_PREFIX}decisions", "Decisions by reason, of this session.", labels=["reason"])
     for reason, count in sorted(snapshot.decisions.items()):
         decisions.add_metric([reason], count)

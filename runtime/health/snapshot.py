@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from runtime.risk.kill_switch import SwitchState
+from runtime.risk.kill_switch import Stopping, SwitchState
 
 VERSION = 1
 """Of `/status`: raised when the meaning of a field changes, not when one is added."""
@@ -117,8 +117,8 @@ class RuntimeSnapshot:
     taken_at: float
     """`time.monotonic()` of this process."""
     products: tuple[ProductStatus, ...]
-    is_halted: bool
-    """Whether the kill switch was on for this tick."""
+    stopping: Stopping
+    """How far trading was stopped for this tick."""
     account: AccountStatus
     decisions: Mapping[str, int]
     """Reason -> decisions of this session."""
@@ -163,9 +163,9 @@ class RuntimeStatus:
     asked_at: datetime
     health: Health
     state: str
-    """``ACTIVE``, or ``HALTED`` by the kill switch."""
+    """``ACTIVE``, ``REDUCING`` or ``HALTED``, the greater of what holds and what the next tick will read."""
     switch: SwitchState
-    """What the next tick will read of the kill switch."""
+    """What the next tick will read of the kill switch; which products are paused, too."""
     alerts: AlertBacklog
     decided_age_seconds: Mapping[str, float]
     """Product -> time since the close of the last minute decided."""

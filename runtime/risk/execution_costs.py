@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING
 
+from runtime.risk.firm_rules import fee_bps
 from store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Costs:
     """Per side."""
 
     @classmethod
-    def of(cls, spread_bps: float, slippage_bps: float, fee_bps: float = 0.0) -> Costs:
+    def of(cls, spread_bps: float, slippage_bps: float, fee_bps: float) -> Costs:
         """Return costs from plain numbers."""
         return cls(exact(spread_bps), exact(slippage_bps), exact(fee_bps))
 
@@ -60,8 +61,18 @@ class Costs:
 
 
 def costs_from(settings: Settings) -> Costs:
-    """Return the costs the settings name."""
-    return Costs.of(settings.spread_bps, settings.slippage_bps, settings.fee_bps)
+    """Return the costs the settings name, with the firm's commission where FEE_BPS is left empty.
+
+    Raises:
+        ConfigError: the firm's rules cannot be used.
+    """
+    return Costs.of(settings.spread_bps, settings.slippage_bps, fee_bps(settings))
+
+
+def round_trip_cost(settings: Settings) -> float:
+    """Return what opening and closing a position costs by the settings, bps: the spread once, slippage and fee on both sides."""
+    costs = costs_from(settings)
+    return float(costs.spread_bps + 2 * (costs.slippage_bps + costs.fee_bps))
 
 
 def costs_lookup(settings: Settings) -> CostsFor:
@@ -69,14 +80,14 @@ def costs_lookup(settings: Settings) -> CostsFor:
 
     The store is read once, so that a backfill never delays a decision.
     """
-    flat = costs_from(settings)
+    flat, fee = costs_from(settings), fee_bps(settings)
     market_db = settings.paths.market_db
     dated = FeatureStore(market_db).execution_costs() if market_db.exists() else []
 
     def costs_for(product: str, session: str, at: datetime) -> Costs:
         for row in dated:
             if row.product in {product, "*"} and row.session in {session, "*"} and row.valid_from <= at:
-                return Costs.of(row.spread_bps, row.slippage_bps, settings.fee_bps)
+                return Costs.of(row.spread_bps, row.slippage_bps, fee)
         return flat
 
     return costs_for

@@ -1,31 +1,34 @@
-"""Hold the account against a prop firm's loss rules, which are data, at the close of every minute.
+"""Hold the account against a prop firm's loss rules, which are data (`firm_rules`), minute by minute.
 
-The defaults are FTMO's two-step rules. Daily: equity must stay above the BALANCE at the last midnight of
-Europe/Prague minus 5 % of the INITIAL capital; total: above 90 % of the initial capital. We stop earlier, at
-4.5 % and 9 %. Equity counts open positions, costs and fees. A floating loss that is legal at 23:59 can break the rule
-at 00:00, because balance, not equity, sets the base.
+A daily limit is measured from what the firm's day began with, a total limit from the initial capital or from the highest
+point so far. Equity counts open positions, costs and fees. A floating loss that is legal at 23:59 can break the rule
+at 00:00, when the base moves.
 
-What a stop does: no new signal, and open paper positions are closed. The daily stop lifts at the next midnight, the
-total stop never does by itself. Equity BELOW the firm's own limit ends the firm's account: no signal is made any more,
-on no later day, until a person re-arms with a reason. All comparisons are between Decimals. Days have 23 or 25 hours twice a year.
+We stop earlier than the firm, on the equity at a minute's close: no new signal is made, and open paper positions are
+closed. The daily stop lifts at the next reset, the total stop never does by itself. Equity BELOW the firm's own limit at
+any moment, also inside a minute, ends the firm's account: no signal is made any more, on no later day, until a person
+re-arms with a reason. All comparisons are between Decimals. Days have 23 or 25 hours twice a year.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
-from runtime.risk.execution_costs import CENT, exact, to_cents
+from runtime.risk.execution_costs import CENT, to_cents
+from runtime.risk.firm_rules import AccountMarks
+from runtime.risk.paper_account import EquitySpan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import date, datetime
 
-    from core.settings import Settings
+    from runtime.risk.firm_rules import FirmRules, LossRule
 
 WARN_AT = (Decimal(60), Decimal(80))
+MARK_STEP = Decimal("0.00000001")
+"""To what an equity that is kept as a base is rounded, and stored: a restart and going on agree."""
 SEVERITY = {
     "daily_warn_60": 3,
     "daily_warn_80": 3,
@@ -34,9 +37,13 @@ SEVERITY = {
     "total_warn_80": 3,
     "total_loss": 1,
     "firm_limit": 1,
+    "profit_target": 3,
     "rearmed": 3,
     "account_reset": 3,
+    "account_set": 3,
     "kill_switch_on": 2,
+    "kill_switch_reducing": 2,
+    "kill_switch_paused": 3,
     "kill_switch_off": 3,
     "loss_streak": 2,
     "stale": 2,
@@ -47,55 +54,6 @@ SEVERITY = {
     "store_blocked": 2,
 }
 """1 stops the observation clock, 2 blocks signals, 3 informs; explained in the runbook."""
-
-
-@dataclass(frozen=True, slots=True)
-class LossRule:
-    """One limit, in percent of the initial capital, below a base."""
-
-    name: str
-    """``daily`` or ``total``."""
-    base: str
-    """``day_start_balance`` or ``initial_capital``."""
-    limit_pct: Decimal
-    stop_pct: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class FirmRules:
-    """The rules of one firm; another firm is another value of this, not other code."""
-
-    capital: Decimal
-    daily: LossRule
-    total: LossRule
-    zone: ZoneInfo
-
-    def day_of(self, moment: datetime) -> date:
-        """Return the firm's calendar day that ``moment`` lies in; midnight begins the new one."""
-        return moment.astimezone(self.zone).date()
-
-    def next_reset(self, moment: datetime) -> datetime:
-        """Return the next midnight of the firm, in UTC."""
-        following = self.day_of(moment) + timedelta(days=1)
-        return datetime.combine(following, time(), self.zone).astimezone(UTC)
-
-    def day_start(self, moment: datetime) -> datetime:
-        """Return the firm's midnight at or before ``moment``, in UTC."""
-        return datetime.combine(self.day_of(moment), time(), self.zone).astimezone(UTC)
-
-
-def rules_from(settings: Settings) -> FirmRules:
-    """Return the firm's rules the settings name (FTMO's by default)."""
-    return FirmRules(
-        capital=exact(settings.initial_capital_usd),
-        daily=LossRule(
-            "daily", "day_start_balance", exact(settings.daily_loss_limit_pct), exact(settings.daily_loss_stop_pct)
-        ),
-        total=LossRule(
-            "total", "initial_capital", exact(settings.total_loss_limit_pct), exact(settings.total_loss_stop_pct)
-        ),
-        zone=ZoneInfo(settings.reset_zone),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,22 +95,22 @@ class Headroom:
 
 @dataclass(slots=True)
 class Guardrails:
-    """The state behind the rules: today's base, which events were raised, and what is blocked."""
+    """The state behind the rules: what limits are measured from, which events were raised, and what is blocked."""
 
     rules: FirmRules
     day: date
-    day_start_balance: Decimal
+    marks: AccountMarks
     daily_blocked: bool = False
     total_blocked: bool = False
     is_ended: bool = False
-    """Whether equity was below a limit of the firm: it has closed that account, at midnight too."""
+    """Whether equity was below a limit of the firm: it has closed that account, after the reset too."""
     raised: set[str] = field(default_factory=set)
     """Kinds of event raised already; each is raised once a day (daily) or once (total)."""
 
     @classmethod
-    def fresh(cls, rules: FirmRules, moment: datetime, balance: Decimal | None = None) -> Guardrails:
-        """Start today with ``balance`` (the initial capital if none) as base."""
-        return cls(rules, rules.day_of(moment), rules.capital if balance is None else balance)
+    def fresh(cls, rules: FirmRules, moment: datetime, marks: AccountMarks | None = None) -> Guardrails:
+        """Start the day of ``moment`` with ``marks``, those of a new account if none."""
+        return cls(rules, rules.day_of(moment), marks or AccountMarks.fresh(rules.capital))
 
     def copy(self) -> Guardrails:
         """Return guardrails that go on without these."""
@@ -172,12 +130,18 @@ class Guardrails:
             self.total_blocked |= kind == "total_loss"
             self.is_ended |= kind == "firm_limit"
 
-    def roll(self, moment: datetime, balance: Decimal) -> bool:
-        """Begin a new day if ``moment`` lies in one; ``balance`` becomes its base. Never goes back."""
+    def roll(self, moment: datetime, balance: Decimal, equity: Decimal) -> bool:
+        """Begin a new day if ``moment`` lies in one, with this balance and equity. Never goes back."""
         today = self.rules.day_of(moment)
         if today <= self.day:
             return False
-        self.day, self.day_start_balance, self.daily_blocked = today, balance, False
+        self.day, self.daily_blocked = today, False
+        self.marks = replace(
+            self.marks,
+            day_start_balance=balance,
+            day_start_equity=equity.quantize(MARK_STEP),
+            highest_day_start_balance=max(balance, self.marks.highest_day_start_balance),
+        )
         self.raised = {kind for kind in self.raised if not kind.startswith("daily")}
         return True
 
@@ -188,57 +152,87 @@ class Guardrails:
             return "total_loss"
         return "daily_loss" if self.daily_blocked else None
 
-    def _base(self, rule: LossRule) -> Decimal:
-        return self.day_start_balance if rule.base == "day_start_balance" else self.rules.capital
+    def base(self, rule: LossRule) -> Decimal:
+        """Return what the loss of ``rule`` is measured from."""
+        return rule.base_usd(self.marks, self.rules.capital)
+
+    def limit(self, rule: LossRule) -> Decimal:
+        """Return the equity that is just allowed by the firm."""
+        return self.base(rule) - rule.limit_usd(self.marks, self.rules.capital)
 
     def loss(self, rule: LossRule, equity: Decimal) -> Decimal:
         """Return how far ``equity`` is below the base of ``rule``; 0 if above."""
-        return max(Decimal(0), self._base(rule) - equity)
+        return max(Decimal(0), self.base(rule) - equity)
 
-    def _left(self, rule: LossRule, equity: Decimal) -> Decimal:
-        return equity - self._base(rule) + self.rules.capital * rule.stop_pct / 100
+    def left(self, rule: LossRule, equity: Decimal) -> Decimal:
+        """Return what may be lost before our stop of ``rule`` is reached; below 0 once past it."""
+        return equity - self.base(rule) + rule.stop_usd(self.marks, self.rules.capital)
 
-    def room(self, equity: Decimal) -> Decimal:
-        """Return what may be lost before the nearer of our stops is reached, to the last digit; below 0 once past it."""
-        return min(self._left(self.rules.daily, equity), self._left(self.rules.total, equity))
+    @property
+    def floor(self) -> Decimal:
+        """Return the equity at which the nearer of our stops is reached."""
+        return max(
+            self.base(rule) - rule.stop_usd(self.marks, self.rules.capital)
+            for rule in (self.rules.daily_loss, self.rules.total_loss)
+        )
 
     def used_pct(self, rule: LossRule, equity: Decimal) -> Decimal:
         """Return the share of the firm's limit in use, 0-100 and beyond."""
-        return 100 * self.loss(rule, equity) / (self.rules.capital * rule.limit_pct / 100)
+        return 100 * self.loss(rule, equity) / rule.limit_usd(self.marks, self.rules.capital)
 
-    def assess(self, moment: datetime, equity: Decimal) -> list[RiskEvent]:
-        """Hold ``equity`` against both rules; return what is new since the last time."""
+    def assess(self, moment: datetime, equity: Decimal, span: EquitySpan | None = None) -> list[RiskEvent]:
+        """Hold ``equity``, and the ``span`` it went through since the last time, against both rules; return what is new.
+
+        Inside a minute nobody knows which came first: its highest equity raises a trailing base before its lowest is
+        held against it, which is the worse of both orders.
+        """
+        span = span or EquitySpan(equity, equity)
+        highest = max(self.marks.highest_equity, span.high.quantize(MARK_STEP), equity.quantize(MARK_STEP))
+        self.marks = replace(self.marks, highest_equity=highest)
         events: list[RiskEvent] = []
-        for rule in (self.rules.daily, self.rules.total):
-            for kind in self._reached(rule, equity):
+        for rule in (self.rules.daily_loss, self.rules.total_loss):
+            for kind in self._reached(rule, equity, min(equity, span.low)):
                 if kind not in self.raised:
                     self.raised.add(kind)
-                    events.append(RiskEvent(moment, kind, self._sentence(rule, equity)))
+                    worst = min(equity, span.low) if kind == "firm_limit" else equity
+                    events.append(RiskEvent(moment, kind, self._sentence(rule, worst)))
         self.is_ended |= "firm_limit" in self.raised
         self.daily_blocked |= "daily_loss" in self.raised
         self.total_blocked |= "total_loss" in self.raised
         return events
 
-    def _reached(self, rule: LossRule, equity: Decimal) -> list[str]:
+    def reach_target(self, moment: datetime, balance: Decimal, open_positions: int) -> list[RiskEvent]:
+        """Return the news that closed positions have earned MORE than the profit target and none is open, once."""
+        target, profit = self.rules.profit_target_usd, balance - self.rules.capital
+        if target is None or open_positions or profit <= target or "profit_target" in self.raised:
+            return []
+        self.raised.add("profit_target")
+        detail = f"closed positions earned {to_cents(profit)}, the target of phase {self.rules.phase} is {to_cents(target)}; see desk limits for what else the firm asks"
+        return [RiskEvent(moment, "profit_target", detail)]
+
+    def _reached(self, rule: LossRule, equity: Decimal, lowest: Decimal) -> list[str]:
         used = self.used_pct(rule, equity)
         kinds = [f"{rule.name}_warn_{level}" for level in WARN_AT if used >= level]
-        if self.loss(rule, equity) >= self.rules.capital * rule.stop_pct / 100:
+        if self.left(rule, equity) <= 0:
             kinds.append(f"{rule.name}_loss")
         # exactly at the firm's limit is no breach, below it is
-        if self.loss(rule, equity) > self.rules.capital * rule.limit_pct / 100:
+        if lowest < self.limit(rule):
             kinds.append("firm_limit")
         return kinds
 
     def _sentence(self, rule: LossRule, equity: Decimal) -> str:
-        share = 100 * self.loss(rule, equity) / self.rules.capital
+        of = "the initial capital" if rule.percent_of == "initial_capital" else "its base"
+        whole = self.rules.capital if rule.percent_of == "initial_capital" else self.base(rule)
+        share = 100 * self.loss(rule, equity) / whole
         return (
-            f"{rule.name} loss {share:.2f} % of the initial capital (stop at {rule.stop_pct} %, the firm's limit "
-            f"{rule.limit_pct} %); equity {to_cents(equity)}, base {to_cents(self._base(rule))}"
+            f"{rule.name} loss {share:.2f} % of {of} (stop at {rule.stop_pct} %, the firm's limit "
+            f"{rule.limit_pct} %); equity {to_cents(equity)}, base {to_cents(self.base(rule))}"
         )
 
     def headroom(self, moment: datetime, equity: Decimal) -> Headroom:
         """Return what may still be lost before each stop, and when the daily one starts anew."""
         daily, total = (
-            self._left(rule, equity).quantize(CENT, ROUND_FLOOR) for rule in (self.rules.daily, self.rules.total)
+            self.left(rule, equity).quantize(CENT, ROUND_FLOOR)
+            for rule in (self.rules.daily_loss, self.rules.total_loss)
         )
         return Headroom(self.rules.capital, daily, total, self.rules.next_reset(moment))

@@ -1,9 +1,10 @@
-"""Drive a fresh paper account into each limit, through the code that guards the real one.
+"""Drive a fresh paper account into each limit, through the function that decides every real minute.
 
-Prices fall by a fixed share each minute, a long position is opened whenever none is open, and every minute is
-settled, rolled and assessed as the runtime does. Whether the block came at the right minute is then checked from
-the trace alone, in whole cents, without asking the guardrails: it must be the first minute at which equity stood at or
-below the stop, nothing may have been opened after it, and the firm's own limit must not have been touched.
+A model that is always sure buys; then the price opens beyond the stop, a quarter of the stop's distance further, again
+and again. A loss that stops at its stop never reaches a limit, for its size fits the headroom. Whether the block came
+at the right minute is then checked from the trace alone, in whole cents, without asking the guardrails: it must be the
+first minute at which equity stood at or below our stop, nothing may have been opened after it, and the firm's own
+limit must not have been broken.
 """
 
 from __future__ import annotations
@@ -16,19 +17,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.candles import MINUTE, Candle
-from runtime.risk.execution_costs import costs_from, to_cents
-from runtime.risk.guardrails import FirmRules, Guardrails, LossRule, rules_from
+from runtime.decision import DecisionRules, MinuteInput, ProductInput, ProductRules, TradingState, decide
+from runtime.risk.execution_costs import costs_from, exact, to_cents
+from runtime.risk.firm_rules import rules_from
+from runtime.risk.guardrails import Guardrails
 from runtime.risk.kill_switch import KillSwitch
 from runtime.risk.paper_account import Account, sizing_from
-from runtime.risk.signal_limits import RateLimiter, rate_rules_from
+from runtime.risk.signal_limits import RateLimiter, TierRules, rate_rules_from
 
 if TYPE_CHECKING:
     from core.settings import Settings
+    from runtime.risk.firm_rules import FirmRules, LossRule
 
 START = datetime(2025, 1, 15, 9, tzinfo=UTC)
-FALL = Decimal("0.9985")
-"""Each minute's price over the one before."""
-MAX_MINUTES = 10 * 1440
+BEYOND_STOP = Decimal("1.25")
+"""How far the price falls while a position is open, over the distance of its stop."""
+MAX_MINUTES = 20 * 1440
+PRODUCT = "BTC-USD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,52 +50,68 @@ class _Mark:
     """One minute of the trace, money in whole cents."""
 
     at: datetime
+    balance: int
     equity: int
-    base: int
     opened: bool
     blocked: str | None
 
 
-@dataclass(slots=True)
 class _Desk:
-    """An account, its guardrails and a falling price."""
+    """A state that is decided on, and a price that falls whenever a position is open."""
 
-    settings: Settings
-    account: Account
-    guard: Guardrails
-    price: Decimal = Decimal(100_000)
+    def __init__(self, settings: Settings, at: datetime) -> None:
+        firm, costs = rules_from(settings), costs_from(settings)
+        tiers = TierRules(settings.tier_high, settings.tier_medium, settings.tier_margin)
+        self.state = TradingState(
+            Account.fresh(sizing_from(settings)), Guardrails.fresh(firm, at), RateLimiter(rate_rules_from(settings))
+        )
+        self.rules = DecisionRules(
+            session_id="drill",
+            mode="dryrun",
+            feature_set="drill",
+            weights={"lstm": 1.0},
+            products={PRODUCT: ProductRules(tiers, settings.emit_threshold, {"lstm": "drill"})},
+            costs_for=lambda _product, _session, _at: costs,
+        )
+        self.fall = 1 - BEYOND_STOP * exact(settings.stop_pct) / 100
+        self.price = Decimal(100_000)
 
-    @classmethod
-    def fresh(cls, settings: Settings, at: datetime) -> _Desk:
-        rules = rules_from(settings)
-        return cls(settings, Account.fresh(sizing_from(settings)), Guardrails.fresh(rules, at))
-
-    def minute(self, open_time: datetime, move: Decimal, *, may_open: bool) -> _Mark:
-        """Let one minute pass and the price move by ``move``."""
-        before, self.price = self.price, (self.price * move).quantize(Decimal("0.01"))
-        low, high = min(before, self.price), max(before, self.price)
-        candle = Candle("BTC-USD", open_time, before, high, low, self.price, Decimal(1))
+    def minute(self, open_time: datetime, *, may_open: bool) -> _Mark:
+        """Let one minute pass."""
+        if self.state.account.positions:
+            self.price = (self.price * self.fall).quantize(Decimal("0.01"))
+        candle = Candle(PRODUCT, open_time, self.price, self.price, self.price, self.price, Decimal(1))
         at = open_time + MINUTE
-        self.guard.roll(open_time, self.account.balance)
-        self.account.on_minute(open_time, {"BTC-USD": candle})
-        self.guard.roll(at, self.account.balance)
-        self.guard.assess(at, self.account.equity)
-        equity = self.account.equity
-        if self.guard.blocked:
-            self.account.close_all(at, self.guard.blocked)
-        opens = may_open and not self.account.positions and self.guard.blocked is None
-        if opens:
-            costs = costs_from(self.settings)
-            self.account.open(self.account.plan(f"drill-{at:%H%M}", "BTC-USD", 1, self.price, at, costs))
-        return _Mark(at, _cents(equity), _cents(self.guard.day_start_balance), opens, self.guard.blocked)
+        seen = ProductInput(candle, at, 0.0, is_stale=False, probabilities={"lstm": 1.0 if may_open else 0.5})
+        result = decide(MinuteInput(open_time, {PRODUCT: seen}), self.state, self.rules)
+        self.state = result.state
+        opened = any(decision.signal is not None for decision in result.decisions)
+        row = result.equity
+        return _Mark(
+            at,
+            _cents(exact(row.balance_usd)),
+            _cents(exact(row.equity_usd)),
+            opened,
+            self.state.guardrails.blocked,
+        )
+
+    @property
+    def lost_today(self) -> Decimal:
+        """How far equity is below what today began with."""
+        guard = self.state.guardrails
+        return guard.loss(guard.rules.daily_loss, self.state.account.equity)
 
 
 def run_drills(settings: Settings) -> list[Drill]:
-    """Drive a fresh account into every limit; return what each guard did."""
+    """Drive a fresh account into every limit; return what each guard did.
+
+    Raises:
+        ConfigError: the firm's rules cannot be used.
+    """
     return [
         _daily(settings),
         _total(settings),
-        _midnight(settings),
+        _at_the_reset(settings),
         _reset_days(settings),
         _loss_streak(settings),
         _rate(settings),
@@ -103,78 +124,84 @@ def _cents(amount: Decimal) -> int:
 
 
 def _daily(settings: Settings) -> Drill:
-    desk = _Desk.fresh(settings, START)
-    trace = [desk.minute(START + n * MINUTE, FALL, may_open=True) for n in range(10 * 60)]
-    return _judged(desk.guard.rules, desk.guard.rules.daily, trace, "daily_loss")
+    desk, rules, trace = _Desk(settings, START), rules_from(settings), list[_Mark]()
+    end = rules.next_reset(START) + 2 * MINUTE
+    while not trace or trace[-1].at < end:
+        trace.append(desk.minute(START + len(trace) * MINUTE, may_open=True))
+    return _judged(rules, rules.daily_loss, trace, "daily_loss")
 
 
 def _total(settings: Settings) -> Drill:
-    """Lose two thirds of the daily stop each day, so that only the total limit can be reached."""
-    desk = _Desk.fresh(settings, START)
-    rules = desk.guard.rules
-    enough = rules.capital * rules.daily.stop_pct / 100 * 2 / 3
-    trace: list[_Mark] = []
-    for n in range(MAX_MINUTES):
-        lost_today = desk.guard.loss(rules.daily, desk.account.equity)
-        trace.append(desk.minute(START + n * MINUTE, FALL, may_open=lost_today < enough))
-        if desk.guard.total_blocked and trace[-1].at > _first_block(trace) + timedelta(days=2):
-            break
-    return _judged(rules, rules.total, trace, "total_loss")
+    """Lose half of the daily stop each day, so that only the total limit can be reached."""
+    desk, rules, trace = _Desk(settings, START), rules_from(settings), list[_Mark]()
+    marks = desk.state.guardrails.marks
+    enough = rules.daily_loss.stop_usd(marks, rules.capital) / 2
+    first = None
+    while len(trace) < MAX_MINUTES and (first is None or trace[-1].at <= first + timedelta(days=2)):
+        trace.append(desk.minute(START + len(trace) * MINUTE, may_open=desk.lost_today < enough))
+        first = first or (trace[-1].at if trace[-1].blocked else None)
+    return _judged(rules, rules.total_loss, trace, "total_loss")
 
 
-def _first_block(trace: list[_Mark]) -> datetime:
-    return next(mark.at for mark in trace if mark.blocked)
+def _bases(rules: FirmRules, rule: LossRule, trace: list[_Mark]) -> list[int]:
+    """Return what the loss is measured from at each mark, found again from balances and equities alone."""
+    capital = _cents(rules.capital)
+    day, base, highest_start, highest, bases = rules.day_of(START), capital, capital, capital, []
+    for mark in trace:
+        highest = max(highest, mark.equity)
+        if rules.day_of(mark.at) != day:
+            day, highest_start = rules.day_of(mark.at), max(highest_start, mark.balance)
+            base = max(mark.balance, mark.equity) if rule.base == "day_start_higher" else mark.balance
+        total = {"highest_day_start_balance": highest_start, "highest_equity": highest}.get(rule.base, capital)
+        if rule.locks_at_initial_capital:
+            total = min(total, int(capital * (1 + rule.limit_pct / 100)))
+        bases.append(base if rule.name == "daily" else total)
+    return bases
 
 
 def _judged(rules: FirmRules, rule: LossRule, trace: list[_Mark], reason: str) -> Drill:
-    capital = _cents(rules.capital)
-    stop, limit = int(capital * rule.stop_pct / 100), int(capital * rule.limit_pct / 100)
-
-    def lost(mark: _Mark) -> int:
-        return (mark.base if rule.name == "daily" else capital) - mark.equity
-
-    right = next((mark for mark in trace if lost(mark) >= stop), None)
-    seen = next((mark for mark in trace if mark.blocked == reason), None)
+    capital, bases = _cents(rules.capital), _bases(rules, rule, trace)
+    lost = [base - mark.equity for base, mark in zip(bases, trace, strict=True)]
+    wholes = [capital if rule.percent_of == "initial_capital" else base for base in bases]
+    right = next((n for n, loss in enumerate(lost) if loss >= wholes[n] * rule.stop_pct / 100), None)
+    seen = next((n for n, mark in enumerate(trace) if mark.blocked == reason), None)
     if right is None or seen is None:
-        return Drill(
-            rule.name,
-            is_blocked=False,
-            detail=f"the {rule.stop_pct} % stop was never {'reached' if right is None else 'noticed'}",
-        )
+        never = "reached" if right is None else "noticed"
+        return Drill(rule.name, is_blocked=False, detail=f"the {rule.stop_pct} % stop was never {never}")
+    due = trace[right].at
     ahead = [
         mark
-        for mark in trace
-        if mark.at >= right.at and (rule.name == "total" or rules.day_of(mark.at) == rules.day_of(right.at))
+        for mark in trace[right:]
+        if rule.name == "total" or rules.day_of(mark.at - MINUTE) == rules.day_of(due - MINUTE)
     ]
-    holds = seen.at == right.at and not any(mark.opened for mark in ahead) and all(lost(mark) < limit for mark in trace)
-    trades = sum(mark.opened for mark in trace if mark.at <= right.at)
-    worst = max(lost(mark) for mark in trace)
+    opened = sum(mark.opened for mark in ahead[:-1])
+    is_legal = all(loss <= whole * rule.limit_pct / 100 for loss, whole in zip(lost, wholes, strict=True))
+    worst = max(100 * loss / whole for loss, whole in zip(lost, wholes, strict=True))
     detail = (
-        f"blocked {seen.at:%Y-%m-%d %H:%M} UTC after {trades} positions at a loss of {100 * lost(seen) / capital:.2f} % "
-        f"(stop {rule.stop_pct} %), worst {100 * worst / capital:.2f} % (limit {rule.limit_pct} %); due {right.at:%H:%M}, opened after it: {sum(m.opened for m in ahead)}"
+        f"blocked {trace[seen].at:%Y-%m-%d %H:%M} UTC after {sum(mark.opened for mark in trace[:right])} positions at a loss of "
+        f"{100 * lost[seen] / wholes[seen]:.2f} % (stop {rule.stop_pct} %), worst {worst:.2f} % (limit {rule.limit_pct} %); "
+        f"due {due:%H:%M}, opened after it: {opened}"
     )
-    return Drill(rule.name, is_blocked=holds, detail=detail)
+    return Drill(rule.name, is_blocked=seen == right and opened == 0 and is_legal, detail=detail)
 
 
-def _midnight(settings: Settings) -> Drill:
-    """A floating loss that is legal at 23:59 breaks the rule at 00:00, when the day's winnings join the base."""
+def _at_the_reset(settings: Settings) -> Drill:
+    """A floating loss that is legal before the reset breaks the rule after it, when the day's winnings join the base."""
     rules = rules_from(settings)
-    stop = rules.capital * rules.daily.stop_pct / 100
     guard = Guardrails.fresh(rules, START)
-    balance = rules.capital + stop
-    midnight = rules.next_reset(START)
-    equity = balance - stop
-    guard.assess(midnight - MINUTE, equity)
+    equity, reset = rules.capital, rules.next_reset(START)
+    balance = rules.capital + rules.daily_loss.stop_usd(guard.marks, rules.capital)
+    guard.assess(reset - MINUTE, equity)
     before = guard.blocked
-    guard.roll(midnight, balance)
-    guard.assess(midnight, equity)
+    guard.roll(reset, balance, equity)
+    guard.assess(reset, equity)
     holds = before is None and guard.blocked == "daily_loss"
-    detail = f"equity {to_cents(equity)} was legal at {midnight - MINUTE:%H:%M} UTC and blocked at {midnight:%H:%M}, base {to_cents(balance)}"
-    return Drill("daily at midnight", is_blocked=holds, detail=detail)
+    detail = f"equity {to_cents(equity)} was legal at {reset - MINUTE:%H:%M} UTC and blocked at {reset:%H:%M}, base {to_cents(balance)}"
+    return Drill("daily at the reset", is_blocked=holds, detail=detail)
 
 
 def _reset_days(settings: Settings) -> Drill:
-    """The block lifts after 23 hours when clocks go forward and after 25 when they go back, never earlier."""
+    """The block lifts at the next reset, after 23 hours when clocks go forward and 25 when they go back, never earlier."""
     rules = rules_from(settings)
     lengths: list[str] = []
     holds = True
@@ -184,12 +211,12 @@ def _reset_days(settings: Settings) -> Drill:
         datetime(2025, 10, 26, 12, tzinfo=UTC),
     ):
         guard = Guardrails.fresh(rules, noon)
-        equity = rules.capital * (1 - rules.daily.stop_pct / 100)
+        equity = rules.capital - rules.daily_loss.stop_usd(guard.marks, rules.capital)
         guard.assess(noon, equity)
         reset = rules.next_reset(noon)
-        guard.roll(reset - MINUTE, equity)
+        guard.roll(reset - MINUTE, equity, equity)
         held = guard.blocked == "daily_loss"
-        guard.roll(reset, equity)
+        guard.roll(reset, equity, equity)
         holds &= held and guard.blocked is None
         lengths.append(f"{(reset - rules.day_start(noon)) // timedelta(hours=1)} h on {noon:%Y-%m-%d}")
     return Drill("daily reset", is_blocked=holds, detail=f"held to the last minute of each day: {', '.join(lengths)}")

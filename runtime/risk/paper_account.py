@@ -5,20 +5,23 @@ later. Touches are looked for in the minutes after the entry. A minute that touc
 (worst case), and one that opens beyond the stop ends at that worse opening price. Every exit pays costs.
 
 Size: the loss at the stop, costs of the exit and both fees included, is `risk_per_trade_pct` of the INITIAL
-capital (as prop firms count it), rounded down to the lot step; all open positions together stay below
+capital (as prop firms count it), rounded down to the lot step; the firm's limits of the product hold; all open positions together stay below
 `max_leverage` times the smaller of capital and balance, and what all of them lose at their stops, costs included, fits
 the headroom to our stop. A size of 0 says that there is no room, or that the price is too small for a stop: no position is opened.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from core.candles import HORIZON_MINUTES, MINUTE
 from runtime.risk.execution_costs import BPS, PRICE_STEP, Costs, exact, to_cents
+from runtime.risk.firm_rules import ProductLimits, rules_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,10 +45,16 @@ class Sizing:
     minimum: Decimal = Decimal(10)
     positions_per_product: int = 1
     """The same trade alerts once while it is open."""
+    products: Mapping[str, ProductLimits] = field(default_factory=dict)
+    """What the firm says of single products."""
 
 
 def sizing_from(settings: Settings) -> Sizing:
-    """Return the sizing rules the settings name."""
+    """Return the sizing rules of the settings and of the firm.
+
+    Raises:
+        ConfigError: the firm's rules cannot be used.
+    """
     return Sizing(
         capital=exact(settings.initial_capital_usd),
         risk_pct=exact(settings.risk_per_trade_pct),
@@ -53,7 +62,16 @@ def sizing_from(settings: Settings) -> Sizing:
         target_pct=exact(settings.target_pct),
         max_leverage=exact(settings.max_leverage),
         positions_per_product=settings.max_positions_per_product,
+        products=rules_from(settings).products,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class EquitySpan:
+    """The lowest and the highest equity that an account can have passed through in a minute."""
+
+    low: Decimal
+    high: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +110,16 @@ class Position:
 
         The one division comes last: a quotient taken first is rounded, and misses a limit that is reached exactly.
         """
+        return self.size_usd * self._gained(price) / (self.entry_price * BPS)
+
+    def exact_result(self, price: Decimal, size_usd: Decimal | None = None) -> Fraction:
+        """Return the same without any rounding, for ``size_usd`` if it is given."""
+        size = self.size_usd if size_usd is None else size_usd
+        return Fraction(size * self._gained(price)) / Fraction(self.entry_price * BPS)
+
+    def _gained(self, price: Decimal) -> Decimal:
         fill = self.costs.fill(price, -self.side)
-        gained = self.side * (fill - self.entry_price) * BPS - self.costs.fee_bps * (fill + self.entry_price)
-        return self.size_usd * gained / (self.entry_price * BPS)
+        return self.side * (fill - self.entry_price) * BPS - self.costs.fee_bps * (fill + self.entry_price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +168,26 @@ class Account:
         """Balance plus every open position at what closing it now would bring."""
         return self.balance + sum((self._open_result(position) for position in self.positions), Decimal(0))
 
+    def equity_span(self, open_time: datetime, candles: Mapping[str, Candle | None]) -> EquitySpan:
+        """Return what equity can have been inside the minute that opened at ``open_time``; ask before `on_minute`.
+
+        Which price came first is not known, nor what two products did at the same moment: every position is taken at
+        its worst for the low and at its best for the high, no further than its stop and its target let it go.
+        """
+        low = high = self.balance
+        for held in self.positions:
+            before = self._open_result(held)
+            candle = candles.get(held.product) if open_time >= held.opened_at else None
+            results = [before, *([] if candle is None else _inside(held, candle))]
+            low, high = low + min(results), high + max(results)
+        return EquitySpan(low, high)
+
     def _open_result(self, position: Position) -> Decimal:
         return position.result(self.prices.get(position.product, position.reference_price))
 
     def is_full(self, product: str) -> bool:
         """Return whether ``product`` has as many open positions as it may."""
         return sum(held.product == product for held in self.positions) >= self.sizing.positions_per_product
-
-    @property
-    def at_risk(self) -> Decimal:
-        """What equity would lose from its present mark if every open position ended at its stop, costs included."""
-        return sum((self._open_result(held) - held.result(held.stop_price) for held in self.positions), Decimal(0))
 
     def plan(
         self,
@@ -163,11 +197,11 @@ class Account:
         price: Decimal,
         at: datetime,
         costs: Costs,
-        headroom: Decimal | None = None,
+        floor: Decimal | None = None,
     ) -> Position:
         """Return the position a signal would open, sized by the rules; it is not opened yet.
 
-        ``headroom`` is what equity may lose before our stop; None bounds the size by risk and leverage alone.
+        ``floor`` is the equity at which we stop; None bounds the size by risk and leverage alone.
         """
         entry = costs.fill(price, side)
         stop = (entry * (1 - side * self.sizing.stop_pct / 100)).quantize(PRICE_STEP)
@@ -175,17 +209,31 @@ class Account:
         bare = Position(signal_id, product, side, price, entry, target, stop, Decimal(0), at, costs)
         if not min(stop, target) < entry < max(stop, target) or min(stop, target) <= 0:
             return bare  # so small a price that its stop or target is rounded onto the entry
-        return replace(bare, size_usd=self._size(bare, headroom))
+        return replace(bare, size_usd=self._size(bare, floor))
 
-    def _size(self, position: Position, headroom: Decimal | None) -> Decimal:
-        risk = self.sizing.capital * self.sizing.risk_pct / 100
-        if headroom is not None:
-            risk = min(risk, headroom - self.at_risk)
-        wanted = risk / -replace(position, size_usd=Decimal(1)).result(position.stop_price)
+    def _size(self, position: Position, floor: Decimal | None) -> Decimal:
+        """Return the size in fractions to the last step: a quotient that is rounded loses a whole step where it is exact."""
+        limits = self.sizing.products.get(position.product, ProductLimits())
+        risk = Fraction(self.sizing.capital * self.sizing.risk_pct / 100)
+        if floor is not None:
+            at_stops = sum((held.exact_result(held.stop_price) for held in self.positions), Fraction(self.balance))
+            risk = min(risk, at_stops - Fraction(floor))
+        means = min(self.sizing.capital, self.balance)
         in_use = sum((held.size_usd for held in self.positions), Decimal(0))
-        room = self.sizing.max_leverage * min(self.sizing.capital, self.balance) - in_use
-        size = min(wanted, room) // self.sizing.lot_step * self.sizing.lot_step
-        return size.quantize(self.sizing.lot_step, ROUND_DOWN) if size >= self.sizing.minimum else Decimal(0)
+        most = [
+            risk / -position.exact_result(position.stop_price, Decimal(1)),
+            Fraction(self.sizing.max_leverage * means - in_use),
+        ]
+        if limits.max_leverage is not None:
+            own = sum((held.size_usd for held in self.positions if held.product == position.product), Decimal(0))
+            most.append(Fraction(limits.max_leverage * means - own))
+        lot = Fraction(limits.contract_size * position.entry_price)
+        if limits.max_lots is not None:
+            most.append(Fraction(limits.max_lots) * lot)
+        step = Fraction(self.sizing.lot_step) if limits.lot_step is None else Fraction(limits.lot_step) * lot
+        size = math.floor(100 * (min(most) // step) * step)
+        least = max(Fraction(self.sizing.minimum), Fraction(limits.min_lots or 0) * lot)
+        return Decimal(size) / 100 if size >= math.floor(100 * least) else Decimal(0)
 
     def open(self, position: Position) -> None:
         """Take a planned position."""
@@ -239,6 +287,16 @@ def touched_price(position: Position, candle: Candle) -> tuple[Decimal, str] | N
     if candle.low <= position.target_price:
         return position.target_price, "target"
     return None
+
+
+def _inside(position: Position, candle: Candle) -> list[Decimal]:
+    """Return the results of ``position`` at its worst and its best price inside ``candle``; an exit is booked in cents."""
+    touched = touched_price(position, candle)
+    worst, best = (candle.low, candle.high) if position.side > 0 else (candle.high, candle.low)
+    best = min(best, position.target_price) if position.side > 0 else max(best, position.target_price)
+    if touched is not None and touched[1] == "stop":
+        return [to_cents(position.result(touched[0])), position.result(best)]
+    return [position.result(worst), position.result(best)]
 
 
 def close_position(position: Position, at: datetime, price: Decimal, reason: str) -> ClosedPosition:

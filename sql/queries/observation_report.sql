@@ -249,7 +249,10 @@ where open_time >= $since and open_time < $until;
 -- marked_at               last mark in the bucket, UTC
 -- equity_usd              equity at that mark, quote currency
 -- low_usd                 lowest equity in the bucket
--- day_start_balance_usd   balance at the last midnight of the reset zone
+-- day_start_balance_usd   balance at the firm's last reset
+-- day_start_equity_usd    equity at the firm's last reset
+-- highest_day_start_usd   highest balance a day of the firm began with so far
+-- highest_equity_usd      highest equity so far
 -- daily_used_pct          largest share of the daily loss limit in use, 0-100
 -- total_used_pct          largest share of the total loss limit in use, 0-100
 select
@@ -257,6 +260,9 @@ select
     arg_max(equity_usd, marked_at) as equity_usd,
     min(equity_usd) as low_usd,
     arg_max(day_start_balance_usd, marked_at) as day_start_balance_usd,
+    arg_max(coalesce(day_start_equity_usd, day_start_balance_usd), marked_at) as day_start_equity_usd,
+    arg_max(coalesce(highest_day_start_usd, day_start_balance_usd), marked_at) as highest_day_start_usd,
+    arg_max(coalesce(highest_equity_usd, equity_usd), marked_at) as highest_equity_usd,
     max(daily_used_pct) as daily_used_pct,
     max(total_used_pct) as total_used_pct
 from equity

@@ -61,35 +61,6 @@ select
 from decisions
 group by product;
 
--- runtime_last_equity: the paper account of a mode as it was last marked, since the last reset.
---
--- database    signals
--- grain       at most one row
--- reads       equity, sessions, risk_events
--- parameters  $mode
---
--- marked_at               close of the minute, UTC
--- balance_usd             closed profit and loss only, quote currency
--- day_start_balance_usd   balance at the last midnight of the reset zone
-select
-    marked_at,
-    balance_usd,
-    day_start_balance_usd
-from equity
-left join sessions on equity.session_id = sessions.session_id
-where
-    coalesce(sessions.mode, $mode) = $mode
-    and marked_at > coalesce(
-        (
-            select max(happened_at)
-            from risk_events
-            where kind = 'account_reset'
-        ),
-        '-infinity'::timestamptz
-    )
-order by marked_at desc
-limit 1;
-
 -- account_by_mode: the paper account of each mode as it was last marked, since the last reset.
 --
 -- database    signals
@@ -98,22 +69,33 @@ limit 1;
 -- parameters  nothing
 --
 -- mode                    dryrun, shadow or live
+-- session_id              the session that marked it last
 -- marked_at               close of the minute, UTC
 -- balance_usd             closed profit and loss only, quote currency
 -- equity_usd              open positions at their last prices included
--- day_start_balance_usd   balance at the last midnight of the reset zone
+-- day_start_balance_usd   balance at the firm's last reset
 -- open_positions          positions held
 -- daily_used_pct          share of the daily limit in use, percent
 -- total_used_pct          share of the total limit in use, percent
+-- day_start_equity_usd    equity at the firm's last reset; records of older code know the balance only
+-- highest_day_start_usd   highest balance a day of the firm began with
+-- highest_equity_usd      highest equity at any moment; in records of older code at the close of a minute
 select
     sessions.mode,
+    arg_max(equity.session_id, marked_at) as session_id,
     max(marked_at) as marked_at,
     arg_max(balance_usd, marked_at) as balance_usd,
     arg_max(equity_usd, marked_at) as equity_usd,
     arg_max(day_start_balance_usd, marked_at) as day_start_balance_usd,
     arg_max(open_positions, marked_at) as open_positions,
     arg_max(daily_used_pct, marked_at) as daily_used_pct,
-    arg_max(total_used_pct, marked_at) as total_used_pct
+    arg_max(total_used_pct, marked_at) as total_used_pct,
+    coalesce(
+        arg_max(day_start_equity_usd, marked_at),
+        arg_max(day_start_balance_usd, marked_at)::decimal(28, 8)
+    ) as day_start_equity_usd,
+    greatest(max(highest_day_start_usd), max(day_start_balance_usd)::decimal(28, 8)) as highest_day_start_usd,
+    greatest(max(highest_equity_usd), max(equity_usd)::decimal(28, 8)) as highest_equity_usd
 from equity
 inner join sessions on equity.session_id = sessions.session_id
 where
@@ -127,6 +109,32 @@ where
     )
 group by sessions.mode
 order by sessions.mode;
+
+-- account_results: what the closed positions of a mode's account came to, since the last reset.
+--
+-- database    signals
+-- grain       one row per closed signal
+-- reads       signals, outcomes, risk_events
+-- parameters  $mode
+--
+-- closed_at   close of the minute that ended it, UTC
+-- pnl_usd     profit or loss, costs included
+select
+    outcomes.closed_at,
+    outcomes.pnl_usd
+from outcomes
+inner join signals on outcomes.signal_id = signals.signal_id
+where
+    signals.mode = $mode
+    and signals.open_time >= coalesce(
+        (
+            select max(happened_at)
+            from risk_events
+            where kind = 'account_reset'
+        ),
+        '-infinity'::timestamptz
+    )
+order by outcomes.closed_at;
 
 -- account_opened: when positions of a mode's account were opened, since the last reset.
 --

@@ -18,7 +18,7 @@
 -- confidence       max(p, 1 - p)
 -- tier             high, medium or low after hysteresis
 -- is_emitted       whether a signal was made
--- reason           emitted, or why not: no_model, no_candle, unanswered, stale_candle, bad_score, warming_up, below_threshold, rate_limited, kill_switch, daily_loss, total_loss, position_open, no_headroom, duplicate
+-- reason           emitted, or why not: no_model, no_candle, unanswered, stale_candle, bad_score, warming_up, below_threshold, rate_limited, halted, reducing, paused, daily_loss, total_loss, position_open, no_headroom, duplicate
 -- latency_ms       from the close of the minute (or its arrival, in a replay) to the decision, milliseconds
 -- p_boosting       the boosting member's probability, null if not loaded
 create table if not exists decisions (

@@ -8,7 +8,7 @@
 -- signal_id     the signal
 -- closed_at     when, by the runtime's clock
 -- exit_price    price after costs against us, quote currency
--- exit_reason   target, stop, timeout, or daily_loss or total_loss when a guardrail closed it
+-- exit_reason   target, stop, timeout, or daily_loss, total_loss or halted when a guardrail or the kill switch closed it
 -- gross_bps     move in the signal's direction from close to close before costs, basis points
 -- net_bps       the same from entry to exit after spread, slippage and fee, basis points
 -- pnl_usd       profit or loss of the paper position, quote currency

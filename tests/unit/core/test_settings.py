@@ -53,12 +53,6 @@ def test_secret_never_shows_in_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hush" not in repr(load_settings())
 
 
-def test_stop_above_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DAILY_LOSS_STOP_PCT", "6")
-    with pytest.raises(ConfigError, match="DAILY_LOSS_STOP_PCT must be below"):
-        load_settings()
-
-
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [

@@ -31,8 +31,8 @@ runner = CliRunner()
 
 
 def test_kill_switch_commands_press_tell_and_let_go(settings: Settings) -> None:
-    assert "ON: odd market" in runner.invoke(run.kill_app, ["on", "--reason", "odd market"]).output
-    assert "kill switch is ON (file)" in runner.invoke(run.kill_app, ["status"]).output
+    assert "halted: odd market" in runner.invoke(run.kill_app, ["on", "--reason", "odd market"]).output
+    assert "kill switch is halted: odd market (file)" in runner.invoke(run.kill_app, ["status"]).output
     refused = runner.invoke(run.kill_app, ["off"])
     assert isinstance(refused.exception, ConfigError)
     assert runner.invoke(run.kill_app, ["off", "--reason", "checked"]).exit_code == 0
@@ -41,12 +41,26 @@ def test_kill_switch_commands_press_tell_and_let_go(settings: Settings) -> None:
     assert told.count("\n") == 3
 
 
-@pytest.mark.parametrize("kind", ["kill_switch_on", "kill_switch_off"])
+def test_degrees_of_stopping_by_command(settings: Settings) -> None:
+    def said(*words: str) -> str:
+        return runner.invoke(run.kill_app, list(words)).output
+
+    assert "kill switch is off: paused: BTC-USD; thin book (file)" in said("pause", "BTC", "--reason", "thin book")
+    assert "kill switch is reducing: paused: BTC-USD" in said("reduce", "--reason", "the week ends")
+    assert isinstance(runner.invoke(run.kill_app, ["resume", "ETH", "--reason", "x"]).exception, ConfigError)
+    assert isinstance(runner.invoke(run.kill_app, ["resume", "BTC"]).exception, ConfigError)
+    assert "kill switch is reducing: the book is back (file)" in said("resume", "BTC", "--reason", "the book is back")
+    assert "halted" in said("on")
+    assert "halted" in said("reduce")
+    assert "kill switch is off" in said("off", "--reason", "all is well")
+
+
+@pytest.mark.parametrize("kind", ["kill_switch_on", "kill_switch_reducing", "kill_switch_paused", "kill_switch_off"])
 def test_status_reads_a_vanished_switch_as_the_runtime_does(settings: Settings, kind: str) -> None:
     store = SignalStore(settings.paths.signals_db)
     store.migrate()
     store.commit_tick(TickRows(risk_events=[RiskEventRow(datetime(2025, 1, 15, tzinfo=UTC), "s", kind, 2, "halt")]))
-    wanted = "is ON (vanished)" if kind == "kill_switch_on" else "is off (none)"
+    wanted = "(none)" if kind == "kill_switch_off" else "is halted: something was stopped"
     assert wanted in runner.invoke(run.kill_app, ["status"]).output
 
 

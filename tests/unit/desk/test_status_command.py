@@ -39,7 +39,7 @@ def shown(answer: StatusAnswer) -> str:
     [
         "healthy: minutes are being decided",
         "4711, since 2025-06-02 09:00 UTC",
-        "HALTED by the kill switch (file): a drill; no signal: daily_loss; no signal until 2025-06-02 13:00 UTC",
+        "HALTED by the kill switch: paused: ETH-USD; a drill (file); no signal: daily_loss; no signal until 2025-06-02 13:00 UTC",
         "4 waiting, the oldest for 3 min, 2 dead letter(s); show them: desk alerts list",
         "o1, since 2025-05-31 12:00 UTC, code 0123456789ab",
         "balance 99,000.00, equity 98,500.00 USD",
@@ -58,7 +58,7 @@ def test_page_shows_what_is_asked_for(words: str) -> None:
 
 def test_brackets_in_a_reason_are_no_markup() -> None:
     odd = replace(STATUS, switch=replace(STATUS.switch, reason="[/red] :warning: [b]why[/b]"))
-    assert "(file): [/red] :warning: [b]why[/b]" in shown(replace(ANSWER, status=odd))
+    assert "[/red] :warning: [b]why[/b] (file)" in shown(replace(ANSWER, status=odd))
 
 
 def test_exit_status_is_for_scripts() -> None:

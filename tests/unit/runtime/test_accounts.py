@@ -37,6 +37,27 @@ def test_rearming_is_recorded_for_every_mode(settings: Settings) -> None:
         assert [kind for _, kind in store.restore(EPOCH, mode).risk_events] == ["rearmed"]
 
 
+def test_balance_of_the_firm_is_what_limits_speak_of(settings: Settings, desk_play: SimpleNamespace) -> None:
+    desk_play.play(settings, 2, probability=0.5)
+    assert isinstance(runner.invoke(app, ["set", "nothing", "--reason", "x"]).exception, ConfigError)
+    assert isinstance(runner.invoke(app, ["set", "97000"]).exception, ConfigError)
+    assert isinstance(runner.invoke(app, ["set", "97000", "--mode", "live", "--reason", "x"]).exception, StoreError)
+    done = runner.invoke(app, ["set", "97,000.40", "--reason", "as the firm says"])
+    assert "stands at 97,000.40 USD" in done.output
+    desk_play.play(settings, 1, start=desk_play.minute(2), probability=0.5)
+    row = desk_play.rows(
+        settings,
+        "select balance_usd, day_start_balance_usd, daily_used_pct from equity order by marked_at desc limit 1",
+    )
+    # the day began with the account's own 100,000: 2,999.60 of 5,000 are used
+    assert row == [(97_000.4, 100_000.0, pytest.approx(59.992))]
+    runner.invoke(app, ["set", "101000", "--day-start", "99000", "--reason", "a good day"])
+    (account,) = json.loads(runner.invoke(app, ["show", "--json"]).output)
+    assert (account["balance_usd"], account["day_start_balance_usd"]) == (101_000, 99_000)
+    kinds = [kind for (kind,) in desk_play.rows(settings, "select kind from risk_events order by happened_at")]
+    assert kinds.count("account_set") == 2
+
+
 def test_show_and_reset_without_an_account(settings: Settings) -> None:
     assert "begins with 100,000.00 USD" in runner.invoke(app, ["show"]).output
     assert isinstance(runner.invoke(app, ["reset", "--reason", "x"]).exception, StoreError)

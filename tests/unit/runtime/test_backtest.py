@@ -56,19 +56,30 @@ def ahead(close_N: np.ndarray) -> np.ndarray:
     return np.where(later > close_N, 0.9, 0.1)
 
 
+WIDE = """
+title = "wide"
+read_on = 2026-12-01
+reset_zone = "UTC"
+daily_loss = {base = "day_start_balance", limit_pct = 100, stop_pct = 99}
+total_loss = {base = "initial_capital", limit_pct = 100, stop_pct = 99}
+"""
+
+
 def run(
     settings: Settings, close_N: np.ndarray, p_N: np.ndarray, costs: Costs | None = None
 ) -> tuple[BacktestFigures, float]:
     """Replay with limits so wide that only the model and its costs speak."""
+    settings.paths.home.mkdir(parents=True, exist_ok=True)
+    firm = settings.paths.home / "wide.toml"
+    firm.write_text(WIDE, encoding="utf-8")
     wide = settings.model_copy(
         update={
             "signals_per_hour": 10_000, "high_signals_per_hour": 10_000, "losses_to_block": 10**6,
-            "daily_loss_limit_pct": 100.0, "daily_loss_stop_pct": 99.0, "total_loss_limit_pct": 100.0,
-            "total_loss_stop_pct": 99.0, "risk_per_trade_pct": 0.01, "max_leverage": 10_000.0,
+            "firm_rules": str(firm), "risk_per_trade_pct": 0.01, "max_leverage": 10_000.0,
             "max_positions_per_product": 100,
         }
     )  # fmt: skip
-    chosen = costs or Costs.of(12, 3)
+    chosen = costs or Costs.of(12, 3, 0)
     loaded = models()
     rules = decision_rules(
         wide, loaded, session_id="t", mode="dryrun", feature_set="x", costs_for=lambda product, session, at: chosen
@@ -80,7 +91,7 @@ def run(
 
 def test_oracle_without_costs_always_wins(settings: Settings) -> None:
     close_N = walk()
-    tally, balance = run(settings, close_N, ahead(close_N), Costs.of(0, 0))
+    tally, balance = run(settings, close_N, ahead(close_N), Costs.of(0, 0, 0))
     assert tally.signals > 1400
     assert tally.win_rate is not None
     assert tally.win_rate > 0.995

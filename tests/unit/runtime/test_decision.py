@@ -14,6 +14,7 @@ from models.serving.passport import CoverageCut
 from runtime.decision import Decision, DecisionRules, MinuteInput, MinuteResult, ProductInput, decide, ensemble
 from runtime.loaded_models import LoadedModel, ProductModels
 from runtime.restored_state import decision_rules, fresh_state, product_rules
+from runtime.risk.kill_switch import ACTIVE, Stopping
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -43,7 +44,8 @@ class Desk:
 
     def __init__(self, state: TradingState, rules: DecisionRules, positions_per_product: int = 1) -> None:
         self.state, self.rules = state, rules
-        state.account.sizing = replace(state.account.sizing, positions_per_product=positions_per_product)
+        # prices near 100 would make a position of the firm's five lots a small one
+        state.account.sizing = replace(state.account.sizing, positions_per_product=positions_per_product, products={})
 
     def minute(
         self,
@@ -52,14 +54,14 @@ class Desk:
         probabilities: dict[str, float | None] | None = None,
         *,
         is_stale: bool = False,
-        switch_is_on: bool = False,
+        stopping: Stopping = ACTIVE,
         start: datetime = AT,
     ) -> MinuteResult:
         open_time = start + number * MINUTE
         candle = None if close is None else Candle("BTC-USD", open_time, close, close, close, close, Decimal(1))
         at = open_time + MINUTE + timedelta(seconds=5)
         seen = ProductInput(candle, at, 1.0, is_stale, SURE if probabilities is None else probabilities)
-        result = decide(MinuteInput(open_time, {"BTC-USD": seen}, switch_is_on), self.state, self.rules)
+        result = decide(MinuteInput(open_time, {"BTC-USD": seen}, stopping), self.state, self.rules)
         self.state = result.state
         return result
 
@@ -103,7 +105,9 @@ def busy(settings: Settings) -> Desk:
         ({"probabilities": {"lstm": 0.26, "transformer": 0.26}}, "below_threshold"),
         ({"probabilities": {"lstm": 0.25, "transformer": 0.25}}, "emitted"),
         ({"probabilities": {"lstm": 1.0, "transformer": 1.0}}, "emitted"),
-        ({"switch_is_on": True}, "kill_switch"),
+        ({"stopping": Stopping("halted")}, "halted"),
+        ({"stopping": Stopping("reducing")}, "reducing"),
+        ({"stopping": Stopping(paused=frozenset({"BTC-USD"}))}, "paused"),
     ],
 )
 def test_decide_gives_the_first_reason_that_holds(desk: Desk, changes: dict[str, object], reason: str) -> None:
@@ -254,6 +258,22 @@ def test_daily_stop_closes_positions_and_gives_them_an_outcome(desk: Desk) -> No
     assert result.state.account.positions == []
     assert result.equity.open_positions == 0
     assert result.decisions[0].row.reason == "daily_loss"
+
+
+def test_halting_closes_open_positions_and_reducing_lets_them_run_out(desk: Desk) -> None:
+    assert desk.decision().signal is not None
+    reduced = desk.minute(1, stopping=Stopping("reducing"))
+    assert (len(reduced.outcomes), reduced.equity.open_positions) == (0, 1)
+    paused = desk.minute(2, stopping=Stopping(paused=frozenset({"BTC-USD"})))
+    assert paused.equity.open_positions == 1
+    halted = desk.minute(3, Decimal("100.5"), stopping=Stopping("halted"))
+    assert [outcome.exit_reason for outcome in halted.outcomes] == ["halted"]
+    assert halted.equity.open_positions == 0
+    assert halted.decisions[0].row.reason == "halted"
+
+
+def test_pause_of_one_product_leaves_the_others(desk: Desk) -> None:
+    assert desk.reason(stopping=Stopping(paused=frozenset({"ETH-USD"}))) == "emitted"
 
 
 def test_position_closed_at_midnight_counts_for_the_old_day(desk: Desk) -> None:

@@ -147,7 +147,7 @@ def test_kill_switch_works_within_a_tick_and_survives_a_restart(settings: Settin
     settings.paths.kill_switch.unlink()
     desk_play.play(settings, 2, start=desk_play.START + timedelta(minutes=4), products=["BTC-USD"])
     found = [reason for (reason,) in desk_play.rows(settings, "select reason from decisions order by open_time")]
-    assert found == ["emitted", "position_open", "kill_switch", "kill_switch", "kill_switch", "kill_switch"]
+    assert found == ["emitted", "position_open", "halted", "halted", "halted", "halted"]
     assert notifier.kinds().count("kill_switch") == 1
     assert desk_play.rows(settings, "select kind from risk_events") == [("kill_switch_on",)]
 

@@ -122,6 +122,25 @@ def test_closed_database_may_be_touched(tmp_path: Path) -> None:
     (tmp_path / "copy.duckdb").rename(path)
 
 
+def test_number_of_a_deleted_database_may_belong_to_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After some hundred stores in one process a recycled number refused an innocent file, or the removal of a folder."""
+    connect(tmp_path / "old.duckdb").close()
+    innocent = tmp_path / "notes.txt"
+    innocent.write_text("x")
+    status = innocent.stat()
+    (tmp_path / "old.duckdb").unlink()
+    monkeypatch.setitem(
+        open_file_guard._known, os.path.realpath(tmp_path / "old.duckdb"), (status.st_dev, status.st_ino)
+    )
+    with innocent.open(), innocent.open():
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "old.duckdb").touch()
+        shutil.rmtree(tmp_path / "other")
+    assert os.path.realpath(tmp_path / "old.duckdb") not in open_file_guard._known
+
+
 def test_other_files_may_be_opened_meanwhile(tmp_path: Path) -> None:
     with write_transaction(tmp_path / "market.duckdb"):
         (tmp_path / "market.json").write_text("{}")
@@ -218,14 +237,15 @@ def test_only_the_store_s_one_module_connects() -> None:
 def test_database_first_opened_by_another_thread_meanwhile_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = {"one": (1, 1), "two": (2, 2)}
+    known, opened = {"one": (1, 1), "two": (2, 2)}, []
     identity = open_file_guard._identity
 
     def meanwhile(path: Path | str) -> tuple[int, int] | None:
-        known[f"another {len(known)}"] = (3, len(known))
+        opened.append(path)
+        known[f"another {len(opened)}"] = (3, len(opened))
         return identity(path)
 
     monkeypatch.setattr(open_file_guard, "_known", known)
     monkeypatch.setattr(open_file_guard, "_identity", meanwhile)
     open_file_guard._require_untouched(str(tmp_path))
-    assert len(known) > 2
+    assert len(opened) > 2

@@ -71,7 +71,8 @@ def message(key: str = "k1", product: str = "BTC-USD") -> OutboxRow:
 
 
 def equity(number: int = 0, balance: float = 100_000.0) -> EquityRow:
-    return EquityRow(AT + number * MINUTE, "s", balance, balance, 100_000.0, 0, 0.0, 0.0)
+    marks = (Decimal(str(balance)), Decimal(100_000), Decimal(str(max(balance, 100_000.0))))
+    return EquityRow(AT + number * MINUTE, "ended", balance, balance, 100_000.0, 0, 0.0, 0.0, *marks)
 
 
 def table(store: SignalStore, name: str) -> list[tuple[object, ...]]:

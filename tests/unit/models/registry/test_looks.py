@@ -102,5 +102,5 @@ def test_judging_order_tells_the_gates_of_the_looks(paths):
     candidate(paths, "lstm-BTC-USD-1", "a")
     candidate(paths, "lstm-BTC-USD-2", "a")
     settings = load_settings(desk_home=paths.home)
-    assert judging_order(settings, dataset=mine).profile.looks == 2
-    assert judging_order(settings).profile.looks == 1
+    assert judging_order(settings, 18.0, dataset=mine).profile.looks == 2
+    assert judging_order(settings, 18.0).profile.looks == 1

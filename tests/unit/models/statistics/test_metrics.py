@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -109,11 +108,6 @@ def test_break_even_accuracy_worked_by_hand():
         0.6190, abs=1e-4
     )
     assert math.isinf(metrics.break_even_accuracy(metrics.mean_move_bps(np.zeros(3)), 5.0))
-
-
-def test_round_trip_pays_the_spread_once_and_slippage_and_fee_twice():
-    assert metrics.round_trip_bps(12.0, 3.0, 1.0) == 20.0
-    assert metrics.round_trip_bps(Decimal(12), Decimal(3), Decimal("0.1")) == Decimal("18.2")
 
 
 def days_of(rows_per_day: int, days: int) -> np.ndarray:

@@ -175,7 +175,27 @@ def test_kill_switch_is_seen_before_the_tick_that_obeys_it(watched: Watched, set
 
     watched.play(2, look, probability=0.95)
     assert states[0] == ("HALTED", "emitted")
-    assert states[1] == ("HALTED", "kill_switch")
+    assert states[1] == ("HALTED", "halted")
+
+
+def test_reducing_and_a_paused_product_are_told_apart(watched: Watched, settings: Settings) -> None:
+    switch = KillSwitch(settings.paths.kill_switch)
+    switch.reduce("a drill")
+    switch.pause("ETH-USD", "thin book")
+    texts: list[str] = []
+    seen: list[RuntimeStatus] = []
+
+    def look(_done: int) -> None:
+        seen.append(watched.status())
+        texts.append(watched.get("/metrics")[1].decode())
+
+    watched.play(1, look)
+    assert (seen[0].state, seen[0].switch.stopping.paused) == ("REDUCING", {"ETH-USD"})
+    assert seen[0].snapshot is not None
+    assert seen[0].snapshot.stopping == seen[0].switch.stopping
+    assert 'candledesk_state{state="REDUCING"} 1.0' in texts[0]
+    assert 'candledesk_paused{product="ETH-USD"} 1.0' in texts[0]
+    assert 'candledesk_paused{product="BTC-USD"} 0.0' in texts[0]
 
 
 def test_what_earlier_sessions_left_is_shown(watched: Watched, settings: Settings, desk_play: SimpleNamespace) -> None:

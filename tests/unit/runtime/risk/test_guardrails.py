@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
 from core.settings import load_settings
-from runtime.risk.guardrails import FirmRules, Guardrails, rules_from
+from runtime.risk.firm_rules import AccountMarks, FirmRules, rules_from
+from runtime.risk.guardrails import Guardrails
+from runtime.risk.paper_account import EquitySpan
 
 NOON = datetime(2025, 1, 15, 12, tzinfo=UTC)
 
 
 def rules() -> FirmRules:
     return rules_from(load_settings(_env_file=None))
+
+
+def begun_with(balance: int) -> AccountMarks:
+    return AccountMarks(Decimal(balance), Decimal(balance), Decimal(balance), Decimal(max(balance, 100_000)))
 
 
 def kinds(guard: Guardrails, at: datetime, equity: str) -> list[str]:
@@ -47,7 +54,7 @@ def test_guardrails_say_each_thing_once_a_day() -> None:
     guard = Guardrails.fresh(rules(), NOON)
     assert kinds(guard, NOON, "97000") == ["daily_warn_60"]
     assert kinds(guard, NOON, "96900") == []
-    guard.roll(NOON + timedelta(days=1), Decimal(100_000))
+    guard.roll(NOON + timedelta(days=1), Decimal(100_000), Decimal(100_000))
     assert kinds(guard, NOON, "97000") == ["daily_warn_60"]
 
 
@@ -59,18 +66,18 @@ def test_daily_block_holds_although_equity_recovers() -> None:
 
 
 def test_daily_limit_is_of_initial_capital_below_the_midnight_balance() -> None:
-    guard = Guardrails.fresh(rules(), NOON, Decimal(104_000))
+    guard = Guardrails.fresh(rules(), NOON, begun_with(104_000))
     assert kinds(guard, NOON, "99500.00")[-1] == "daily_loss"
-    assert guard.used_pct(guard.rules.daily, Decimal(99_500)) == 90
+    assert guard.used_pct(guard.rules.daily_loss, Decimal(99_500)) == 90
 
 
 def test_floating_loss_legal_before_midnight_breaks_at_midnight() -> None:
     guard = Guardrails.fresh(rules(), NOON)
     midnight = guard.rules.next_reset(NOON)
     balance, equity = Decimal(104_500), Decimal(100_000)
-    guard.roll(midnight - timedelta(minutes=1), balance)
+    guard.roll(midnight - timedelta(minutes=1), balance, equity)
     assert guard.assess(midnight - timedelta(minutes=1), equity) == []
-    guard.roll(midnight, balance)
+    guard.roll(midnight, balance, equity)
     guard.assess(midnight, equity)
     assert guard.blocked == "daily_loss"
 
@@ -78,7 +85,7 @@ def test_floating_loss_legal_before_midnight_breaks_at_midnight() -> None:
 def test_daily_block_lifts_at_midnight_and_total_never() -> None:
     guard = Guardrails.fresh(rules(), NOON)
     guard.assess(NOON, Decimal(90_500))
-    guard.roll(NOON + timedelta(days=1), Decimal(90_500))
+    guard.roll(NOON + timedelta(days=1), Decimal(90_500), Decimal(90_500))
     assert not guard.daily_blocked
     assert guard.blocked == "total_loss"
 
@@ -100,10 +107,10 @@ def test_reset_is_prague_midnight_on_short_and_long_days(noon: datetime, reset: 
 def test_clock_that_steps_back_over_midnight_takes_the_balance_once() -> None:
     guard = Guardrails.fresh(rules(), NOON)
     midnight = guard.rules.next_reset(NOON)
-    assert guard.roll(midnight, Decimal(101_000))
-    assert not guard.roll(midnight - timedelta(minutes=1), Decimal(99_000))
-    assert not guard.roll(midnight, Decimal(98_000))
-    assert guard.day_start_balance == 101_000
+    assert guard.roll(midnight, Decimal(101_000), Decimal(101_000))
+    assert not guard.roll(midnight - timedelta(minutes=1), Decimal(99_000), Decimal(99_000))
+    assert not guard.roll(midnight, Decimal(98_000), Decimal(98_000))
+    assert guard.marks.day_start_balance == 101_000
 
 
 def test_restart_at_midnight_forgets_yesterdays_block_and_keeps_the_total() -> None:
@@ -124,7 +131,7 @@ def test_headroom_is_what_is_left_to_the_nearer_stop() -> None:
     assert room.left_usd == Decimal("1800.00")
     assert room.left_pct == Decimal("1.8")
     assert f"{room.resets_at:%H:%M}" == "23:00"
-    guard.day_start_balance = Decimal(92_000)
+    guard.marks = begun_with(92_000)
     assert guard.headroom(NOON, Decimal(91_500)).left_usd == Decimal("500.00")
 
 
@@ -143,8 +150,8 @@ def test_broken_limit_of_the_firm_blocks_every_later_day_until_rearmed(equity: s
     told = [(event.happened_at, event.kind) for event in guard.assess(NOON, Decimal(equity))]
     assert ("firm_limit" in [kind for _, kind in told]) == ended == guard.is_ended
     tomorrow = NOON + timedelta(days=1)
-    guard.roll(tomorrow, Decimal(equity))
-    restarted = Guardrails.fresh(rules(), tomorrow, Decimal(equity))
+    guard.roll(tomorrow, Decimal(equity), Decimal(equity))
+    restarted = Guardrails.fresh(rules(), tomorrow, replace(guard.marks, day_start_balance=Decimal(equity)))
     restarted.restore([event for event in told if event[1] != "total_loss"])
     assert restarted.blocked == ("total_loss" if ended else None)
     assert (guard.blocked is not None) == ended
@@ -157,3 +164,21 @@ def test_sentence_names_the_figures() -> None:
     (event,) = guard.assess(NOON, Decimal("96500.50"))
     assert "3.50 %" in event.detail
     assert "96500.50" in event.detail
+
+
+def test_limit_of_the_firm_counts_at_every_moment_of_a_minute() -> None:
+    guard = Guardrails.fresh(rules(), NOON)
+    told = guard.assess(NOON, Decimal(99_000), EquitySpan(Decimal("94999.99"), Decimal(99_500)))
+    assert [event.kind for event in told] == ["firm_limit"]
+    assert "94999.99" in told[0].detail
+    assert guard.blocked == "total_loss"
+    exactly = Guardrails.fresh(rules(), NOON)
+    assert exactly.assess(NOON, Decimal(99_000), EquitySpan(Decimal(95_000), Decimal(99_500))) == []
+
+
+def test_profit_target_is_told_once_when_exceeded_with_all_positions_closed() -> None:
+    guard = Guardrails.fresh(rules(), NOON)
+    assert guard.reach_target(NOON, Decimal(110_000), 0) == []
+    assert guard.reach_target(NOON, Decimal("110000.01"), 1) == []
+    assert [event.kind for event in guard.reach_target(NOON, Decimal("110000.01"), 0)] == ["profit_target"]
+    assert guard.reach_target(NOON, Decimal("110000.01"), 0) == []

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_drill_blocks_at_every_limit(tmp_path: Path) -> None:
-    results = run_drills(load_settings(_env_file=None, desk_home=tmp_path))
+@pytest.mark.parametrize("firm", ["ftmo-2-step", "ftmo-1-step"])
+def test_drill_blocks_at_every_limit(tmp_path: Path, firm: str) -> None:
+    results = run_drills(load_settings(_env_file=None, desk_home=tmp_path, firm_rules=firm))
     assert [drill.limit for drill in results if not drill.is_blocked] == []
     assert {"daily", "total", "kill switch"} <= {drill.limit for drill in results}
 
@@ -22,10 +23,9 @@ def test_drill_blocks_at_every_limit(tmp_path: Path) -> None:
 def test_drill_notices_a_guard_that_sleeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late_by: int) -> None:
     honest, seen = Guardrails.assess, []
 
-    def sleepy(self: Guardrails, moment: object, equity: object) -> list[object]:
-        stop = self.rules.capital * self.rules.daily.stop_pct / 100
-        seen.extend([moment] if self.loss(self.rules.daily, equity) >= stop else [])  # type: ignore[arg-type]
-        return [] if 0 < len(seen) <= late_by else honest(self, moment, equity)  # type: ignore[arg-type,return-value]
+    def sleepy(self: Guardrails, moment: object, equity: object, span: object = None) -> list[object]:
+        seen.extend([moment] if self.left(self.rules.daily_loss, equity) <= 0 else [])  # type: ignore[arg-type]
+        return [] if 0 < len(seen) <= late_by else honest(self, moment, equity, span)  # type: ignore[arg-type,return-value]
 
     monkeypatch.setattr(Guardrails, "assess", sleepy)
     daily = run_drills(load_settings(_env_file=None, desk_home=tmp_path))[0]

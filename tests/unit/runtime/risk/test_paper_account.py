@@ -139,8 +139,7 @@ def test_losses_at_all_stops_fit_the_headroom(room: Decimal, sides: list[int], m
     account = Account.fresh(replace(sizing("20"), positions_per_product=9))
     floor = account.balance - room
     for number, side in enumerate(sides):
-        left = account.equity - floor
-        planned = account.plan(f"s{number}", "BTC-USD", side, Decimal(100), AT, DEAR, left)
+        planned = account.plan(f"s{number}", "BTC-USD", side, Decimal(100), AT, DEAR, floor)
         if planned.size_usd > 0:
             account.open(planned)
         account.prices["BTC-USD"] = Decimal(100) + Decimal(moved) / 100
