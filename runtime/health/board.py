@@ -14,6 +14,7 @@ from collections import Counter, deque
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import ceil
 from typing import TYPE_CHECKING
 
 from core.candles import MINUTE
@@ -82,7 +83,7 @@ class StageTimer:
         for counted in self.buckets:
             total += counted
             below.append(total)
-        p50, p99 = (ordered[int(share * (len(ordered) - 1))] if ordered else None for share in (0.5, 0.99))
+        p50, p99 = (ordered[ceil(share * len(ordered)) - 1] if ordered else None for share in (0.5, 0.99))
         return StageTimes(self.stage, tuple(below), self.count, self.sum_seconds, p50, p99)
 
 
