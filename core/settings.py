@@ -35,7 +35,7 @@ REMOVED = {
 }
 """Settings of earlier versions, with the reason; they stop nobody, `desk doctor` names them."""
 
-_SECRETS = {"COINBASE_API_SECRET", "ALERT_URLS", "DATASETS_URI", "CANDIDATES_URI"}
+_SECRETS = {"COINBASE_API_SECRET", "ALERT_URLS", "HEARTBEAT_URL", "DATASETS_URI", "CANDIDATES_URI"}
 
 _FOREIGN = {"AWS", "COMPOSE", "DASK", "DOCKER", "GIT", "MKL", "OMP", "PIP", "POLARS", "PREFECT", "PYTHON", "RAY", "SSL"}
 """First words of other programs' names, which are never taken for ours mistyped."""
@@ -111,6 +111,7 @@ class Settings(BaseSettings):
     tier_margin: float = Field(0.02, ge=0, le=0.2)
     stale_after_seconds: float = Field(120.0, gt=0)
     settle_seconds: float = Field(5.0, ge=0)
+    runtime_port: int = Field(0, ge=0, le=65535)
 
     # guardrails
     kill_switch: str = "off"
@@ -137,6 +138,7 @@ class Settings(BaseSettings):
 
     # alerts
     alert_urls: SecretStr = SecretStr("")
+    heartbeat_url: SecretStr = SecretStr("")
 
     @model_validator(mode="before")
     @classmethod
@@ -224,6 +226,7 @@ class Paths:
         self.observation = home / "reports" / "observation"
         self.logs = home / "logs"
         self.kill_switch = home / "kill_switch.json"
+        self.runtime_address = home / "runtime.json"
         self.rate_limit = home / "rate_limit"
 
     def make(self) -> Paths:

@@ -41,6 +41,7 @@ _COMMANDS = {
     "probe": ("desk.probe:app", "What the exchange really does, against what the local one assumes"),
     "exchange": ("desk.exchange:exchange", "A local Coinbase on loopback"),
     "run": ("desk.run:run", "The runtime: decide every closed minute"),
+    "status": ("desk.status:status", "What runs, how far it is, what stands in its way"),
     "alerts": ("desk.run:alerts_app", "test, list, retry"),
     "account": ("desk.account:app", "show, set, rearm, reset: the account of each mode"),
     "limits": ("desk.limits:limits", "Each rule of the firm: base, used, left, when it resets"),

@@ -17,6 +17,7 @@ from core.settings import Settings, exposed_files, load_settings, settings_file
 from market.providers import ExchangeClock, open_provider
 from runtime.alerts.announcer import message
 from runtime.alerts.notifier import ALL_TARGETS, Notifier, apprise_targets
+from runtime.health.watchers import open_board
 from runtime.loaded_models import load_models
 from runtime.loop import run_loop
 from runtime.risk.execution_costs import costs_lookup
@@ -65,6 +66,7 @@ def run(  # one parameter for each flag of the command line
         reload=lambda: load_models(settings, chosen, settings.mode),
         costs_for=costs_lookup(settings),
         on_progress=json_progress if progress_json else text_progress,
+        board=open_board(settings, notifier),
     )
     try:
         result = run_loop(

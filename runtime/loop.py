@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from core.candles import MINUTE, epoch_minute, floor_minute
 from core.errors import DiskFullError, FileError, ModelError, ProviderError, StoreError
@@ -32,11 +32,12 @@ from runtime.stop_signals import StopRequestedError, StopSignals
 from store.signal_rows import SessionEndRow, TickRows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from core.clock import Clock
     from core.settings import Settings
     from market.providers.base import Provider
+    from runtime.alerts.notifier import Notifying
     from runtime.decision import Decision, MinuteResult
     from runtime.inputs import Scores
     from runtime.loaded_models import ProductModels
@@ -52,18 +53,6 @@ TICK_DEADLINE_SECONDS = 5.0
 STORE_TROUBLE = (StoreError, DiskFullError, FileError, OSError)
 """What a full disk, a locked file or a folder without rights raise; each may pass."""
 _log = logging.getLogger(__name__)
-
-
-class Notifying(Protocol):
-    """What the loop needs of `runtime.alerts.notifier.Notifier`."""
-
-    def offer(self, messages: Sequence[OutboxRow]) -> None:
-        """Queue committed messages and return at once."""
-        ...
-
-    def close(self, timeout_seconds: float = 10.0) -> int:
-        """Try what is left for a bounded time; return how many still wait."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +85,9 @@ def run_loop(
         DeskError: anything that went wrong on the way; the session's end is recorded first.
     """
     chosen = options or LoopOptions()
-    with runtime_lease(settings.paths.home), StopSignals() as stopping:
+    with runtime_lease(settings.paths.home), StopSignals() as stopping, chosen.board.watched():
         session = open_session(settings, provider, clock, models, chosen)
+        chosen.board.opened(session, clock.batch_minutes, chosen.sleep_seconds)
         loop = Loop(session, clock, notifier, chosen, stopping, session.trading)
         reason, detail = "error", ""
         try:
@@ -203,8 +193,10 @@ class Loop:
         self._report()
 
     def _answers(self, first: datetime, last: datetime) -> Answers:
+        self.options.board.lap()
         timeout = TICK_DEADLINE_SECONDS if self.clock.batch_minutes == 1 else None  # a replay has no hurry
         answers, waited = self.session.inputs.fetch_closed(first, last, timeout, self._nap)
+        self.options.board.lap("fetch")
         # what was learned is forgotten slowly: our clock may have been set right; an exchange whose time stands still teaches nothing
         is_learned = timedelta() < waited < MAX_LAG
         self._lag = min(max(self._lag + waited if is_learned else self._lag - LAG_STEP / 4, timedelta()), MAX_LAG)
@@ -225,17 +217,23 @@ class Loop:
     def _take(self, first: datetime, last: datetime, answers: Answers) -> None:
         """Decide the minutes ``[first, last]``, commit them together, then send."""
         session, rows, now, began = self.session, TickRows(), self._now(), time.perf_counter()
+        self.options.board.lap()
         self._follow_registry(now, rows)
         self._follow_switch(now, rows)
         fresh = self._oldest_fresh(now)
         tick = Tick(now, answers, fresh, session.inputs.scores(max(first, fresh), last), began)
+        self.options.board.lap("score")
         open_time = first
         while open_time <= last:
             self._minute(open_time, tick, rows)
             open_time += MINUTE
         rows.drift = session.inputs.drift.finished(epoch_minute(last))
         session.next_open = last + MINUTE
-        self.notifier.offer(self._committed(rows, now))
+        self.options.board.lap("decide")
+        owed = self._committed(rows, now)
+        self.options.board.lap("commit")
+        self.notifier.offer(owed)
+        self.options.board.took(session, rows, now, self.trading)
         session.inputs.trim(last)
         if time.monotonic() - self._published_at >= PUBLISH_EVERY_SECONDS:
             self._published_at = time.monotonic()
@@ -362,6 +360,7 @@ class Loop:
     def _publish(self) -> None:
         try:
             self.session.store.publish(self.session.settings.paths.signals_copy)
+            self.options.board.count_dead_letters(self.session.store)
         except STORE_TROUBLE as error:
             # a convenience of readers: the next one is due in ten minutes
             _log.warning("the read copy could not be written: %s", error)
@@ -381,6 +380,7 @@ class Loop:
     def finish(self, reason: str, detail: str) -> int:
         """Record how it ended, send what is owed, publish; return how many messages still wait."""
         session = self.session
+        self.options.board.ended(reason)
         try:
             now = self._now()
         except ProviderError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from core.errors import NoPromotedModelError, PreflightError
 from runtime.alerts.announcer import Announcer
 from runtime.alerts.notifier import ALL_TARGETS
 from runtime.drift import SHARES_FILE, DriftWatch, read_shares
+from runtime.health.board import StatusBoard
 from runtime.inputs import Answers, Feed, Inputs, file_mark
 from runtime.observation_terms import capital_of, observed, of_older_code
 from runtime.restored_state import decision_rules, restored_state
@@ -66,6 +67,8 @@ class LoopOptions:
     """Opens the models that serve now; asked when the registry has changed."""
     drain_seconds: float = 20.0
     on_progress: Callable[[int, int, str], None] | None = None
+    board: StatusBoard = field(default_factory=StatusBoard)
+    """Where the loop shows what it does; the default one shows nothing."""
 
 
 @dataclass(slots=True)

@@ -104,6 +104,16 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class CrashedSession:
+    """A session that ended by an error, or never said how it ended (``ended_at`` is None)."""
+
+    session_id: str
+    started_at: datetime
+    ended_at: datetime | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClosedSignal:
     """When a paper position ended, and what it came to in the quote currency."""
 
@@ -261,6 +271,15 @@ class SignalStore(StoreSession):
     def minutes_decided(self) -> int:
         """Return how many different minutes have a decision of any product."""
         return int(self._rows("queries/runtime_counts")[0]["minutes"]) if self._file().exists() else 0
+
+    def last_crash(self, session_id: str) -> CrashedSession | None:
+        """Return the newest session but ``session_id`` that crashed, None where none did."""
+        rows = self._rows("queries/runtime_last_crash", session_id=session_id)
+        return CrashedSession(**rows[0]) if rows else None
+
+    def starts(self) -> int:
+        """Return how many sessions of the runtime there were."""
+        return int(self._rows("queries/runtime_counts")[0]["sessions"])
 
     def restore(self, since: datetime, mode: str) -> RestoredState:
         """Return what a starting runtime takes up again: its mode has an account, limiter and positions of its own.

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 
 from core.errors import ConfigError
+from core.loopback import is_loopback_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 TOKEN_HEADER = "x-desk-token"  # noqa: S105  # the name of a header
-_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 def guarded(app: ASGIApp, token: str) -> ASGIApp:
@@ -41,8 +41,7 @@ def guarded(app: ASGIApp, token: str) -> ASGIApp:
 
 def _fault(scope: Scope, token: str) -> tuple[int, str] | None:
     headers = Headers(scope=scope)
-    host = headers.get("host", "")
-    if (host if host.endswith("]") else host.rpartition(":")[0] or host) not in _NAMES:
+    if not is_loopback_host(headers.get("host", "")):
         return 403, "this exchange answers to 127.0.0.1 and localhost alone"
     if "origin" in headers:
         return 403, "this exchange answers to no web page"

@@ -63,6 +63,18 @@ class SendResult:
     """Whether another try cannot help."""
 
 
+class Notifying(Protocol):
+    """What the loop needs of a `Notifier`."""
+
+    def offer(self, messages: Sequence[OutboxRow]) -> None:
+        """Queue committed messages and return at once."""
+        ...
+
+    def close(self, timeout_seconds: float = 10.0) -> int:
+        """Try what is left for a bounded time; return how many still wait."""
+        ...
+
+
 class Transport(Protocol):
     """Something that sends to one target; `AppriseChild`, or a double in a test."""
 
@@ -222,8 +234,21 @@ class Notifier:
         with self._condition:
             if not self._transports:
                 return len(self._offered)
-            lanes = [lane for own in self._lanes.values() for lane in own.values()]
-            return len({message.message_key for lane in lanes for message in lane.waiting})
+            return len({message.message_key for message in self._waiting()})
+
+    @property
+    def targets(self) -> int:
+        """Number of targets."""
+        return len(self._transports)
+
+    @property
+    def oldest_waiting(self) -> datetime | None:
+        """When the oldest message that waits for a target was owed; None where none waits, or there is no target."""
+        with self._condition:
+            return min((message.created_at for message in self._waiting()), default=None)
+
+    def _waiting(self) -> Iterator[OutboxRow]:
+        return (message for own in self._lanes.values() for lane in own.values() for message in lane.waiting)
 
     def close(self, timeout_seconds: float = 10.0) -> int:
         """Try what is left for at most ``timeout_seconds``, then stop; return how many messages still wait."""

@@ -300,6 +300,30 @@ where
     )
 order by started.started_at;
 
+-- runtime_last_crash: the newest session before one that ended by an error, or never said how it ended.
+--
+-- database    signals
+-- grain       at most one row
+-- reads       sessions, session_ends
+-- parameters  $session_id
+--
+-- session_id   the session that crashed
+-- started_at   when it started, by the runtime's clock
+-- ended_at     when it said that it ended; null when it never did
+-- detail       the error; empty when it never said
+select
+    started.session_id,
+    started.started_at,
+    ended.ended_at,
+    coalesce(ended.detail, '') as detail
+from sessions as started
+left join session_ends as ended on started.session_id = ended.session_id
+where
+    started.session_id != $session_id
+    and (ended.session_id is null or ended.reason = 'error')
+order by started.started_at desc
+limit 1;
+
 -- runtime_told: until when people were told of signals, for the digest and the alarm of a day without any.
 --
 -- database    signals

@@ -16,12 +16,16 @@ from market.providers import ExchangeClock
 from runtime.alerts.announcer import message
 from runtime.alerts.local_receiver import Receiver
 from runtime.alerts.notifier import target_name
+from runtime.health.status_client import ask_status
+from runtime.loop import SessionResult
 from store.database import connect
 from store.signal_rows import ReceiptRow, RiskEventRow, TickRows
 from store.signal_store import SignalStore
 
 if TYPE_CHECKING:
     from core.settings import Settings
+    from runtime.health.status_client import StatusAnswer
+    from runtime.session import LoopOptions
 
 runner = CliRunner()
 
@@ -115,6 +119,24 @@ def test_run_without_a_promoted_model_is_refused(settings: Settings, monkeypatch
     monkeypatch.setenv("PROVIDER", "synthetic")
     with pytest.raises(NoPromotedModelError, match="make train"):
         run.run(iterations=1)
+
+
+def test_run_serves_its_status_for_as_long_as_it_serves_the_folder(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[StatusAnswer] = []
+
+    def one_session(settings: Settings, *, options: LoopOptions, **_: object) -> SessionResult:
+        with options.board.watched():
+            answers.append(ask_status(settings.paths.runtime_address, 5.0))
+        return SessionResult("abc", "iterations", 0, 0, 0, 0)
+
+    monkeypatch.setenv("PROVIDER", "synthetic")
+    monkeypatch.setattr(run, "run_loop", one_session)
+    run.run(mode="shadow", iterations=1)
+    assert answers[0].status is not None
+    assert answers[0].status.health.reason == "no minute was decided yet: the runtime is starting"
+    assert not ask_status(settings.paths.runtime_address).is_running
 
 
 def test_clock_follows_the_setting(settings: Settings) -> None:

@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from dataclasses import fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import psutil
@@ -201,8 +201,9 @@ def test_notifier_waits_as_long_as_the_target_asks() -> None:
 def test_outage_leaves_the_backlog_visible_and_ends_in_time() -> None:
     transport = FakeTransport({"k1": 10**6})
     notifier = Notifier({"a": transport}, ignore, pause=quick)
-    notifier.offer([message(1), message(2)])
-    assert notifier.backlog == 2
+    later = replace(message(2), created_at=AT + timedelta(minutes=1))
+    notifier.offer([message(1), later])
+    assert (notifier.backlog, notifier.oldest_waiting, notifier.targets) == (2, AT, 1)
     began = time.monotonic()
     assert notifier.close(0.3) == 2
     assert time.monotonic() - began < 3
@@ -247,6 +248,8 @@ def test_tries_that_could_not_be_recorded_are_recorded_later() -> None:
 def test_notifier_without_targets_sends_nothing_and_keeps_the_backlog() -> None:
     notifier = Notifier({}, ignore)
     notifier.offer([message(1)])
+    # nothing can wait for a target that is not there: an alarm on its age would never end
+    assert (notifier.oldest_waiting, notifier.targets) == (None, 0)
     assert notifier.close(0.1) == 1
 
 

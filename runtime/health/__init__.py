@@ -1,0 +1,1 @@
+"""What others may see of a running runtime: status, health and metrics on loopback, and a heartbeat."""
