@@ -1,7 +1,8 @@
 """Run one module of this package in a child process, within a memory and a time limit.
 
 Training and judging live in children so that their memory is given back, a crash harms nobody else, and the
-caller never imports torch.
+caller never imports torch. A child gets its job as JSON on standard input and answers in JSON lines on standard output
+(`do_job`, `tell`).
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from pydantic import SecretStr
 
-from core.errors import TrainingError
+from core.errors import DeskError, TrainingError
 from core.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import IO
 
+REFUSED = 2
+"""Exit status of a failure this program foresaw; its last line on standard output names it."""
 _POLL_SECONDS = 0.25
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -188,3 +191,22 @@ def _cause(name: str, status: int, refusal: str | None, log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     last = lines[-1] if lines else "its log is empty"
     return f"{name}: its process ended with status {status} ({last}); the whole text is in {log}"
+
+
+def do_job(work: Callable[[dict[str, Any]], None]) -> int:
+    """Do what standard input describes; return 0, or `REFUSED` with the reason as the last line."""
+    try:
+        work(json.load(sys.stdin))
+    except DeskError as error:
+        tell({"error": str(error)})
+        return REFUSED
+    except MemoryError:
+        tell({"error": "out of memory"})
+        return REFUSED
+    return 0
+
+
+def tell(line: Mapping[str, Any]) -> None:
+    """Say one line to the parent."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()  # a parent that died closes the pipe: this process then ends too

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from core.child_job import do_job
+from core.child_process import do_job
 from core.dataset_files import DatasetRef
 from core.errors import ModelError
 from core.files import read_json

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from core.child_job import do_job, tell
+from core.child_process import do_job, tell
 from core.dataset_files import DatasetRef
 from core.files import plain_json
 from core.integrity import sha256_of

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from core.child_job import do_job, tell
+from core.child_process import do_job, tell
 from core.dataset_files import DatasetRef
 from core.files import write_bytes
 from core.integrity import sha256_of

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.child_job import do_job
+from core.child_process import do_job
 from core.dataset_files import DatasetRef
 from models.datasets.dataset import load_dataset
 from models.datasets.windows import part_ends

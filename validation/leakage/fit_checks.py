@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from core.child_job import do_job, tell
+from core.child_process import do_job, tell
 from core.dataset_files import DatasetRef
 from models.datasets.dataset import PARTS, load_dataset
 from models.datasets.scaler import Scaler, fit_scaler

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.child_job import do_job, tell
+from core.child_process import do_job, tell
 from core.dataset_files import DatasetRef
 from core.errors import DeskError
 from models.gates import GateProfile

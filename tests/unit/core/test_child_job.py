@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from core.child_job import REFUSED, do_job, tell
+from core.child_process import REFUSED, do_job, tell
 from core.errors import TrainingError
 
 
