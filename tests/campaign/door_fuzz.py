@@ -25,7 +25,7 @@ from core.errors import DeskError
 from core.settings import Paths, Settings, load_settings
 from market.providers.bounded_body import json_object
 from market.providers.coinbase_wire import candles_in, exchange_time
-from models.registry.events import NewEvent, appended, as_file, read_events
+from models.registry.events import RegistryEvent, as_file, read_events
 from models.serving.passport import Passport
 from models.training.candidate import TrainedCandidate
 from runtime.risk.kill_switch import KillSwitch
@@ -130,7 +130,8 @@ def doors(folder: Path) -> dict[str, Door]:
     switch_file, registry_file = folder / "kill_switch.json", folder / "registry.json"
     KillSwitch(switch_file).press("a test", T0)
     switch = switch_file.read_bytes()
-    events = [NewEvent("promoted", "lstm:BTC-USD", "lstm-1", "it passed"), NewEvent("rejected", "", "lstm-2", "no")]
+    words = (("promotion", "lstm:BTC-USD", "lstm-1", "a test", "it passed"), ("refusal", "", "lstm-2", "a test", "no"))
+    events = [RegistryEvent(str(number), T0, *texts) for number, texts in enumerate(words)]
     passport, marker = (MODEL / "passport.json").read_bytes(), (MODEL / "candidate.json").read_bytes()
     row = dict.fromkeys(("open", "high", "low", "close", "volume"), "1.5") | {"start": str(int(T0.timestamp()))}
     answer = json.dumps({"candles": [row] * 3, "iso": T0.isoformat(), "epochSeconds": 1}).encode()
@@ -158,7 +159,7 @@ def doors(folder: Path) -> dict[str, Door]:
 
     return {
         "kill switch": (odd(switch), press),
-        "registry": (odd(as_file(appended((), events))), registry),
+        "registry": (odd(as_file(events)), registry),
         "passport": (odd(passport), lambda content: answered_or_refused(lambda: Passport.parse(content, folder / "p"))),
         "candidate": (
             odd(marker),

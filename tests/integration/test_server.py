@@ -58,10 +58,12 @@ def test_up_serves_the_ui(server):
     assert "<html" in request(server.port, "", "GET", body=None)[2].lower()
 
 
-def test_up_twice_says_so(server):
-    command = [BIN / "desk", "up", "--port", "4299"]
+def test_up_twice_says_so_and_on_another_port_is_refused(server):
+    command = [BIN / "desk", "up"]
     done = subprocess.run(command, env=server.environ, capture_output=True, text=True, check=False)
     assert (done.returncode, "already up" in done.stdout, f":{server.port}" in done.stdout) == (0, True, True)
+    done = subprocess.run([*command, "--port", "4299"], env=server.environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, f"up already, on port {server.port}" in done.stderr) == (2, True)
 
 
 def test_deploy_all_by_hand_asks_nothing(server):

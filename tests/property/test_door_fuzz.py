@@ -11,4 +11,4 @@ if TYPE_CHECKING:
 
 
 def test_every_door_answers_or_refuses_in_one_line_and_changes_nothing(tmp_path: Path) -> None:
-    assert len(check_doors(40, 1, tmp_path)) == 7
+    assert len(check_doors(25, 1, tmp_path)) == 7
