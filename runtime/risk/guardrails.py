@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 WARN_AT = (Decimal(60), Decimal(80))
 MARK_STEP = Decimal("0.00000001")
-"""To what an equity that is kept as a base is rounded, and stored: a restart and going on agree."""
+"""To what an equity that is kept as a base is rounded down, and stored: a restart and going on agree. Rounded to the nearest it was
+above the truth by 2e-9, and a stop that was not reached was taken for reached."""
 SEVERITY = {
     "daily_warn_60": 3,
     "daily_warn_80": 3,
@@ -139,7 +140,7 @@ class Guardrails:
         self.marks = replace(
             self.marks,
             day_start_balance=balance,
-            day_start_equity=equity.quantize(MARK_STEP),
+            day_start_equity=equity.quantize(MARK_STEP, ROUND_FLOOR),
             highest_day_start_balance=max(balance, self.marks.highest_day_start_balance),
         )
         self.raised = {kind for kind in self.raised if not kind.startswith("daily")}
@@ -187,7 +188,11 @@ class Guardrails:
         held against it, which is the worse of both orders.
         """
         span = span or EquitySpan(equity, equity)
-        highest = max(self.marks.highest_equity, span.high.quantize(MARK_STEP), equity.quantize(MARK_STEP))
+        highest = max(
+            self.marks.highest_equity,
+            span.high.quantize(MARK_STEP, ROUND_FLOOR),
+            equity.quantize(MARK_STEP, ROUND_FLOOR),
+        )
         self.marks = replace(self.marks, highest_equity=highest)
         events: list[RiskEvent] = []
         for rule in (self.rules.daily_loss, self.rules.total_loss):
