@@ -8,7 +8,8 @@ Why a minute does not become a signal, in the order asked; the first that holds 
 
     duplicate        the minute was decided before
     stale_candle     the minute was decided too late: after an outage, or a stop of the runtime
-    unanswered       the exchange gave no answer for it, or for a product that its features also read
+    unanswered       the exchange gave no answer for it, for a product that its features also read, or for one that has a
+                     position: the account is not known then
     no_candle        the exchange answered that it has no candle for it (a filled minute never emits)
     no_model         no model is loaded for the product
     bad_score        a loaded model gave something that is no probability: not finite, or outside 0 to 1
@@ -83,6 +84,8 @@ class TradingState:
     tiers: dict[str, TierState] = field(default_factory=dict)
     last_minutes: dict[str, datetime] = field(default_factory=dict)
     """Per product, the last minute decided."""
+    unsettled: tuple[datetime, ...] = ()
+    """Minutes that were decided while the account waited for their candles, oldest first: nothing is opened meanwhile."""
     bad_scores: frozenset[str] = frozenset()
     """Products whose last scored minute was a `bad_score`: people are told when it begins, not every minute."""
 
@@ -114,6 +117,9 @@ class ProductInput:
     probabilities: Mapping[str, float | None]
     """For each LOADED model its probability, None when its window is not complete; empty without a model."""
     is_answered: bool = True
+    """Whether the exchange answered for all that this product's features read."""
+    is_known: bool = True
+    """Whether it answered for this product: else a position of it cannot be settled yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +147,8 @@ class MinuteResult:
     """What one closed minute came to."""
 
     state: TradingState
-    equity: EquityRow
+    equity: EquityRow | None
+    """The account's mark; None while it waits for candles."""
     outcomes: Sequence[OutcomeRow]
     events: Sequence[RiskEvent]
     headroom: Headroom
@@ -152,13 +159,39 @@ class MinuteResult:
 def decide(minute: MinuteInput, state: TradingState, rules: DecisionRules) -> MinuteResult:
     """Settle the account at the minute's close, then decide every product in the order given; change nothing passed in.
 
-    One account serves all products, so a product's signal takes room from those after it.
+    One account serves all products, so a product's signal takes room from those after it. While the exchange has not
+    answered for a product that has an open position, nobody knows what the account holds: minutes are decided without a
+    signal, and wait for `settle`. (Settled as if nothing had been traded, an outage of 20 minutes made -225 USD of +239.)
     """
     after = state.copy()
-    closed, events = _settle(minute, after)
-    equity, headroom = equity_row(minute.open_time + MINUTE, after, rules), after.headroom(minute.open_time + MINUTE)
+    if after.unsettled or not can_settle(minute, after):
+        after.unsettled = (*after.unsettled, minute.open_time)
+        headroom = after.headroom(minute.open_time + MINUTE)
+        decisions = [_decide_product(minute, product, after, rules) for product in minute.products]
+        return MinuteResult(after, None, [], [], headroom, decisions)
+    settled = _settled(minute, after, rules)
     decisions = [_decide_product(minute, product, after, rules) for product in minute.products]
-    return MinuteResult(after, equity, [outcome_row(position) for position in closed], events, headroom, decisions)
+    return replace(settled, decisions=decisions)
+
+
+def settle(minute: MinuteInput, state: TradingState, rules: DecisionRules) -> MinuteResult:
+    """Settle the oldest minute that waits, now that its candles are known; it was decided before."""
+    after = state.copy()
+    after.unsettled = after.unsettled[1:]
+    return _settled(minute, after, rules)
+
+
+def can_settle(minute: MinuteInput, state: TradingState) -> bool:
+    """Return whether the exchange answered for every product that has an open position."""
+    held = {position.product for position in state.account.positions}
+    return all(seen.is_known for product, seen in minute.products.items() if product in held)
+
+
+def _settled(minute: MinuteInput, state: TradingState, rules: DecisionRules) -> MinuteResult:
+    at = minute.open_time + MINUTE
+    closed, events = _settle(minute, state)
+    outcomes = [outcome_row(position) for position in closed]
+    return MinuteResult(state, equity_row(at, state, rules), outcomes, events, state.headroom(at), [])
 
 
 def _settle(minute: MinuteInput, state: TradingState) -> tuple[list[ClosedPosition], list[RiskEvent]]:
@@ -291,6 +324,8 @@ def ensemble(probabilities: Mapping[str, float | None], weights: Mapping[str, fl
 def _withheld(work: ProductWork, tier: str) -> str | None:
     if (reason := work.stopping.reason(work.product)) is not None:
         return reason
+    if work.state.unsettled:
+        return "unanswered"
     if work.state.guardrails.blocked is not None:
         return work.state.guardrails.blocked
     if work.state.limiter.refusal(work.seen.decided_at, tier):

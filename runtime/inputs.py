@@ -22,7 +22,7 @@ from store.candle_rules import fault
 from store.feature_sets import feature_set
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -155,6 +155,11 @@ class Inputs:
                 self._owed.pop(product, None)
         self.record(answers)
         return answers
+
+    def owe(self, products: Sequence[str], open_time: datetime) -> None:
+        """Ask these products again from ``open_time`` on, the next time."""
+        for product in products:
+            self._owed[product] = min(open_time, self._owed.get(product, open_time))
 
     def fetch_closed(
         self, first: datetime, last: datetime, timeout: float | None, wait: Callable[[timedelta], None]

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING
 from core.candles import MINUTE, epoch_minute, floor_minute
 from core.errors import DiskFullError, FileError, ModelError, ProviderError, StoreError
 from core.locks import runtime_lease
-from runtime.decision import MinuteInput, ProductInput, decide
+from runtime.decision import MinuteInput, ProductInput, can_settle, decide, settle
 from runtime.inputs import LAG_STEP, MAX_LAG, Answers
 from runtime.observation_terms import observed
 from runtime.restored_state import product_rules
 from runtime.risk.guardrails import RiskEvent
 from runtime.risk.kill_switch import ACTIVE, Stopping, switch_event
 from runtime.session import LoopOptions, Session, open_session
+from runtime.staleness import StalenessWatch
 from runtime.stop_signals import StopRequestedError, StopSignals
 from store.signal_rows import SessionEndRow, TickRows
 
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
     from store.signal_rows import OutboxRow
 
 PUBLISH_EVERY_SECONDS = 600.0
-STALE_ALARM = timedelta(minutes=10)
-"""A product without any candle for so long raises the alarm; a quiet minute or two is normal for a small coin."""
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
 CLOCK_PAUSE_SECONDS = 5.0
 TICK_DEADLINE_SECONDS = 5.0
@@ -88,7 +87,7 @@ def run_loop(
     with runtime_lease(settings.paths.home), StopSignals() as stopping, chosen.board.watched():
         session = open_session(settings, provider, clock, models, chosen)
         chosen.board.opened(session, clock.batch_minutes, chosen.sleep_seconds)
-        loop = Loop(session, clock, notifier, chosen, stopping, session.trading)
+        loop = Loop(session, clock, notifier, chosen, stopping, session.trading, StalenessWatch(session.last_candle))
         reason, detail = "error", ""
         try:
             reason = loop.run()
@@ -128,10 +127,9 @@ class Loop:
     options: LoopOptions
     stopping: StopSignals
     trading: Stopping
+    staleness: StalenessWatch
     minutes: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    _alarmed: set[str] = field(default_factory=set)
-    """Products of which people were told that no candle comes."""
     _published_at: float = field(default_factory=time.monotonic)
     _last_now: datetime | None = None
     _lag: timedelta = timedelta()
@@ -190,7 +188,8 @@ class Loop:
             return
         self._take(first, last, self._answers(first, last))
         self.minutes += (last - first) // MINUTE + 1
-        self._report()
+        note = f"{self.session.next_open:%Y-%m-%d %H:%M} UTC, {self.counts['emitted']} signals"
+        self.options.report(self.minutes, note)
 
     def _answers(self, first: datetime, last: datetime) -> Answers:
         self.options.board.lap()
@@ -210,7 +209,7 @@ class Loop:
         """Decide the minutes a stopped runtime missed; their candles are in the history fetched at the start."""
         # a start may take minutes: those since the history was asked for are decided by the first tick
         last = min(self._last_closed(), self.session.history_until - MINUTE)
-        if last >= self.session.next_open:
+        if last >= self.session.next_open or self.session.state.unsettled:
             self._take(self.session.next_open, last, self.session.history)
         self.session.history = Answers()
 
@@ -223,12 +222,13 @@ class Loop:
         fresh = self._oldest_fresh(now)
         tick = Tick(now, answers, fresh, session.inputs.scores(max(first, fresh), last), began)
         self.options.board.lap("score")
+        self._settle_waiting(tick, rows)
         open_time = first
         while open_time <= last:
             self._minute(open_time, tick, rows)
             open_time += MINUTE
         rows.drift = session.inputs.drift.finished(epoch_minute(last))
-        session.next_open = last + MINUTE
+        session.next_open = max(session.next_open, last + MINUTE)
         self.options.board.lap("decide")
         owed = self._committed(rows, now)
         self.options.board.lap("commit")
@@ -296,29 +296,51 @@ class Loop:
     def _oldest_fresh(self, now: datetime) -> datetime:
         """Return the first minute that is not stale at ``now``; a replay's minutes age by their batch."""
         stale_after = timedelta(seconds=self.session.settings.stale_after_seconds)
-        oldest = now - stale_after - self.clock.batch_minutes * MINUTE
-        return floor_minute(oldest) if floor_minute(oldest) == oldest else floor_minute(oldest) + MINUTE
+        last_stale = now - stale_after - self.clock.batch_minutes * MINUTE - timedelta(microseconds=1)
+        return floor_minute(last_stale) + MINUTE
 
     def _minute(self, open_time: datetime, tick: Tick, rows: TickRows) -> None:
         session = self.session
-        seen = {product: self._seen(product, open_time, tick) for product in session.inputs.products}
-        # a minute that is decided late was over before anybody pressed
-        minute = MinuteInput(open_time, seen, self.trading if open_time >= tick.oldest_fresh else ACTIVE)
+        minute = self._input(open_time, tick)
         result = decide(minute, session.state, session.rules)
-        session.state = result.state
-        rows.equity.append(result.equity)
-        rows.outcomes.extend(result.outcomes)
-        for event in result.events:
-            session.announcer.tell_risk(event, result.headroom, rows)
+        self._account(result, rows)
         rows.outbox.extend(session.announcer.advance(open_time + MINUTE))
-        self._watch_staleness(minute, result, tick.answers, rows)
+        for event in self.staleness.watch(minute, session.inputs.silence(tick.answers)):
+            session.announcer.tell_risk(event, result.headroom, rows)
         for decision in result.decisions:
             self._keep(decision, result, rows)
+
+    def _account(self, result: MinuteResult, rows: TickRows) -> None:
+        """Take up what a minute came to for the account."""
+        self.session.state = result.state
+        if result.equity is not None:
+            rows.equity.append(result.equity)
+        rows.outcomes.extend(result.outcomes)
+        for event in result.events:
+            self.session.announcer.tell_risk(event, result.headroom, rows)
+
+    def _settle_waiting(self, tick: Tick, rows: TickRows) -> None:
+        """Settle, in order, the minutes for whose candles the account waits."""
+        session, inputs = self.session, self.session.inputs
+        while session.state.unsettled:
+            open_time = session.state.unsettled[0]
+            minute = self._input(open_time, tick)
+            if not can_settle(minute, session.state) and open_time >= tick.now - inputs.kept:
+                inputs.owe([name for name, own in minute.products.items() if not own.is_known], open_time)
+                return
+            # what is too old to be asked for ends at the last price that is known
+            self._account(settle(minute, session.state, session.rules), rows)
+
+    def _input(self, open_time: datetime, tick: Tick) -> MinuteInput:
+        seen = {product: self._seen(product, open_time, tick) for product in self.session.inputs.products}
+        # a minute that is decided late was over before anybody pressed
+        return MinuteInput(open_time, seen, self.trading if open_time >= tick.oldest_fresh else ACTIVE)
 
     def _seen(self, product: str, open_time: datetime, tick: Tick) -> ProductInput:
         inputs, close_time = self.session.inputs, open_time + MINUTE
         is_stale = open_time < tick.oldest_fresh
-        is_answered = tick.answers.has_answer(product, open_time) and not inputs.are_missing(product, tick.answers)
+        is_known = tick.answers.has_answer(product, open_time)
+        is_answered = is_known and not inputs.are_missing(product, tick.answers)
         elapsed = tick.elapsed_ms()
         decided_at = tick.now + timedelta(milliseconds=elapsed)
         latency = 1e3 * (decided_at - close_time).total_seconds()
@@ -328,7 +350,7 @@ class Loop:
         candle = tick.answers.candles.get(product, {}).get(open_time)
         unscored: dict[str, float | None] = dict.fromkeys(inputs.models[product].models)
         scores = tick.scores.get(product, {}).get(epoch_minute(open_time), unscored)
-        return ProductInput(candle, decided_at, latency, is_stale, scores, is_answered)
+        return ProductInput(candle, decided_at, latency, is_stale, scores, is_answered, is_known)
 
     def _keep(self, decision: Decision, result: MinuteResult, rows: TickRows) -> None:
         announcer, row = self.session.announcer, decision.row
@@ -343,20 +365,6 @@ class Loop:
             rows.signals.append(decision.signal)
             rows.outbox.extend(announcer.signal(decision.signal, decision.headroom))
 
-    def _watch_staleness(self, minute: MinuteInput, result: MinuteResult, answers: Answers, rows: TickRows) -> None:
-        open_time = minute.open_time
-        last_candle = self.session.last_candle
-        for product, seen in minute.products.items():
-            if seen.candle is not None:
-                last_candle[product] = open_time
-                self._alarmed.discard(product)
-            elif product not in self._alarmed and open_time - last_candle[product] >= STALE_ALARM:
-                self._alarmed.add(product)
-                since = f"{product}: the last candle is of {last_candle[product]:%Y-%m-%d %H:%M} UTC"
-                detail = f"{since}; check the exchange and the network{self.session.inputs.silence(answers)}"
-                event = RiskEvent(open_time + MINUTE, "stale", detail, product)
-                self.session.announcer.tell_risk(event, result.headroom, rows)
-
     def _publish(self) -> None:
         try:
             self.session.store.publish(self.session.settings.paths.signals_copy)
@@ -364,18 +372,6 @@ class Loop:
         except STORE_TROUBLE as error:
             # a convenience of readers: the next one is due in ten minutes
             _log.warning("the read copy could not be written: %s", error)
-
-    def _report(self) -> None:
-        if self.options.on_progress is None:
-            return
-        total = self.options.iterations if self.options.iterations >= 0 else self.minutes
-        note = f"{self.session.next_open:%Y-%m-%d %H:%M} UTC, {self.counts['emitted']} signals"
-        try:
-            self.options.on_progress(self.minutes, total, note)
-        except (OSError, ValueError) as error:
-            # who started this process is gone, and its pipe with it; deciding goes on
-            _log.warning("progress goes nowhere any more: %s", error)
-            self.options.on_progress = None
 
     def finish(self, reason: str, detail: str) -> int:
         """Record how it ended, send what is owed, publish; return how many messages still wait."""

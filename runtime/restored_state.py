@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core.candles import MINUTE
+from core.candles import MINUTE, floor_minute
 from runtime.decision import CostsFor, DecisionRules, ProductRules, TradingState
 from runtime.risk.execution_costs import Costs, costs_from, exact, to_cents
 from runtime.risk.firm_rules import AccountMarks, fee_bps, rules_from
@@ -98,7 +98,19 @@ def restored_state(settings: Settings, rules: DecisionRules, stored: RestoredSta
     state.last_minutes = {
         product: stored.last_minutes[product] for product in rules.products if product in stored.last_minutes
     }
+    state.unsettled = _unsettled(state, stored)
     return state
+
+
+def _unsettled(state: TradingState, stored: RestoredState) -> tuple[datetime, ...]:
+    """Return the minutes that were decided while the account waited for candles, as long as a position was open."""
+    if stored.equity is None or not state.account.positions:
+        return ()
+    last = max(stored.last_minutes.values(), default=None)
+    first = floor_minute(stored.equity.marked_at)
+    until = max(position.expires_at for position in state.account.positions)
+    count = 0 if last is None else (min(last + MINUTE, until) - first) // MINUTE
+    return tuple(first + number * MINUTE for number in range(count))
 
 
 def account_marks(last: AccountState) -> AccountMarks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from store.signal_store import RecentSignal, RestoredState
 
 LONGEST_WINDOW = 120
+_log = logging.getLogger(__name__)
 MAX_GAP = timedelta(days=7)
 """A runtime that was off for longer starts afresh: the minutes before are not worth a row each."""
 QUERY_MEMORY_MB, PRODUCT_MEMORY_MB = 32, 4
@@ -69,6 +71,17 @@ class LoopOptions:
     on_progress: Callable[[int, int, str], None] | None = None
     board: StatusBoard = field(default_factory=StatusBoard)
     """Where the loop shows what it does; the default one shows nothing."""
+
+    def report(self, minutes: int, note: str) -> None:
+        """Say how far it is, to whoever wants to know."""
+        if self.on_progress is None:
+            return
+        try:
+            self.on_progress(minutes, self.iterations if self.iterations >= 0 else minutes, note)
+        except (OSError, ValueError) as error:
+            # who started this process is gone, and its pipe with it; deciding goes on
+            _log.warning("progress goes nowhere any more: %s", error)
+            self.on_progress = None
 
 
 @dataclass(slots=True)

@@ -86,14 +86,10 @@ class _Desk:
         result = decide(MinuteInput(open_time, {PRODUCT: seen}), self.state, self.rules)
         self.state = result.state
         opened = any(decision.signal is not None for decision in result.decisions)
-        row = result.equity
-        return _Mark(
-            at,
-            _cents(exact(row.balance_usd)),
-            _cents(exact(row.equity_usd)),
-            opened,
-            self.state.guardrails.blocked,
-        )
+        balance = self.state.account.balance
+        # before a new position pays its entry
+        equity = balance if result.equity is None else exact(result.equity.equity_usd)
+        return _Mark(at, _cents(balance), _cents(equity), opened, self.state.guardrails.blocked)
 
     @property
     def lost_today(self) -> Decimal:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -97,3 +98,55 @@ def test_reset_begins_with_the_capital_of_the_settings(settings: Settings, desk_
     assert desk_play.rows(settings, "select balance_usd from equity order by marked_at desc limit 1") == [(50_000.0,)]
     assert desk_play.rows(settings, "select count(*) from equity")[0][0] > rows[0][0]
     assert SignalStore(settings.paths.signals_db).observations()[-1].why == "account reset: typed wrongly"
+
+
+@pytest.mark.parametrize(
+    ("feature_set", "sessions"),
+    [("seed39", [(0, 24)]), ("flow", [(0, 24)]), ("seed39", [(0, 6), (6, 18)]), ("seed39", [(0, 16), (21, 4)])],
+    ids=["running on", "running on, flow", "restarted within", "restarted later"],
+)
+def test_outage_does_not_falsify_money(
+    settings: Settings, desk_play: SimpleNamespace, feature_set: str, sessions: list[tuple[int, int]]
+) -> None:
+    """An exchange that was silent for 20 minutes made -225 USD of +239: what it says afterwards is what counts."""
+    settings = settings.model_copy(update={"feature_set": feature_set})
+    whole = settings.model_copy(update={"desk_home": settings.desk_home.with_name("whole")})
+    whole.__dict__.pop("paths", None)  # kept of the other folder
+    desk_play.play(whole, 18, products=["BTC-USD"])
+
+    def down(_product: str, span: Any) -> bool:
+        return desk_play.minute(2) <= span.end - timedelta(minutes=1) < desk_play.minute(18)
+
+    for first, count in sessions:
+        # a start asks for its history, which the exchange must give
+        provider = desk_play.FakeProvider(down=down) if first == 0 else None
+        start = desk_play.START + timedelta(minutes=first)
+        desk_play.play(settings, count, products=["BTC-USD"], provider=provider, start=start)
+    ended = (
+        "select made.open_time, closed_at, exit_price, exit_reason, pnl_usd from outcomes"
+        " join signals as made using (signal_id) order by 1 limit 1"
+    )
+    assert desk_play.rows(settings, ended) == desk_play.rows(whole, ended) != []
+    marks = (
+        f"select marked_at, balance_usd, equity_usd from equity where marked_at <= '{desk_play.minute(16)}' order by 1"
+    )
+    assert desk_play.rows(settings, marks) == desk_play.rows(whole, marks)
+    # not a signal while nobody knew what the account holds
+    query = "select open_time from signals order by open_time"
+    made = [open_time for (open_time,) in desk_play.rows(settings, query)]
+    unknown_until = min(18, sessions[0][1])
+    assert not [at for at in made if desk_play.minute(2) <= at < desk_play.minute(unknown_until)]
+
+
+def test_account_waits_no_longer_than_the_exchange_can_be_asked(settings: Settings, desk_play: SimpleNamespace) -> None:
+    """A minute that nobody will ever tell of must not stop the account for ever."""
+    first = desk_play.models(["BTC-USD"])["BTC-USD"]
+    assert first.models
+    desk_play.play(settings, 2, products=["BTC-USD"])
+    state = SignalStore(settings.paths.signals_db).restore(EPOCH, "dryrun")
+    assert [signal.product for signal in state.open_signals] == ["BTC-USD"]
+    # the market of a week later knows nothing of that day
+    desk_play.play(settings, 3, products=["BTC-USD"], start=desk_play.START + timedelta(days=6))
+    assert SignalStore(settings.paths.signals_db).restore(EPOCH, "dryrun").open_signals[
+        -1
+    ].open_time >= desk_play.minute(1440)
