@@ -92,7 +92,9 @@ class _MeanOfBag(torch.autograd.Function):
     def symbolic(g: Any, x_BF: Any, text: str) -> Any:  # noqa: ANN401  # the exporter's own
         """Return the node of the graph."""
         boosters = _boosters(text)
-        nodes = [node for booster in boosters for tree in booster.dump_model()["tree_info"] for node in _flat(tree)]
+        trees = [tree["tree_structure"] for booster in boosters for tree in booster.dump_model()["tree_info"]]
+        # where nothing was left to split there is no tree, and a node without one is no graph
+        nodes = [node for tree in trees or [{"leaf_value": 0.0}] for node in _flat(tree)]
         # a node's number counts within its tree; trees are told apart by their place in the bag
         tree_N = np.cumsum([node["number"] == 0 for node in nodes]) - 1
         leaves = [(int(tree), node) for tree, node in zip(tree_N, nodes, strict=True) if "leaf" in node]
@@ -110,7 +112,7 @@ class _MeanOfBag(torch.autograd.Function):
             target_treeids_i=[tree for tree, _ in leaves],
             target_nodeids_i=[node["number"] for _, node in leaves],
             target_ids_i=[0] * len(leaves),
-            target_weights_f=[own["leaf"] / len(boosters) for _, own in leaves],
+            target_weights_f=[own["leaf"] / max(1, len(boosters)) for _, own in leaves],
         )
         # the exporter knows no shapes of this domain, and would warn
         node.setType(x_BF.type().with_sizes([None, 1]))
@@ -124,7 +126,7 @@ def _boosters(text: str) -> tuple[lightgbm.Booster, ...]:
 
 def _flat(tree: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the nodes of a tree of `Booster.dump_model`, the root first, numbered in that order."""
-    waiting, number = [tree["tree_structure"]], 0
+    waiting, number = [tree], 0
     while waiting:
         node, own = waiting.pop(0), {"number": number}
         number += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from core.child_process import run_child
 from core.errors import ConfigError, DatasetError, ModelError, ModelMismatchError
 from core.files import plain_json, read_json
 from core.integrity import SEAL, sha256_of
-from core.locks import scratch_folder
 from core.version import commit
 from models.datasets.dataset import Dataset, load_dataset
 from models.datasets.scaler import Scaler, fit_scaler
@@ -30,6 +30,7 @@ from models.passport.passport_claims import TOLERANCE, bytes_faults, differences
 from models.serving.calibration import fit_calibration
 from models.serving.passport import FILE, JudgingTerms, Passport
 from models.serving.scorer import Scorer
+from models.training.candidate import LIGHTGBM_RECIPE, TrainedCandidate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,14 +161,22 @@ def _recompute(findings: _Findings, dataset: DatasetRef, weights: Path | None, m
         _old_figures(data, scorer, findings)
         return
     _figures(data, scorer, findings)
-    if weights is None:
-        findings.remarks.append(
-            "the candidate's weights are not here: parity was checked on the windows stored with it"
+    if weights is None or _holds_older_trees(weights):
+        why = (
+            "are not here"
+            if weights is None
+            else "are an older version's trees, to export them anew retrain (make boosting)"
         )
+        findings.remarks.append(f"the candidate's weights {why}: parity was checked on the windows stored with it")
         _stored_parity(data, scorer, findings)
         _refitted(data, scorer, findings)
     else:
         _derived(weights, dataset, findings, memory_gb)
+
+
+def _holds_older_trees(weights: Path) -> bool:
+    candidate = TrainedCandidate.read(weights)
+    return candidate.architecture == "boosting" and candidate.recipe < LIGHTGBM_RECIPE
 
 
 def _manifest(dataset: DatasetRef, passport: Passport) -> dict[str, Any]:
@@ -259,14 +268,14 @@ def _refitted(data: Dataset, scorer: Scorer, findings: _Findings) -> None:
 def _derived(weights: Path, dataset: DatasetRef, findings: _Findings, memory_gb: float) -> None:
     """Let a child process fit the calibration, write the graph and compare it with torch, all from the weights."""
     passport, lines = findings.passport, dict[str, Any]()
-    with scratch_folder("verify") as empty:
+    with TemporaryDirectory(prefix="candledesk-verify-") as empty:
         job = {
             "weights": str(weights.absolute()),
             "folder": str(findings.folder.absolute()),
             "dataset": asdict(dataset),
-            "empty": str(empty),
+            "empty": empty,
         }
-        name, log = f"deriving {passport.model_id} from its weights", empty / "reexport.log"
+        name, log = f"deriving {passport.model_id} from its weights", Path(empty) / "reexport.log"
         run_child(
             "models.passport.reexport_process", job, name=name, log=log, on_line=lines.update, memory_gb=memory_gb
         )

@@ -207,7 +207,9 @@ def spec_from_settings(
 
 # part of every candidate's id: raise it when a change in the networks, the loop or the scaler changes the weights
 # that come out (the golden loss curve says when), so that no stale candidate is reused
-RECIPE = 2
+RECIPE = 3
+LIGHTGBM_RECIPE = 3
+"""From here on boosting's weights are LightGBM's; older ones are served and verified as graphs, but not exported again."""
 
 CHECKPOINT = "training.pt"
 MARKER = "candidate.json"

@@ -187,11 +187,15 @@ def _grow(spec: TrainSpec, number: int, data: Dataset, rows_N: NDArray[np.int64]
 
 def _staged_logits(booster: lightgbm.Booster, x_NF: NDArray[np.float32], rounds: list[int]) -> NDArray[np.float64]:
     """Return the logits after each of ``rounds``, (K, N)."""
-    steps = [
-        booster.predict(x_NF, start_iteration=first, num_iteration=last - first, raw_score=True, num_threads=1)
-        for first, last in pairwise([0, *rounds])
-    ]
-    return np.cumsum(np.stack([np.asarray(step) for step in steps]), axis=0)
+    added_KN = np.zeros((len(rounds), len(x_NF)))
+    for position, (first, last) in enumerate(pairwise([0, *rounds])):
+        # fewer rounds were grown if nothing was left to split
+        if first < booster.current_iteration():
+            added = booster.predict(
+                x_NF, start_iteration=first, num_iteration=last - first, raw_score=True, num_threads=1
+            )
+            added_KN[position] = np.asarray(added)
+    return added_KN.cumsum(axis=0)
 
 
 def _curve(spec: TrainSpec, state: TrainingState, y_E: NDArray[np.int8]) -> list[TrainingCheck]:

@@ -28,7 +28,7 @@ from models.passport import verify_passport as verify
 from models.serving.calibration import fit_calibration
 from models.serving.passport import VERSION, JudgingTerms, Parity, Passport, TorchProbability, TrainingRun
 from models.serving.scorer import Scorer
-from models.training.candidate import RECIPE, TrainSpec, name_of, spec_as_json
+from models.training.candidate import LIGHTGBM_RECIPE, RECIPE, TrainedCandidate, TrainSpec, name_of, spec_as_json
 from tests.small_dataset import write_dataset
 
 if TYPE_CHECKING:
@@ -214,6 +214,27 @@ def test_true_passport_has_no_difference(model, dataset):
     assert found.is_true, found.differences
     assert found.figures > 300
     assert found.remarks == ("the candidate's weights are not here: parity was checked on the windows stored with it",)
+
+
+def test_model_of_an_older_versions_trees_is_verified_as_a_graph_and_names_the_repair(model, dataset, tmp_path):
+    passport, weights = Passport.read(model), tmp_path / "weights"
+    weights.mkdir()
+    (weights / "weights.pt").write_bytes(b"matrices of trees that scikit-learn grew")
+    TrainedCandidate(
+        candidate_id=passport.candidate_id,
+        architecture="boosting",
+        products=(PRODUCT,),
+        spec=TrainSpec("boosting", (PRODUCT,)),
+        recipe=LIGHTGBM_RECIPE - 1,
+        dataset_digest=passport.dataset_digest,
+        feature_set=load_dataset(dataset).manifest.feature_set,
+        window_minutes=1,
+        scaler=passport.scaler,
+        weights_sha256="0" * 64,
+    ).write(weights)
+    found = verify.verify(model, dataset, weights=weights)
+    assert "retrain (make boosting)" in found.remarks[0]
+    assert all(line.startswith("training.") for line in found.differences)  # the model here is an LSTM's
 
 
 # what nobody can recompute from graph and data set: when, by which code, how long; only seal and registry vouch for it
