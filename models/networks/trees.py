@@ -12,7 +12,6 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import lightgbm
 import numpy as np
 import torch
 from torch import nn
@@ -22,6 +21,7 @@ from core.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import lightgbm
     from torch import Tensor
 
 # of one minute's inputs a window takes 52 to 73 us to score, an LSTM's hour 260 (docs/log.md)
@@ -72,7 +72,7 @@ def as_bytes(text: str) -> Tensor:
 def bag(members: Sequence[Mapping[str, Tensor]], rounds: int) -> dict[str, Tensor]:
     """Return the state whose logit is the mean of the members', each with its first ``rounds`` trees."""
     texts = [member["text"].numpy().tobytes().decode() for member in members]
-    kept = [lightgbm.Booster(model_str=text).model_to_string(num_iteration=rounds) for text in texts]
+    kept = [own.model_to_string(num_iteration=rounds) for own in _boosters(json.dumps(texts))]
     return {"coin": members[0]["coin"], "text": as_bytes(json.dumps(kept))}
 
 
@@ -121,6 +121,8 @@ class _MeanOfBag(torch.autograd.Function):
 
 @lru_cache(maxsize=4)
 def _boosters(text: str) -> tuple[lightgbm.Booster, ...]:
+    import lightgbm  # noqa: PLC0415  # 1.8 s, and a second OpenMP runtime beside torch's: only where there are trees
+
     return tuple(lightgbm.Booster(model_str=own) for own in json.loads(text))
 
 

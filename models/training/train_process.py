@@ -27,9 +27,10 @@ from models.training.candidate import (
     spec_from_json,
 )
 from models.training.fit import Fitted, fit
-from models.training.fit_boosting import fit_boosting
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from models.datasets.dataset import Dataset
     from models.training.candidate import TrainSpec
     from models.training.run_training import TrainProgress
@@ -48,13 +49,20 @@ def _train(job: dict[str, Any]) -> None:
             train(spec_from_json(job["spec"]), DatasetRef(**job["dataset"]), folder)
 
 
+def _trainer(spec: TrainSpec) -> Callable[..., Fitted]:
+    if spec.architecture != "boosting":
+        return fit
+    from models.training.fit_boosting import fit_boosting  # noqa: PLC0415  # LightGBM takes 1.8 s to import
+
+    return fit_boosting
+
+
 def train(spec: TrainSpec, reference: DatasetRef, folder: Path) -> None:
     """Fit, then write the weights, then ``candidate.json``, whose presence says that the training is finished."""
     began = time.monotonic()
     # the coins of this spec alone: their rows are all that is held
     data = load_dataset(reference, spec.products)
-    train_one = fit_boosting if spec.architecture == "boosting" else fit
-    fitted = train_one(spec, data, on_progress=_report, checkpoint=folder / CHECKPOINT)
+    fitted = _trainer(spec)(spec, data, on_progress=_report, checkpoint=folder / CHECKPOINT)
     buffer = io.BytesIO()  # saved by path, the file's own name would be part of its bytes
     torch.save(fitted.weights, buffer)
     write_bytes(folder / "weights.pt", buffer.getvalue())
