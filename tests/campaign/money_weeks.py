@@ -2,7 +2,7 @@
 
 Run: ``python -m tests.campaign.money_weeks --weeks 100000 --seed 1``. A week is seven days of a random firm: both sides
 of every reset, a stretch inside every day, jumps that reach limits, closes aimed at a limit to the cent, holes,
-unanswered minutes, nights of 23 and 25 hours, and in every twentieth week restarts through the real store. Status 1 if
+unanswered minutes, silences in which positions wait for their candles, nights of 23 and 25 hours, and in every twentieth week restarts through the real store. Status 1 if
 anything differs; each difference is printed as it comes, with the seed that repeats it.
 """
 
@@ -25,7 +25,16 @@ from zoneinfo import ZoneInfo
 
 from core.candles import Candle
 from core.settings import Settings, load_settings
-from runtime.decision import DecisionRules, MinuteInput, ProductInput, ProductRules, TradingState, decide
+from runtime.decision import (
+    DecisionRules,
+    MinuteInput,
+    MinuteResult,
+    ProductInput,
+    ProductRules,
+    TradingState,
+    decide,
+    settle,
+)
 from runtime.restored_state import fresh_state, restored_state
 from runtime.risk.execution_costs import costs_from
 from runtime.risk.signal_limits import TierRules
@@ -53,6 +62,8 @@ class Tally:
     minutes: int = 0
     signals: int = 0
     restarts: int = 0
+    late: int = 0
+    """Minutes that were settled when the exchange spoke again."""
     events: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
@@ -63,6 +74,7 @@ class Tally:
         self.minutes += other.minutes
         self.signals += other.signals
         self.restarts += other.restarts
+        self.late += other.late
         self.events += other.events
         self.reasons += other.reasons
         self.differences += other.differences
@@ -236,9 +248,9 @@ def run_week(seed: int, home: Path) -> Tally:
     """Let both accounts live through the week of ``seed``."""
     week, tally = Week(seed, home), Tally(weeks=1)
     stretches = week.stretches()
-    oracle, state = Oracle(week.firm, stretches[0][0]), fresh_state(week.settings, stretches[0][0])
+    oracle = Oracle(week.firm, stretches[0][0])
+    desk = Desk(week, fresh_state(week.settings, stretches[0][0]), tally)
     store = SignalStore(week.settings.paths.signals_db) if seed % 20 == 0 else None
-    rows = TickRows()
     if store is not None:
         week.settings.paths.home.mkdir(parents=True)
         store.migrate()
@@ -249,28 +261,127 @@ def run_week(seed: int, home: Path) -> Tally:
             return tally
         for number in range(count):
             start, is_calm = first + number * MINUTE, number >= count - CALM_MINUTES
-            if is_calm and not oracle.held:
+            if is_calm and not oracle.held and not desk.waiting:
                 break
+            if oracle.held and not desk.silent and not is_calm and week.random.random() < 0.03:
+                product = week.random.choice(oracle.held).product
+                desk.silent = {product: week.random.randrange(1, 12)}
             candles = week.bars(oracle)
-            wishes = _wishes(week, candles, is_calm=is_calm)
+            wishes = _wishes(week, candles, is_calm=is_calm, is_known=not desk.silent and not desk.waiting)
             truth = oracle.minute(start, {name: _bar(candle) for name, candle in candles.items()}, wishes)
-            state = _decided(week, state, start, Seen(candles, wishes, truth), rows, tally)
+            desk.live_through(start, Seen(candles, wishes, truth))
             if len(tally.differences) > 3:
                 return tally
-            if store is not None and week.random.random() < 0.02:
-                store.commit_tick(rows)
-                rows = TickRows()
-                restored = store.restore(start - timedelta(hours=3), "dryrun")
-                state = restored_state(week.settings, week.rules, restored, start + MINUTE)
-                tally.restarts += 1
+            if store is not None and not desk.waiting and week.random.random() < 0.02:
+                desk.restart(store, start)
+        desk.speak_again()
     return tally
 
 
-def _wishes(week: Week, candles: dict[str, Candle | None], *, is_calm: bool) -> dict[str, int | None]:
+@dataclass
+class Desk:
+    """The runtime's side: its state, what it would store, and the minutes whose candles it has not seen yet."""
+
+    week: Week
+    state: TradingState
+    tally: Tally
+    rows: TickRows = field(default_factory=TickRows)
+    silent: dict[str, int] = field(default_factory=dict)
+    """A product of which the exchange says nothing -> for how many minutes yet."""
+    waiting: list[tuple[datetime, Seen]] = field(default_factory=list)
+
+    def live_through(self, start: datetime, seen: Seen) -> None:
+        """Decide one minute, and settle what waited once the exchange speaks again."""
+        if not self.silent:
+            self.speak_again()
+        hidden = frozenset(self.silent)
+        self.silent = {name: left - 1 for name, left in self.silent.items() if left > 1}
+        result = decide(MinuteInput(start, _inputs(start, seen, hidden)), self.state, self.week.rules)
+        self._keep(result)
+        self.rows.decisions.extend(decision.row for decision in result.decisions)
+        self.rows.signals.extend(own.signal for own in result.decisions if own.signal is not None)
+        sizes = [fraction(own.signal.size_usd) for own in result.decisions if own.signal is not None]
+        reasons = [decision.row.reason for decision in result.decisions]
+        self._compare(start, ("reasons", reasons, seen.truth.reasons), ("sizes", sizes, seen.truth.sizes))
+        if result.equity is None:
+            self.waiting.append((start, seen))
+        else:
+            self._compare_account(start, result, seen.truth)
+        self.tally.minutes += 1
+        self.tally.signals += len(sizes)
+        self.tally.events.update(seen.truth.events)
+        self.tally.reasons.update(seen.truth.reasons)
+
+    def speak_again(self) -> None:
+        """Settle, in order, what waited."""
+        self.silent = {}
+        self.tally.late += len(self.waiting)
+        for start, seen in self.waiting:
+            result = settle(MinuteInput(start, _inputs(start, seen, frozenset())), self.state, self.week.rules)
+            self._keep(result)
+            self._compare_account(start, result, seen.truth)
+        self.waiting = []
+
+    def restart(self, store: SignalStore, start: datetime) -> None:
+        """Store everything, forget everything, and take it up again."""
+        store.commit_tick(self.rows)
+        self.rows = TickRows()
+        restored = store.restore(start - timedelta(hours=3), "dryrun")
+        self.state = restored_state(self.week.settings, self.week.rules, restored, start + MINUTE)
+        self.tally.restarts += 1
+
+    def _keep(self, result: MinuteResult) -> None:
+        self.state = result.state
+        if result.equity is not None:
+            self.rows.equity.append(result.equity)
+        self.rows.outcomes.extend(result.outcomes)
+        self.rows.risk_events.extend(
+            RiskEventRow(event.happened_at, "s", event.kind, event.severity, "") for event in result.events
+        )
+
+    def _compare_account(self, start: datetime, result: MinuteResult, truth: MinuteTruth) -> None:
+        row = result.equity
+        if row is None:
+            self.tally.differences.append(f"week {self.week.seed}, {start:%Y-%m-%d %H:%M}: the account still waits")
+            return
+        self._compare(
+            start,
+            ("events", [event.kind for event in result.events], truth.events),
+            ("exits", [(own.exit_reason, fraction(own.pnl_usd)) for own in result.outcomes], truth.exits),
+            ("balance", fraction(row.balance_usd), truth.balance),
+            ("open positions", row.open_positions, truth.open_positions),
+            ("equity in cents", abs(fraction(row.equity_usd) - truth.equity) <= Fraction(5001, 10**6), True),
+        )
+
+    def _compare(self, start: datetime, *pairs: tuple[str, object, object]) -> None:
+        self.tally.differences += [
+            f"week {self.week.seed}, {start:%Y-%m-%d %H:%M}: {what} {ours}, must be {right}"
+            for what, ours, right in pairs
+            if ours != right
+        ]
+
+
+def _inputs(start: datetime, seen: Seen, hidden: frozenset[str]) -> dict[str, ProductInput]:
+    sure = {1: 0.9, -1: 0.1, 0: 0.5, None: 0.9}
+    return {
+        name: ProductInput(
+            None if name in hidden else candle,
+            start + MINUTE,
+            0.0,
+            is_stale=False,
+            probabilities={"lstm": sure[seen.wishes[name]]},
+            is_answered=seen.wishes[name] is not None,
+            is_known=name not in hidden,
+        )
+        for name, candle in seen.candles.items()
+    }
+
+
+def _wishes(week: Week, candles: dict[str, Candle | None], *, is_calm: bool, is_known: bool) -> dict[str, int | None]:
     pick = week.random
     wishes: dict[str, int | None] = {}
     for name, candle in candles.items():
-        if candle is None and pick.random() < 0.5:
+        if not is_known or (candle is None and pick.random() < 0.5):
             wishes[name] = None
         else:
             wishes[name] = 0 if is_calm or pick.random() < 0.4 else pick.choice([1, -1])
@@ -281,54 +392,6 @@ def _bar(candle: Candle | None) -> Bar | None:
     if candle is None:
         return None
     return Bar(*(Fraction(value) for value in (candle.open, candle.high, candle.low, candle.close)))
-
-
-def _decided(
-    week: Week, state: TradingState, start: datetime, seen: Seen, rows: TickRows, tally: Tally
-) -> TradingState:
-    candles, wishes, truth = seen.candles, seen.wishes, seen.truth
-    close = start + MINUTE
-    sure = {1: 0.9, -1: 0.1, 0: 0.5, None: 0.5}
-    inputs = {
-        name: ProductInput(
-            candle,
-            close,
-            0.0,
-            is_stale=False,
-            probabilities={"lstm": sure[wishes[name]]},
-            is_answered=wishes[name] is not None,
-        )
-        for name, candle in candles.items()
-    }
-    result = decide(MinuteInput(start, inputs), state, week.rules)
-    after = result.state
-    rows.equity.append(result.equity)
-    rows.outcomes.extend(result.outcomes)
-    rows.decisions.extend(decision.row for decision in result.decisions)
-    rows.signals.extend(decision.signal for decision in result.decisions if decision.signal is not None)
-    rows.risk_events.extend(
-        RiskEventRow(event.happened_at, "s", event.kind, event.severity, "") for event in result.events
-    )
-    sizes = [fraction(decision.signal.size_usd) for decision in result.decisions if decision.signal is not None]
-    pairs = [
-        ("events", [event.kind for event in result.events], truth.events),
-        ("exits", [(row.exit_reason, fraction(row.pnl_usd)) for row in result.outcomes], truth.exits),
-        ("reasons", [decision.row.reason for decision in result.decisions], truth.reasons),
-        ("sizes", sizes, truth.sizes),
-        ("balance", fraction(result.equity.balance_usd), truth.balance),
-        ("open positions", result.equity.open_positions, truth.open_positions),
-        ("equity in cents", abs(fraction(result.equity.equity_usd) - truth.equity) <= Fraction(5001, 10**6), True),
-    ]
-    tally.differences += [
-        f"week {week.seed}, {start:%Y-%m-%d %H:%M}: {what} {ours}, must be {right}"
-        for what, ours, right in pairs
-        if ours != right
-    ]
-    tally.minutes += 1
-    tally.signals += len(sizes)
-    tally.events.update(truth.events)
-    tally.reasons.update(truth.reasons)
-    return after
 
 
 def run_weeks(seeds: range) -> Tally:
@@ -361,7 +424,9 @@ def main() -> int:
                     f"{whole.weeks:,} weeks, {len(whole.differences)} differences, {clock.monotonic() - began:.0f} s",
                     flush=True,
                 )
-    print(f"{whole.weeks:,} weeks, {whole.minutes:,} minutes, {whole.signals:,} signals, {whole.restarts:,} restarts")
+    print(
+        f"{whole.weeks:,} weeks, {whole.minutes:,} minutes, {whole.signals:,} signals, {whole.restarts:,} restarts, {whole.late:,} minutes settled late"
+    )
     print("events: " + ", ".join(f"{kind} {count:,}" for kind, count in whole.events.most_common()))
     print("reasons: " + ", ".join(f"{kind} {count:,}" for kind, count in whole.reasons.most_common()))
     print(f"differences: {len(whole.differences)}")

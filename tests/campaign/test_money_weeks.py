@@ -27,6 +27,7 @@ def test_money_agrees_with_the_oracle_to_the_cent(first: int) -> None:
     assert set(tally.events) == EVERY
     assert tally.signals > 2_000
     assert tally.restarts > 20
+    assert tally.late > 100
 
 
 def _late_roll(honest: Callable[..., bool]) -> Callable[..., bool]:
