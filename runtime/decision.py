@@ -128,6 +128,7 @@ class MinuteInput:
 
     open_time: datetime
     products: Mapping[str, ProductInput]
+    """Those watched, and those that have an open position; only products of the rules are decided."""
     stopping: Stopping = ACTIVE
 
 
@@ -167,10 +168,14 @@ def decide(minute: MinuteInput, state: TradingState, rules: DecisionRules) -> Mi
     if after.unsettled or not can_settle(minute, after):
         after.unsettled = (*after.unsettled, minute.open_time)
         headroom = after.headroom(minute.open_time + MINUTE)
-        decisions = [_decide_product(minute, product, after, rules) for product in minute.products]
+        decisions = [
+            _decide_product(minute, product, after, rules) for product in minute.products if product in rules.products
+        ]
         return MinuteResult(after, None, [], [], headroom, decisions)
     settled = _settled(minute, after, rules)
-    decisions = [_decide_product(minute, product, after, rules) for product in minute.products]
+    decisions = [
+        _decide_product(minute, product, after, rules) for product in minute.products if product in rules.products
+    ]
     return replace(settled, decisions=decisions)
 
 

@@ -66,6 +66,13 @@ class Answers:
         """Return whether the exchange spoke of the minute: no candle of it is then no trade, and not a silent feed."""
         return any(span.start <= open_time < span.end for span in self.answered.get(product, ()))
 
+    def add(self, other: Answers) -> None:
+        """Take up what else was answered."""
+        for product, candles in other.candles.items():
+            self.candles.setdefault(product, {}).update(candles)
+        for product, spans in other.answered.items():
+            self.answered.setdefault(product, []).extend(spans)
+
 
 class Feed:
     """The live feed and the event loop it lives in: one for the whole session, so that connections stay open."""
@@ -141,11 +148,12 @@ class Inputs:
         A product that gives no answer within ``timeout`` seconds is left for the next time, so that the others are decided.
         """
         back = first - REASK_MINUTES * MINUTE
+        # one that is watched no longer may be owed as well, as long as it has an open position
+        wanted = dict.fromkeys([*self.products, *self._owed])
         answers = self.feed.ask(
-            {product: Span(min(back, self._owed.get(product, back)), last + MINUTE) for product in self.products},
-            timeout,
+            {product: Span(min(back, self._owed.get(product, back)), last + MINUTE) for product in wanted}, timeout
         )
-        for product in self.products:
+        for product in wanted:
             if product in answers.failures:
                 _log.warning("%s: %s", product, answers.failures[product])
             if product in answers.failures or not answers.has_answer(product, last):
@@ -153,6 +161,9 @@ class Inputs:
                 self._owed.setdefault(product, max(first, last - self.kept))
             else:
                 self._owed.pop(product, None)
+            if product not in self.products and self._owed.get(product, last) < last - self.kept:
+                # nothing that old is waited for any more
+                del self._owed[product]
         self.record(answers)
         return answers
 
@@ -186,13 +197,14 @@ class Inputs:
 
     def record(self, answers: Answers) -> None:
         """Put fetched candles into the in-memory feature store."""
-        candles = [candle for known in answers.candles.values() for candle in known.values()]
+        candles = [candle for product in self.products for candle in answers.candles.get(product, {}).values()]
         if candles:
             self.features.upsert_candles(candles)
 
     def are_missing(self, product: str, answers: Answers) -> bool:
         """Return whether candles its features need could not be asked for: its own, or those of any product they also read."""
-        return bool(answers.failures) if self.crosses_products else product in answers.failures
+        failed = answers.failures.keys() & set(self.products)
+        return bool(failed) if self.crosses_products else product in failed
 
     def scores(self, first: datetime, last: datetime) -> Scores:
         """Score the minutes ``[first, last]`` of every product with a model, by the same SQL as in training."""

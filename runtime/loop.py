@@ -332,7 +332,9 @@ class Loop:
             self._account(settle(minute, session.state, session.rules), rows)
 
     def _input(self, open_time: datetime, tick: Tick) -> MinuteInput:
-        seen = {product: self._seen(product, open_time, tick) for product in self.session.inputs.products}
+        held = [position.product for position in self.session.state.account.positions]
+        products = dict.fromkeys([*self.session.inputs.products, *held])
+        seen = {product: self._seen(product, open_time, tick) for product in products}
         # a minute that is decided late was over before anybody pressed
         return MinuteInput(open_time, seen, self.trading if open_time >= tick.oldest_fresh else ACTIVE)
 
@@ -348,7 +350,8 @@ class Loop:
             # a replay: each minute is decided as if at its own time; latency is the work since its arrival
             decided_at, latency = close_time + self._settle, elapsed
         candle = tick.answers.candles.get(product, {}).get(open_time)
-        unscored: dict[str, float | None] = dict.fromkeys(inputs.models[product].models)
+        own = inputs.models.get(product)
+        unscored: dict[str, float | None] = dict.fromkeys(own.models if own else ())
         scores = tick.scores.get(product, {}).get(epoch_minute(open_time), unscored)
         return ProductInput(candle, decided_at, latency, is_stale, scores, is_answered, is_known)
 

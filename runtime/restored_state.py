@@ -77,8 +77,14 @@ def fresh_state(settings: Settings, moment: datetime) -> TradingState:
     )
 
 
-def restored_state(settings: Settings, rules: DecisionRules, stored: RestoredState, now: datetime) -> TradingState:
-    """Return the state after the last committed minute."""
+def restored_state(
+    settings: Settings, rules: DecisionRules, stored: RestoredState, now: datetime, next_open: datetime | None = None
+) -> TradingState:
+    """Return the state after the last committed minute.
+
+    Minutes before ``next_open`` (by default the one after the last decided) that nobody will decide any more, and in which
+    a position was open, wait to be settled.
+    """
     state = fresh_state(settings, now)
     if stored.equity is not None:
         state.account.balance = to_cents(exact(stored.equity.balance_usd))
@@ -98,18 +104,18 @@ def restored_state(settings: Settings, rules: DecisionRules, stored: RestoredSta
     state.last_minutes = {
         product: stored.last_minutes[product] for product in rules.products if product in stored.last_minutes
     }
-    state.unsettled = _unsettled(state, stored)
+    state.unsettled = _unsettled(state, stored, next_open)
     return state
 
 
-def _unsettled(state: TradingState, stored: RestoredState) -> tuple[datetime, ...]:
-    """Return the minutes that were decided while the account waited for candles, as long as a position was open."""
+def _unsettled(state: TradingState, stored: RestoredState, next_open: datetime | None) -> tuple[datetime, ...]:
+    """Return the minutes decided while the account waited, or skipped by a long stop, as long as a position was open."""
     if stored.equity is None or not state.account.positions:
         return ()
-    last = max(stored.last_minutes.values(), default=None)
     first = floor_minute(stored.equity.marked_at)
     until = max(position.expires_at for position in state.account.positions)
-    count = 0 if last is None else (min(last + MINUTE, until) - first) // MINUTE
+    decided = max((last + MINUTE for last in stored.last_minutes.values()), default=first)
+    count = (min(next_open or decided, until) - first) // MINUTE
     return tuple(first + number * MINUTE for number in range(count))
 
 

@@ -167,11 +167,12 @@ def _restored_session(clock: Clock, mode: str, inputs: Inputs, store: SignalStor
         feature_set=feature_set(settings.feature_set).identity,
         costs_for=options.costs_for,
     )
+    state = restored_state(settings, rules, stored, now, next_open)
     session = Session(
         settings=settings,
         inputs=inputs,
         rules=rules,
-        state=restored_state(settings, rules, stored, now),
+        state=state,
         store=store,
         announcer=Announcer(session_id, mode, models, stored.quiet_since or now, _undigested(stored)),
         switch=KillSwitch(settings.paths.kill_switch, settings.kill_switch, was_on=stored.kill_switch_was_on),
@@ -185,6 +186,8 @@ def _restored_session(clock: Clock, mode: str, inputs: Inputs, store: SignalStor
     )
     inputs.record(history)
     inputs.trim(floor_minute(now))
+    if spans := _positions_spans(state, floor_minute(now)):
+        history.add(inputs.feed.ask(spans))
     _begin(session, stored, [provider_line, *_source_remarks(history)], now)
     return session
 
@@ -238,6 +241,17 @@ def _first_minute(now: datetime, products: tuple[str, ...], stored: RestoredStat
         )
         raise PreflightError(msg)
     return floor_minute(now) if now - last > MAX_GAP else last + MINUTE
+
+
+def _positions_spans(state: TradingState, until: datetime) -> dict[str, Span]:
+    """Return the minutes that open positions lived through: the history may begin later, or leave their product out."""
+    spans: dict[str, Span] = {}
+    for held in state.account.positions:
+        if held.opened_at < until:
+            own = Span(held.opened_at, min(held.expires_at, until))
+            before = spans.get(held.product, own)
+            spans[held.product] = Span(min(before.start, own.start), max(before.end, own.end))
+    return spans
 
 
 def _kept(settings: Settings, clock: Clock, models: Mapping[str, ProductModels]) -> timedelta:

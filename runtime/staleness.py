@@ -29,6 +29,8 @@ class StalenessWatch:
         """Return the alarms of this minute; ``silence`` says in words who did not answer and why."""
         alarms = []
         for product, seen in minute.products.items():
+            if product not in self.last_candle:
+                continue  # watched no longer, and here for an open position's sake
             if seen.candle is not None:
                 self.last_candle[product] = minute.open_time
                 self._alarmed.discard(product)

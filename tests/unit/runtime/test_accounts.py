@@ -138,6 +138,41 @@ def test_outage_does_not_falsify_money(
     assert not [at for at in made if desk_play.minute(2) <= at < desk_play.minute(unknown_until)]
 
 
+@pytest.mark.parametrize(
+    ("later", "watched"),
+    [
+        (timedelta(days=8), ["BTC-USD", "ETH-USD"]),
+        (timedelta(minutes=30), ["BTC-USD"]),
+        (timedelta(minutes=4), ["BTC-USD"]),
+    ],
+    ids=["off for a week", "watched no longer", "watched no longer, and still open"],
+)
+def test_position_is_settled_from_the_candles_of_its_own_minutes(
+    settings: Settings, desk_play: SimpleNamespace, later: timedelta, watched: list[str]
+) -> None:
+    """It ended with the first candle after eight days (+3,816 USD), or at 0 bps where its product was left out."""
+    both = ["BTC-USD", "ETH-USD"]
+    whole = settings.model_copy(update={"desk_home": settings.desk_home.with_name("whole")})
+    whole.__dict__.pop("paths", None)  # kept of the other folder
+    desk_play.play(whole, 18, products=both)
+    desk_play.play(settings, 2, products=both)
+    provider = desk_play.FakeProvider()
+    desk_play.play(settings, 14, products=watched, provider=provider, start=desk_play.START + later)
+    ended = (
+        "select made.product, closed_at, exit_price, exit_reason, pnl_usd from outcomes"
+        f" join signals as made using (signal_id) where made.open_time = '{desk_play.minute(0)}' order by 1"
+    )
+    assert desk_play.rows(settings, ended) == desk_play.rows(whole, ended)
+    assert len(desk_play.rows(whole, ended)) == 2
+    decided = {
+        product
+        for (product,) in desk_play.rows(
+            settings, f"select product from decisions where open_time > '{desk_play.minute(3)}'"
+        )
+    }
+    assert decided == set(watched)
+
+
 def test_account_waits_no_longer_than_the_exchange_can_be_asked(settings: Settings, desk_play: SimpleNamespace) -> None:
     """A minute that nobody will ever tell of must not stop the account for ever."""
     first = desk_play.models(["BTC-USD"])["BTC-USD"]
