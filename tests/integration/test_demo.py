@@ -94,7 +94,7 @@ def test_command_answers(desk, words, said):
 
 
 def test_kill_switch_needs_a_reason_to_let_go(desk):
-    assert "ON" in desk("kill", "on", "--reason", "drill")
+    assert "halted: drill" in desk("kill", "on", "--reason", "drill")
     assert "reason" in desk("kill", "off", code=2)
     assert "off" in desk("kill", "off", "--reason", "drill over")
 
